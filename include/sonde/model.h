@@ -1,0 +1,100 @@
+/* sonde/model.h - language models from the files that people have.             floor 5: model
+ *
+ * A model is a directory: config.json, *.safetensors (one file, or shards with an index) and, for texts, tokenizer.json.
+ * Its architecture comes from the fields of config.json. Weights are mapped and used where they lie; nothing is folded,
+ * centred or rounded. Legend of shapes: B batch, T position, D d_model, H heads, K key/value heads, h head width, M MLP
+ * width, V vocabulary, L layers.
+ */
+#ifndef SONDE_MODEL_H
+#define SONDE_MODEL_H
+
+#include <sonde/hook.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sonde_model sonde_model;
+
+typedef enum sonde_norm { SONDE_LAYERNORM, SONDE_RMSNORM } sonde_norm;
+typedef enum sonde_positions { SONDE_POSITIONS_LEARNED, SONDE_POSITIONS_ROTARY } sonde_positions;
+
+/* Frequencies of the rotary embedding. `type` "default" uses theta alone. Source: transformers modeling_rope_utils.py. */
+typedef struct sonde_rope {
+    double theta;
+    char type[16]; /* default, linear, llama3 */
+    double factor, low_freq_factor, high_freq_factor;
+    int64_t original_context;
+} sonde_rope;
+
+/* What a model is, in the terms of this library; made from config.json, or by hand for sonde_model_random. */
+typedef struct sonde_config {
+    char family[32];     /* gpt2, llama */
+    char model_type[64]; /* as config.json says */
+    char activation[32]; /* as config.json says: gelu_new, silu, ... */
+    int64_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_mlp, n_vocab, n_context;
+    sonde_norm norm;
+    double norm_eps;
+    sonde_positions positions;
+    sonde_rope rope;
+    bool gated_mlp, tied, scale_attention; /* scale_attention: scores are divided by sqrt(h) */
+    bool has_qkv_bias, has_o_bias, has_mlp_bias;
+    bool norm_bias, unembed_bias;
+    int64_t bos_id, eos_id; /* -1: none, or outside the vocabulary */
+} sonde_config;
+
+/* How the products are computed. */
+typedef enum sonde_products { SONDE_PRODUCTS_F32 = 0, SONDE_PRODUCTS_BF16 = 1 } sonde_products;
+
+typedef struct sonde_model_opts {
+    size_t struct_size;
+    int64_t products; /* sonde_products: f32 (default), or bf16 factors with f32 sums */
+} sonde_model_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
+SONDE_API void sonde_model_opts_init(sonde_model_opts *out);
+
+/* Loads a model directory; `opts` NULL means defaults.
+ *
+ * Owns: *out is yours: sonde_model_free. The files stay mapped until then.
+ * Cost: the header and the pages that a run touches; nothing is copied.
+ * Errors: SONDE_E_NOTFOUND (no such directory, file, tensor), SONDE_E_FORMAT (damaged file: name and byte),
+ *         SONDE_E_SHAPE (a tensor does not fit the config: name and both shapes), SONDE_E_UNSUPPORTED (a field that would
+ *         change the result and is not handled: its name), SONDE_E_RANGE, SONDE_E_NOMEM, SONDE_E_IO. *out is NULL then. */
+SONDE_API sonde_status sonde_model_load(sonde_model **out, const char *directory, const sonde_model_opts *opts) SONDE_MUST_USE;
+
+/* A model with random weights, normal with deviation 0.02, gains 1, biases 0: for benchmarks and tests.
+ *
+ * Owns: *out is yours: sonde_model_free. Errors: SONDE_E_ARG (sizes that do not fit together), SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_model_random(sonde_model **out, const sonde_config *config, uint64_t seed,
+                                          const sonde_model_opts *opts) SONDE_MUST_USE;
+
+/* Config of a well-known shape: "gpt2-small", "one-layer", ... Owns: nothing. Errors: SONDE_E_ARG lists the names. */
+SONDE_API sonde_status sonde_config_shape(sonde_config *out, const char *name) SONDE_MUST_USE;
+
+/* Frees a model; NULL is fine. Runs over it must be freed before. Errors: none. */
+SONDE_API void sonde_model_free(sonde_model *model);
+
+/* What the model is. Owns: borrows from the model. Errors: none. */
+SONDE_API const sonde_config *sonde_model_config(const sonde_model *model);
+
+/* Directory that it was loaded from, "" for a random one. Owns: borrows. Errors: none. */
+SONDE_API const char *sonde_model_directory(const sonde_model *model);
+
+/* Number of parameters (a tied matrix counts once), bytes of weights as stored, and the stored type of most of them.
+ * Owns: nothing. Errors: none. */
+SONDE_API int64_t sonde_model_n_parameters(const sonde_model *model);
+SONDE_API size_t sonde_model_weight_bytes(const sonde_model *model);
+SONDE_API sonde_dtype sonde_model_weight_dtype(const sonde_model *model);
+
+/* All hook points, in the order in which a forward pass reaches them. Owns: borrows from the model. Errors: none. */
+SONDE_API const sonde_hook_point *sonde_model_hook_points(const sonde_model *model, int64_t *n_points);
+
+/* Weights by the names of the model's own files ("transformer.wte.weight"), for looking at them.
+ * Owns: a view; valid while the model lives. Errors: SONDE_E_NOTFOUND. */
+SONDE_API sonde_status sonde_model_weight(sonde_tensor *out, const sonde_model *model, const char *name) SONDE_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,126 @@
+/* sonde/run.h - forward passes with hooks: capture, change, generate.          floor 6: run
+ *
+ * A run belongs to one model. It is told what to keep and what to change, then takes tokens; its memory is planned from
+ * that and kept from pass to pass. Only what somebody reads is computed: a pass ends behind the last hooked layer unless
+ * logits are wanted.
+ */
+#ifndef SONDE_RUN_H
+#define SONDE_RUN_H
+
+#include <sonde/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sonde_run sonde_run;
+
+/* A run without hooks. Owns: *out is yours: sonde_run_free; borrows the model. One thread at a time.
+ * Errors: SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_run_new(sonde_run **out, const sonde_model *model) SONDE_MUST_USE;
+
+/* Frees a run and what it captured; NULL is fine. Errors: none. */
+SONDE_API void sonde_run_free(sonde_run *run);
+
+/* ---- what to keep ------------------------------------------------------------------------------------------------ */
+
+/* Positions of a sequence to keep; negative ones count from its end. */
+typedef struct sonde_position_list {
+    const int64_t *positions;
+    int64_t n;
+} sonde_position_list;
+
+/* Keeps the tensors of all points that `pattern` names (see sonde_hook_match), at all positions (`where` NULL) or at
+ * chosen ones. The position axis (of attention scores and patterns: the query axis) then has where->n entries.
+ *
+ * Owns: copies what it is given.
+ * Errors: SONDE_E_HOOK (the pattern matches nothing), SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_run_capture(sonde_run *run, const char *pattern, const sonde_position_list *where) SONDE_MUST_USE;
+
+/* Calls `fn` at all points that `pattern` names; *id (may be NULL) names the hook for sonde_run_unhook.
+ * Owns: borrows ctx. Errors: SONDE_E_HOOK, SONDE_E_ARG (unknown mode), SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_run_hook(sonde_run *run, const char *pattern, sonde_hook_mode mode, sonde_hook_fn *fn, void *ctx,
+                                      int64_t *id) SONDE_MUST_USE;
+
+/* Replaces the tensors of all points that `pattern` names by `value`, whose shape must be that of the point in the pass.
+ * Owns: borrows the elements of `value` until the hook is removed. Errors: as sonde_run_hook; SONDE_E_SHAPE comes from the pass. */
+SONDE_API sonde_status sonde_run_patch(sonde_run *run, const char *pattern, const sonde_tensor *value, int64_t *id) SONDE_MUST_USE;
+
+/* Removes one hook or patch, or all hooks, patches and captures. Errors: sonde_run_unhook gives SONDE_E_ARG for an unknown id. */
+SONDE_API sonde_status sonde_run_unhook(sonde_run *run, int64_t id) SONDE_MUST_USE;
+SONDE_API void sonde_run_reset(sonde_run *run);
+
+/* Which logits the next passes compute. */
+typedef enum sonde_logits {
+    SONDE_LOGITS_NONE = 0, /* the default: a pass ends behind the last hooked layer */
+    SONDE_LOGITS_LAST = 1, /* of the last token of each sequence: [B, 1, V] */
+    SONDE_LOGITS_ALL = 2   /* [B, T, V] */
+} sonde_logits;
+SONDE_API void sonde_run_want_logits(sonde_run *run, sonde_logits which);
+
+/* Gives logits in blocks of rows instead of keeping [B, T, V]: `logits` (n_rows, V) are those of the real tokens, row
+ * `first_row` on, counted over all sequences without padding. NULL ends it. Owns: borrows ctx. Errors: none. */
+typedef sonde_status sonde_logits_fn(const float *logits, int64_t first_row, int64_t n_rows, int64_t n_vocab, void *ctx);
+SONDE_API void sonde_run_stream_logits(sonde_run *run, sonde_logits_fn *fn, void *ctx);
+
+/* ---- forward ------------------------------------------------------------------------------------------------------ */
+
+/* One forward pass over B sequences of at most T tokens.
+ *
+ * tokens   (B,T)  ids; entries behind a sequence's length are not read
+ * lengths  (B)    real tokens of each, 0 to T; NULL means T each. Padding is computed nowhere: results of a sequence do not
+ *                 depend on its neighbours, and rows of padding are 0 in what is captured (0 in attention patterns, -inf in scores)
+ *
+ * Errors: SONDE_E_RANGE (id outside the vocabulary, T longer than the context: with the number), SONDE_E_HOOK (a hook never
+ * fired), SONDE_E_NONFINITE (names point, sequence and position), SONDE_E_INTERRUPTED, SONDE_E_NOMEM, what a hook returned.
+ * Cost: 2 x parameters x tokens flops, attention extra; memory as sonde_run_plan says.
+ * Threads: bytes do not depend on their number. */
+SONDE_API sonde_status sonde_run_forward(sonde_run *run, const int32_t *tokens, const int64_t *lengths, int64_t B,
+                                         int64_t T) SONDE_MUST_USE;
+
+/* What the last pass captured at a point (exact name or shorthand); logits are "logits".
+ * Owns: a view, valid until the next pass or the run's end. Errors: SONDE_E_HOOK (not captured), SONDE_E_STATE (no pass yet). */
+SONDE_API sonde_status sonde_run_get(sonde_tensor *out, const sonde_run *run, const char *name) SONDE_MUST_USE;
+
+/* Bytes that a pass takes. */
+typedef struct sonde_plan {
+    int64_t weight_bytes;  /* touched weights, as stored */
+    int64_t kept_bytes;    /* captures and logits */
+    int64_t scratch_bytes; /* activations on their way, packed panels */
+    double flops;
+    int64_t n_layers; /* layers that are computed */
+} sonde_plan;
+
+/* The plan of a pass over B x T tokens with the present hooks. Owns: nothing. Errors: SONDE_E_RANGE. */
+SONDE_API sonde_status sonde_run_plan(sonde_plan *out, const sonde_run *run, int64_t B, int64_t T) SONDE_MUST_USE;
+
+/* ---- generation ---------------------------------------------------------------------------------------------------- */
+
+typedef struct sonde_generate_opts {
+    size_t struct_size;
+    int64_t max_tokens;  /* new tokens at most; 0 means up to the context */
+    int64_t top_k;       /* 0: all */
+    int64_t stop_id;     /* ends a sequence; -1: none */
+    uint64_t seed;       /* draw i of sequence b depends on (seed, b, i) alone */
+    double temperature;  /* 0: greedy (the lower id wins ties) */
+    double top_p;        /* smallest set of tokens with at least this probability; 1: all */
+} sonde_generate_opts;
+SONDE_API void sonde_generate_opts_init(sonde_generate_opts *out);
+
+/* Called for each new token of each sequence; non-zero stops all. */
+typedef sonde_status sonde_token_fn(int64_t sequence, int32_t id, void *ctx);
+
+/* Continues B sequences at once with a cache of keys and values; hooks of the run fire at every step.
+ *
+ * prompts  (B,T), lengths (B) as in sonde_run_forward, each at least 1
+ * fn       receives the tokens, the stop token included
+ *
+ * Order of filters: temperature, then top_k, then top_p, as transformers does. Owns: borrows ctx.
+ * Errors: as sonde_run_forward; SONDE_E_ARG (an option outside its bounds), what `fn` returned. */
+SONDE_API sonde_status sonde_generate(sonde_run *run, const int32_t *prompts, const int64_t *lengths, int64_t B, int64_t T,
+                                      const sonde_generate_opts *opts, sonde_token_fn *fn, void *ctx) SONDE_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,150 @@
+/* kernel/kernel.h - the operations that time goes into, behind one table.      floor 2: kernel
+ *
+ * Each operation is defined by plain C in kernel/ref/, with sums in double; fast versions are laid over it by what the
+ * processor has. Operations marked (parallel) run on sonde_threads() threads and give the same bytes for any number of
+ * them: work is cut by shape alone and each output element is summed by one thread in a fixed order. The others are
+ * single-threaded building blocks.
+ */
+#ifndef SONDEP_KERNEL_H
+#define SONDEP_KERNEL_H
+
+#include <sonde/tensor.h>
+
+#include "base/base.h"
+
+/* ---- activation functions ---------------------------------------------------------------------------------------- */
+
+/* The one list: those of transformers' ACT2FN that are a function of one number: value, names there. */
+typedef enum sondep_act {
+    SONDEP_ACT_LINEAR,
+    SONDEP_ACT_RELU,
+    SONDEP_ACT_GELU,      /* x Phi(x), by erf */
+    SONDEP_ACT_GELU_TANH, /* gelu_new, gelu_pytorch_tanh, gelu_fast, ... */
+    SONDEP_ACT_SILU,
+    SONDEP_ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
+    SONDEP_ACT_TANH,
+    SONDEP_ACT_SIGMOID,
+    SONDEP_ACT_RELU2,
+    SONDEP_ACT_RELU6,
+    SONDEP_ACT_LEAKY_RELU, /* slope 0.01 */
+    SONDEP_ACT_MISH,
+    SONDEP_ACT_LAPLACE,
+    SONDEP_ACT_GELU_10, /* gelu clipped to [-10, 10] */
+    SONDEP_N_ACTS
+} sondep_act;
+
+/* Activation by transformers' name. Errors: SONDE_E_UNSUPPORTED names it. */
+sonde_status sondep_act_parse(sondep_act *out, const char *name);
+
+/* ---- products ------------------------------------------------------------------------------------------------------- */
+
+/* A matrix operand with any strides, in elements; weights are used in the type and layout in which they are stored (a
+ * Conv1D weight [K, N] has row_stride N, col_stride 1; an nn.Linear weight [N, K] read as [K, N] has row_stride 1,
+ * col_stride K). */
+typedef struct sondep_matrix {
+    const void *data;
+    sonde_dtype dtype; /* f32, bf16, f16 */
+    int64_t row_stride, col_stride;
+} sondep_matrix;
+
+/* What happens to a product before it is stored: v = sum + bias[j]; pre[i,j] = v; v = act(v); v *= gate[i,j];
+ * v = residual[i,j] + v. NULL leaves a step out. Each step rounds to float by itself, so that doing it later in a pass of
+ * its own gives the same bits. residual may be the output itself. */
+typedef struct sondep_epilogue {
+    const float *bias; /* (N) */
+    float *pre;        /* (M,N), row stride ld_pre */
+    int64_t ld_pre;
+    sondep_act act;
+    const float *gate; /* (M,N) */
+    int64_t ld_gate;
+    const float *residual; /* (M,N) */
+    int64_t ld_residual;
+} sondep_epilogue;
+
+typedef enum sondep_precision { SONDEP_F32, SONDEP_BF16 } sondep_precision;
+
+/* C = epilogue(A B)  (parallel)
+ *
+ * c (M,N) row stride ldc; a (M,K) f32, any strides; b (K,N) any of the types; epilogue NULL: plain product
+ * scratch: sondep_product_scratch_bytes(M, N, K) bytes, 64-byte aligned, for packed panels
+ *
+ * M of a few rows takes a matrix-vector path that reads B where it lies. The result of a row does not depend on M within
+ * the same path. bf16 precision rounds both factors to nearest-even bf16 and sums in f32.
+ * Cost: 2 M N K flops. Reference: kernel/ref/product.c. */
+void sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
+                    const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
+size_t sondep_product_scratch_bytes(int64_t M, int64_t N, int64_t K);
+
+/* ---- attention ------------------------------------------------------------------------------------------------------- */
+
+/* Rows of q, k, v and z are positions; heads lie side by side within a row. */
+typedef struct sondep_attention {
+    const float *q, *k, *v; /* q: n_query rows; k, v: n_key rows */
+    float *z;               /* n_query rows */
+    int64_t ld_q, ld_k, ld_v, ld_z;
+    int64_t n_query, n_key; /* query i sees keys 0 .. n_key - n_query + i (causal) */
+    int64_t n_heads, n_kv_heads, d_head;
+    float scale; /* scores are q . k * scale */
+} sondep_attention;
+
+/* z = softmax(q k^T scale + causal) v for n sequences  (parallel over sequences, heads and blocks of queries); T x T is never
+ * held. scratch: sondep_attention_scratch_bytes(largest d_head). Reference: kernel/ref/attention.c. */
+void sondep_attend(const sondep_attention *sequences, int64_t n, void *scratch);
+size_t sondep_attention_scratch_bytes(int64_t d_head);
+
+/* The same in three steps, for when the interior is hooked (each parallel), one sequence:
+ * scores (H, n_query, n_key) = q k^T scale, -inf where masked; pattern = softmax of each row, in place, a row that is all
+ * -inf becomes 0; z = pattern v. */
+void sondep_attention_scores(float *scores, const sondep_attention *sequence, void *scratch);
+void sondep_softmax_rows(float *x, int64_t n_rows, int64_t n_columns);
+void sondep_attention_mix(const float *pattern, const sondep_attention *sequence, void *scratch);
+
+/* ---- rows ------------------------------------------------------------------------------------------------------------- */
+
+/* LayerNorm (is_rms false: mean subtracted) or RMSNorm of N rows  (parallel).
+ * normalized = (x - mean) / scale, scale = sqrt(mean((x - mean)^2) + eps); y = normalized * w + b (b may be NULL).
+ * y, normalized (N,D) and scale (N) may each be NULL; bits do not depend on which are wanted. Mean and squares are summed in double. */
+void sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
+                 double eps, int64_t N, int64_t D);
+
+/* y = normalized * w + b: the second half of the above, when the first was changed by a hook (parallel). */
+void sondep_norm_gain(float *y, const float *normalized, const float *w, const float *b, int64_t N, int64_t D);
+
+/* out[i] = act(in[i]); out may be in  (parallel). Largest error in units of the last place: see kernel/x86/act.c. */
+void sondep_activate(float *out, const float *in, sondep_act act, int64_t n);
+
+/* out = a + b, out = a * b element by element (parallel); out may be either. */
+void sondep_add(float *out, const float *a, const float *b, int64_t n);
+void sondep_multiply(float *out, const float *a, const float *b, int64_t n);
+
+/* Rotary embedding in place on N rows of n_heads heads of width d (parallel): with (c, s) = table[position[n]][i],
+ * i < d/2:  x[i] = x[i] c - x[i + d/2] s,  x[i + d/2] = x[i + d/2] c + x[i] s   (Hugging Face's half layout). out may be x.
+ * cos, sin (positions, d/2). */
+void sondep_rotate(float *out, const float *x, const int64_t *position, const float *cos, const float *sin, int64_t N,
+                   int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x);
+
+/* out[n] (N,D) = table row ids[n] as f32 (+ if add) (parallel). */
+void sondep_gather_rows(float *out, const sondep_matrix *table, const int64_t *ids, bool add, int64_t N, int64_t D);
+
+/* log(sum(exp(x))) of a row, in double around the row's maximum; -inf entries count as 0. */
+double sondep_log_sum_exp(const float *x, int64_t n);
+
+/* Index of the first element that is not finite (skipping -inf if allowed), or -1  (parallel). */
+int64_t sondep_find_nonfinite(const float *x, int64_t n, bool allow_minus_infinity);
+
+/* ---- which versions run ------------------------------------------------------------------------------------------------ */
+
+/* Chooses by name: "ref", "avx2", "avx512", "neon", "blas", or "auto" (also: environment SONDE_KERNEL at first use).
+ * Errors: SONDE_E_ARG lists what this processor has. */
+sonde_status sondep_kernel_choose(const char *name);
+
+/* The chosen set ("avx512"); what serves each operation, row i of n, as "product: avx512 14x32"; a warning or "" (a 256-bit
+ * BLAS core on a 512-bit machine, say). */
+const char *sondep_kernel_name(void);
+const char *sondep_kernel_describe(int64_t i); /* NULL behind the last */
+const char *sondep_kernel_warning(void);
+
+/* Peak of this machine in GFLOP/s: independent fused multiply-adds in registers on all threads, best of a few short runs. */
+double sondep_measure_peak_gflops(void);
+
+#endif
