@@ -1,0 +1,230 @@
+/* json.c - JSON files with limits, and fields of them with good errors.        floor 2: format */
+#include "format/json.h"
+
+#include "base/file.h"
+
+#include <math.h>
+#include <pthread.h>
+
+/* ---- memory: jansson reports a failed allocation as some error or other, so that it is noted here ------------------ */
+
+static _Thread_local bool out_of_memory;
+
+static void *json_alloc(size_t bytes)
+{
+    void *p = bytes <= PTRDIFF_MAX ? sondep_alloc((int64_t)bytes, 1) : NULL;
+    if (p == NULL)
+        out_of_memory = true;
+    return p;
+}
+
+static void set_alloc_functions(void)
+{
+    json_set_alloc_funcs(json_alloc, sondep_free);
+}
+
+void sondep_json_setup(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, set_alloc_functions);
+}
+
+/* ---- parsing ---------------------------------------------------------------------------------------------------- */
+
+/* Says what is wrong and where. jansson counts lines and bytes from 1 and 0; a text of one line in a larger file is placed
+ * by the caller's numbers. */
+static sonde_status fail_json(const json_error_t *error, const char *path, int64_t first_line, int64_t first_byte)
+{
+    long long byte = (long long)first_byte + (error->position > 0 ? error->position : 0);
+    if (first_line > 0)
+        return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not valid JSON: line %lld, byte %lld: %s", path,
+                          (long long)first_line + (error->line > 0 ? error->line - 1 : 0), byte, error->text);
+    return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not valid JSON: byte %lld: %s", path, byte, error->text);
+}
+
+sonde_status sondep_json_parse(json_t **out, const char *text, size_t n, const char *path, int64_t first_line,
+                               int64_t first_byte)
+{
+    json_error_t error;
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
+    json_t *root;
+
+    *out = NULL;
+    sondep_json_setup();
+    out_of_memory = false;
+    root = json_loadb(text, n, flags, &error);
+    if (root == NULL && !out_of_memory && json_error_code(&error) == json_error_numeric_overflow)
+        root = json_loadb(text, n, flags | JSON_DECODE_INT_AS_REAL, &error);
+    if (out_of_memory) { /* jansson may have gone on without the piece that was missing */
+        json_decref(root);
+        return SONDE_FAIL(SONDE_E_NOMEM, "out of memory: parsing '%s', %zu bytes", path, n);
+    }
+    if (root == NULL)
+        return fail_json(&error, path, first_line, first_byte);
+    *out = root;
+    return SONDE_OK;
+}
+
+sonde_status sondep_json_load(json_t **out, const char *path)
+{
+    sondep_file file;
+    sonde_status status;
+
+    *out = NULL;
+    SONDE_TRY(sondep_file_read(&file, path, SONDEP_JSON_MAX_BYTES));
+    status = sondep_json_parse(out, file.data, file.bytes, path, 1, 0);
+    sondep_file_release(&file);
+    return status;
+}
+
+sonde_status sondep_json_quote(sondep_string *s, const char *text)
+{
+    static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+
+    SONDE_TRY(sondep_string_append(s, "\"", 1));
+    for (const char *p = text; *p != '\0'; p++) {
+        const char *known = strchr(plain, *p);
+        if (known != NULL)
+            SONDE_TRY(sondep_string_printf(s, "\\%c", letters[known - plain]));
+        else if ((unsigned char)*p < 0x20)
+            SONDE_TRY(sondep_string_printf(s, "\\u%04x", (unsigned)*p));
+        else
+            SONDE_TRY(sondep_string_append(s, p, 1));
+    }
+    return sondep_string_append(s, "\"", 1);
+}
+
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
+
+/* A field's value, NULL where it is missing or null. */
+static const json_t *field(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+static sonde_status fail_type(const json_t *value, const char *wanted, const char *key, const char *path)
+{
+    static const char *const names[] = {"an object",     "an array", "a string", "an integer",
+                                        "a real number", "true",     "false",    "null"};
+    return SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s' is %s, not %s", key, path, names[json_typeof(value)], wanted);
+}
+
+sonde_status sondep_json_opt_int(int64_t *out, const json_t *object, const char *key, const char *path)
+{
+    const json_t *value = field(object, key);
+    double real = json_real_value(value);
+
+    if (value == NULL)
+        return SONDE_OK;
+    if (json_is_integer(value))
+        *out = json_integer_value(value);
+    else if (json_is_real(value) && floor(real) == real && fabs(real) <= 0x1p53)
+        *out = (int64_t)real;
+    else if (json_is_real(value))
+        return SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s' is %.17g, not an integer", key, path, real);
+    else
+        return fail_type(value, "an integer", key, path);
+    return SONDE_OK;
+}
+
+sonde_status sondep_json_opt_double(double *out, const json_t *object, const char *key, const char *path)
+{
+    const json_t *value = field(object, key);
+    if (value == NULL)
+        return SONDE_OK;
+    if (!json_is_number(value))
+        return fail_type(value, "a number", key, path);
+    *out = json_number_value(value);
+    return SONDE_OK;
+}
+
+sonde_status sondep_json_opt_bool(bool *out, const json_t *object, const char *key, const char *path)
+{
+    const json_t *value = field(object, key);
+    if (value == NULL)
+        return SONDE_OK;
+    if (!json_is_boolean(value))
+        return fail_type(value, "true or false", key, path);
+    *out = json_is_true(value);
+    return SONDE_OK;
+}
+
+sonde_status sondep_json_opt_string(const char **out, const json_t *object, const char *key, const char *path)
+{
+    const json_t *value = field(object, key);
+    if (value == NULL)
+        return SONDE_OK;
+    if (!json_is_string(value))
+        return fail_type(value, "a string", key, path);
+    if (strlen(json_string_value(value)) != json_string_length(value))
+        return SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s' has a NUL inside, at byte %zu", key, path,
+                          strlen(json_string_value(value)));
+    *out = json_string_value(value);
+    return SONDE_OK;
+}
+
+sonde_status sondep_json_opt_object(const json_t **out, const json_t *object, const char *key, const char *path)
+{
+    const json_t *value = field(object, key);
+    if (value == NULL)
+        return SONDE_OK;
+    if (!json_is_object(value))
+        return fail_type(value, "an object", key, path);
+    *out = value;
+    return SONDE_OK;
+}
+
+sonde_status sondep_json_opt_array(const json_t **out, const json_t *object, const char *key, const char *path)
+{
+    const json_t *value = field(object, key);
+    if (value == NULL)
+        return SONDE_OK;
+    if (!json_is_array(value))
+        return fail_type(value, "an array", key, path);
+    *out = value;
+    return SONDE_OK;
+}
+
+static sonde_status require(const json_t *object, const char *key, const char *path)
+{
+    if (field(object, key) == NULL)
+        return SONDE_FAIL(SONDE_E_NOTFOUND, "field '%s' is missing in '%s'", key, path);
+    return SONDE_OK;
+}
+
+sonde_status sondep_json_get_int(int64_t *out, const json_t *object, const char *key, const char *path)
+{
+    SONDE_TRY(require(object, key, path));
+    return sondep_json_opt_int(out, object, key, path);
+}
+
+sonde_status sondep_json_get_double(double *out, const json_t *object, const char *key, const char *path)
+{
+    SONDE_TRY(require(object, key, path));
+    return sondep_json_opt_double(out, object, key, path);
+}
+
+sonde_status sondep_json_get_bool(bool *out, const json_t *object, const char *key, const char *path)
+{
+    SONDE_TRY(require(object, key, path));
+    return sondep_json_opt_bool(out, object, key, path);
+}
+
+sonde_status sondep_json_get_string(const char **out, const json_t *object, const char *key, const char *path)
+{
+    SONDE_TRY(require(object, key, path));
+    return sondep_json_opt_string(out, object, key, path);
+}
+
+sonde_status sondep_json_get_object(const json_t **out, const json_t *object, const char *key, const char *path)
+{
+    SONDE_TRY(require(object, key, path));
+    return sondep_json_opt_object(out, object, key, path);
+}
+
+sonde_status sondep_json_get_array(const json_t **out, const json_t *object, const char *key, const char *path)
+{
+    SONDE_TRY(require(object, key, path));
+    return sondep_json_opt_array(out, object, key, path);
+}
