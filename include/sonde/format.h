@@ -20,20 +20,25 @@ typedef struct sonde_safetensors sonde_safetensors;
  * model.safetensors.index.json; files are mapped, nothing is copied.
  *
  * Owns: *out is yours: sonde_safetensors_close.
- * Errors: SONDE_E_NOTFOUND, SONDE_E_IO, SONDE_E_FORMAT (file, tensor, byte: truncated, overlapping or out-of-range offsets,
- *         sizes that do not fit shapes, duplicate names, header that is not JSON), SONDE_E_UNSUPPORTED (element type),
- *         SONDE_E_NOMEM. *out is NULL then. */
+ * Errors: SONDE_E_NOTFOUND (file, shard, tensor that the index names), SONDE_E_IO, SONDE_E_FORMAT (file, tensor, byte:
+ *         truncated, overlapping or out-of-range offsets, holes, sizes that do not fit shapes, duplicate names, header that
+ *         is not JSON, shard outside the index's folder), SONDE_E_NOMEM. *out is NULL then.
+ * Source: the checks are those of the official library (safetensors 0.7, Metadata::validate). */
 SONDE_API sonde_status sonde_safetensors_open(sonde_safetensors **out, const char *path) SONDE_MUST_USE;
 SONDE_API void sonde_safetensors_close(sonde_safetensors *file);
 
 /* Number of tensors, and the i-th in order of names (byte order). Owns: borrows; views, valid while the file is open.
+ * A tensor of a legal element type that this library does not read (F8_E4M3, ...) or with more than 8 axes is not among
+ * them: a note says so when the file is opened, and asking for it by name is the error.
  * Errors: none; i is in [0, n). */
 SONDE_API int64_t sonde_safetensors_n(const sonde_safetensors *file);
 SONDE_API const char *sonde_safetensors_name(const sonde_safetensors *file, int64_t i);
 SONDE_API void sonde_safetensors_at(sonde_tensor *out, const sonde_safetensors *file, int64_t i);
 
-/* A tensor by name. Owns: a view. Errors: SONDE_E_NOTFOUND names it and the file (`out` untouched). */
-SONDE_API sonde_status sonde_safetensors_get(sonde_tensor *out, const sonde_safetensors *file, const char *name) SONDE_MUST_USE;
+/* A tensor by name, and whether the file has one of that name (readable or not). Owns: a view. Cost: log n comparisons.
+ * Errors: SONDE_E_NOTFOUND names it and the file; SONDE_E_UNSUPPORTED its element type. `out` is untouched then. */
+SONDE_API sonde_status sonde_safetensors_get(sonde_tensor *out, const sonde_safetensors *file,
+                                             const char *name) SONDE_MUST_USE;
 SONDE_API bool sonde_safetensors_has(const sonde_safetensors *file, const char *name);
 
 /* A text of __metadata__, or NULL. Owns: borrows. Errors: none. */
@@ -53,8 +58,8 @@ SONDE_API void sonde_npy_free(sonde_tensor *t);
  * that no tensor need be in memory. The ending of the path chooses the format:
  *
  *   .safetensors   written in place          .npy    one tensor only
- *   .npz           zip, stored               .json   {"schema": "sonde.tensors/1", "tensors": {name: {"shape", "dtype", "data"}}}, flat
- *                                                    row-major data; -inf, inf and nan are null
+ *   .npz           zip, stored               .json   {"schema": "sonde.tensors/1", "tensors": {name: {"shape", "dtype",
+ * "data"}}}, flat row-major data; -inf, inf and nan are null
  */
 typedef struct sonde_sink sonde_sink;
 
@@ -62,15 +67,16 @@ typedef struct sonde_sink sonde_sink;
  * "metadata"; other formats leave them out); `-` is not special.
  *
  * Owns: copies names and shapes; *out is yours: exactly one of sonde_sink_commit and sonde_sink_abort.
- * Errors: SONDE_E_ARG (unknown ending; several tensors in .npy; duplicate name), SONDE_E_UNSUPPORTED (a type the format lacks),
- *         SONDE_E_IO, SONDE_E_NOMEM. */
+ * Errors: SONDE_E_ARG (unknown ending; several tensors in .npy; duplicate name), SONDE_E_UNSUPPORTED (a type the format
+ * lacks), SONDE_E_IO, SONDE_E_NOMEM. */
 SONDE_API sonde_status sonde_sink_open(sonde_sink **out, const char *path, const char *const *names,
                                        const sonde_tensor *declared, int64_t n, const char *const *metadata,
                                        int64_t n_metadata) SONDE_MUST_USE;
 
 /* Writes n elements of tensor i from element `first` on; `data` has the declared type. Elements never written are 0.
  * Owns: nothing. Errors: SONDE_E_IO. */
-SONDE_API sonde_status sonde_sink_put(sonde_sink *sink, int64_t i, int64_t first, const void *data, int64_t n) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_sink_put(sonde_sink *sink, int64_t i, int64_t first, const void *data,
+                                      int64_t n) SONDE_MUST_USE;
 
 /* Completes the file under its name, or removes what was written. Both free the sink. Errors: commit: SONDE_E_IO. */
 SONDE_API sonde_status sonde_sink_commit(sonde_sink *sink) SONDE_MUST_USE;
