@@ -30,6 +30,8 @@ typedef enum sondep_act {
     SONDEP_ACT_MISH,
     SONDEP_ACT_LAPLACE,
     SONDEP_ACT_GELU_10, /* gelu clipped to [-10, 10] */
+    SONDEP_ACT_HARDSWISH,
+    SONDEP_ACT_SQRT_SOFTPLUS,
     SONDEP_N_ACTS
 } sondep_act;
 

@@ -1,0 +1,101 @@
+/* ref/rows.c - the definition of the small operations on rows. */
+#include "kernel/table.h"
+
+#include <math.h>
+
+void sondep_add_ref(float *out, const float *a, const float *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = a[i] + b[i];
+}
+
+void sondep_multiply_ref(float *out, const float *a, const float *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = a[i] * b[i];
+}
+
+void sondep_rotate_ref(float *out, const float *x, const int64_t *position, const float *cos, const float *sin, int64_t N,
+                       int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x)
+{
+    int64_t half = d / 2;
+
+    for (int64_t n = 0; n < N; n++) {
+        const float *c = cos + position[n] * half, *s = sin + position[n] * half;
+        for (int64_t head = 0; head < n_heads; head++) {
+            const float *from = x + n * ld_x + head * d;
+            float *to = out + n * ld_out + head * d;
+            for (int64_t i = 0; i < half; i++) {
+                double lower = from[i], upper = from[i + half];
+                to[i] = (float)(lower * c[i] - upper * s[i]);
+                to[i + half] = (float)(upper * c[i] + lower * s[i]);
+            }
+        }
+    }
+}
+
+void sondep_gather_rows_ref(float *out, const sondep_matrix *table, const int64_t *ids, bool add, int64_t N, int64_t D)
+{
+    for (int64_t n = 0; n < N; n++) {
+        for (int64_t d = 0; d < D; d++) {
+            float x = sondep_matrix_get(table, ids[n], d);
+            out[n * D + d] = add ? out[n * D + d] + x : x;
+        }
+    }
+}
+
+double sondep_log_sum_exp_ref(const float *x, int64_t n)
+{
+    double most = -INFINITY, sum = 0.0;
+
+    for (int64_t i = 0; i < n; i++)
+        most = x[i] > most || isnan(x[i]) ? x[i] : most;
+    if (most == -INFINITY)
+        return most;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp(x[i] - most);
+    return most + log(sum);
+}
+
+int64_t sondep_find_nonfinite_ref(const float *x, int64_t n, bool allow_minus_infinity)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]) && !(allow_minus_infinity && x[i] == -INFINITY))
+            return i;
+    return -1;
+}
+
+/* Eight chains of multiply-adds, as the compiler has them. */
+static double fma_flops(int64_t n)
+{
+    volatile double sink;
+    double x[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < 8; k++)
+            x[k] = x[k] * 0.999 + 1e-3;
+    sink = x[0] + x[1] + x[2] + x[3] + x[4] + x[5] + x[6] + x[7];
+    (void)sink;
+    return (double)n * 16;
+}
+
+const sondep_table sondep_ref = {
+    .name = "ref",
+    .product = sondep_product_ref,
+    .product_scratch_bytes = sondep_product_scratch_bytes_ref,
+    .attend = sondep_attend_ref,
+    .attention_scratch_bytes = sondep_attention_scratch_bytes_ref,
+    .attention_scores = sondep_attention_scores_ref,
+    .softmax_rows = sondep_softmax_rows_ref,
+    .attention_mix = sondep_attention_mix_ref,
+    .norm = sondep_norm_ref,
+    .norm_gain = sondep_norm_gain_ref,
+    .activate = sondep_activate_ref,
+    .add = sondep_add_ref,
+    .multiply = sondep_multiply_ref,
+    .rotate = sondep_rotate_ref,
+    .gather_rows = sondep_gather_rows_ref,
+    .log_sum_exp = sondep_log_sum_exp_ref,
+    .find_nonfinite = sondep_find_nonfinite_ref,
+    .fma_flops = fma_flops,
+};
