@@ -1,0 +1,61 @@
+/* common_help.c - --help and the usage of the program, printed from the tables.         floor 10: cli */
+#include "common.h"
+
+#include <string.h>
+
+void cli_print_usage(FILE *stream)
+{
+    fputs("usage: sonde COMMAND [ARGUMENTS] [OPTIONS]\n\n"
+          "Reads the activations inside a language model: by name, from the files that you have.\n\n",
+          stream);
+    fputs("  sonde info stories15M\n"
+          "  sonde act stories15M \"The cat sat\" --hook resid_post3 --token \" cat\" -o cat.safetensors\n\n"
+          "commands:\n",
+          stream);
+    for (int i = 0; cli_commands[i] != NULL; i++)
+        fprintf(stream, "  %-14s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
+    fputs("\n'sonde COMMAND --help' has examples and options; 'sonde --version' the version.\n"
+          "exit status: 0 done, 1 the answer is no, 2 usage, 3 bad input, 4 system, 5 not finite, 130 interrupted\n",
+          stream);
+}
+
+/* What an option is when nobody says otherwise, as " (default: 5)", for those where that is a value. */
+static void print_default(const cli_option *option)
+{
+    if (option->kind == CLI_INT && *(const int64_t *)option->to != 0)
+        printf(" (default: %lld)", (long long)*(const int64_t *)option->to);
+    if (option->kind == CLI_REAL)
+        printf(" (default: %g)", *(const double *)option->to);
+    if (option->kind == CLI_CHOICE) {
+        const char *at = option->value;
+        for (int64_t skip = *(const int64_t *)option->to; skip > 0; skip--)
+            at = strchr(at, '|') + 1;
+        printf(" (default: %.*s)", (int)strcspn(at, "|"), at);
+    }
+}
+
+static void print_option(const cli_option *option, void *ctx)
+{
+    char left[96], letter[8] = "    ";
+
+    (void)ctx;
+    if (option->letter != 0)
+        snprintf(letter, sizeof letter, "-%c, ", option->letter);
+    snprintf(left, sizeof left, "%s--%s%s%s", letter, option->name, option->value ? " " : "",
+             option->value ? option->value : "");
+    printf("  %-30s%s%s", left, strlen(left) > 29 ? "\n                                " : "", option->help);
+    print_default(option);
+    putchar('\n');
+}
+
+void cli_print_help(const cli_command *command)
+{
+    cli.help = cli.version = false; /* they are not defaults */
+    for (int i = 0; command->examples[i] != NULL; i++)
+        printf("%s%s\n", i == 0 ? "examples:\n  " : "  ", command->examples[i]);
+    printf("\nusage: sonde %s %s%s[OPTIONS]\n\n%s\n\noptions:\n", command->name, command->arguments,
+           command->arguments[0] ? " " : "", command->summary);
+    cli_each_option(command, print_option, NULL);
+    if (command->notes != NULL)
+        printf("\n%s\n", command->notes);
+}

@@ -1,0 +1,67 @@
+/* common_progress.c - how far a long run is: rate, time left, memory, on stderr.         floor 10: cli */
+#include "common.h"
+
+#include <unistd.h>
+
+static const double FIRST_AFTER = 1.0, REDRAW_EVERY = 0.2, LINE_EVERY = 10.0; /* seconds */
+
+static cli_progress *drawn; /* whose line stands on the terminal */
+
+void cli_progress_begin(cli_progress *p, const char *unit)
+{
+    *p = (cli_progress){.unit = unit, .started = cli_seconds()};
+    p->shown = p->started;
+}
+
+void cli_progress_clear(void)
+{
+    if (drawn != NULL && drawn->is_drawn)
+        fputs("\r\033[K", stderr);
+    if (drawn != NULL)
+        drawn->is_drawn = false;
+    drawn = NULL;
+}
+
+/* "42 %  1,234 tokens  567 tokens/s  0:12 left  123 MB" */
+static void format_line(char *out, size_t out_bytes, const cli_progress *p, double share, double elapsed)
+{
+    char left[32] = "";
+    double seconds = share > 0 && share < 1 ? elapsed * (1 - share) / share : 0;
+    int minutes = (int)(seconds / 60);
+
+    if (seconds > 0 && seconds < 1e6)
+        snprintf(left, sizeof left, "  %d:%02d left", minutes, (int)(seconds - 60.0 * minutes));
+    snprintf(out, out_bytes, "%.0f %s  %.0f %s/s%s  %s", p->done, p->unit, p->done / elapsed, p->unit, left,
+             cli_bytes((double)cli_peak_bytes()));
+}
+
+void cli_progress_step(cli_progress *p, double done, double share)
+{
+    double now = cli_seconds(), elapsed = now - p->started;
+    bool is_terminal = isatty(STDERR_FILENO);
+    char line[160];
+
+    p->done = done;
+    if (cli.quiet || elapsed < FIRST_AFTER || now - p->shown < (is_terminal ? REDRAW_EVERY : LINE_EVERY))
+        return;
+    p->shown = now;
+    format_line(line, sizeof line, p, share, elapsed);
+    if (share >= 0)
+        fprintf(stderr, is_terminal ? "\r\033[K%3.0f %%  %s" : "%3.0f %%  %s\n", 100 * share, line);
+    else
+        fprintf(stderr, is_terminal ? "\r\033[K%s" : "%s\n", line);
+    p->is_drawn = is_terminal;
+    drawn = is_terminal ? p : NULL;
+    fflush(stderr);
+}
+
+void cli_progress_end(cli_progress *p)
+{
+    cli_progress_clear();
+    p->is_drawn = false;
+}
+
+sonde_status cli_check_interrupt(void)
+{
+    return cli_interrupted() ? cli_fail(SONDE_E_INTERRUPTED, "interrupted") : SONDE_OK;
+}

@@ -1,0 +1,181 @@
+/* main.c - finds the command, runs it, and turns what it returns into an exit status.   floor 10: cli
+ *
+ *   0 done   1 the answer is "no"   2 usage   3 bad input   4 system   5 non-finite   70 our bug   128 + n signal n
+ */
+#include "common.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROW(name) &cli_cmd_##name,
+const cli_command *const cli_commands[] = {CLI_COMMANDS(ROW) NULL};
+#undef ROW
+
+static volatile sig_atomic_t caught_signal;
+
+/* The first signal asks for an orderly end; the second takes the system's own course. */
+static void on_signal(int number)
+{
+    caught_signal = number;
+    sonde_interrupt(true);
+    signal(number, SIG_DFL);
+}
+
+bool cli_interrupted(void)
+{
+    return caught_signal != 0;
+}
+
+static void install_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe shows as EPIPE, so that half-written files are removed first */
+}
+
+/* Flushes stdout and gives the program's exit status: what was not written is an error, unless the reader went away. */
+static int finish(sonde_status status)
+{
+    int code;
+
+    if (status == SONDE_OK)
+        status = cli_check_stdout();
+    if (status == SONDE_OK && fclose(stdout) != 0)
+        status = cli_stdout_failed(errno);
+    if (cli_pipe_is_closed())
+        return 128 + SIGPIPE;
+    code = cli_report(status);
+    return status == SONDE_E_INTERRUPTED && caught_signal ? 128 + (int)caught_signal : code;
+}
+
+const cli_command *cli_find_command(const char *name)
+{
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        if (strcmp(cli_commands[i]->name, name) == 0)
+            return cli_commands[i];
+    }
+    return NULL;
+}
+
+/* An unknown command, with the nearest one as a hint. */
+static sonde_status unknown_command(const char *name)
+{
+    const char *names[64], *nearest;
+    int64_t n = 0;
+
+    for (; cli_commands[n] != NULL && n < 64; n++)
+        names[n] = cli_commands[n]->name;
+    cli_fail(SONDE_E_ARG, "unknown command: '%s'", name);
+    nearest = cli_nearest(name, names, n);
+    if (nearest != NULL)
+        return cli_hint(SONDE_E_ARG, "did you mean '%s'? 'sonde --help' lists the commands", nearest);
+    return cli_hint(SONDE_E_ARG, "'sonde --help' lists the commands");
+}
+
+/* The command that the first words name, and how many words that are. A noun alone is told its verbs. */
+static sonde_status choose_command(const cli_command **out, int *n_words, int argc, char **argv)
+{
+    char both[128];
+    size_t noun_bytes = strlen(argv[1]);
+
+    *n_words = 2;
+    if (argc > 2 && snprintf(both, sizeof both, "%s %s", argv[1], argv[2]) < (int)sizeof both) {
+        *out = cli_find_command(both);
+        if (*out != NULL)
+            return SONDE_OK;
+    }
+    *n_words = 1;
+    *out = cli_find_command(argv[1]);
+    if (*out != NULL)
+        return SONDE_OK;
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        const char *name = cli_commands[i]->name;
+        if (strncmp(name, argv[1], noun_bytes) == 0 && name[noun_bytes] == ' ') {
+            if (argc > 2 && strcmp(argv[2], "--help") != 0 && strcmp(argv[2], "-h") != 0)
+                cli_fail(SONDE_E_ARG, "unknown verb of '%s': '%s'", argv[1], argv[2]);
+            else
+                cli_fail(SONDE_E_ARG, "'%s' needs a verb", argv[1]);
+            return cli_hint(SONDE_E_ARG, "try 'sonde %s --help'", name);
+        }
+    }
+    return unknown_command(argv[1]);
+}
+
+/* Settings that hold for the whole process. */
+static sonde_status apply_settings(void)
+{
+    sonde_log_to(cli_log, NULL);
+    if (cli.threads > 0)
+        CLI_TRY(sonde_set_threads((int)cli.threads));
+    if (cli.kernel != NULL)
+        CLI_TRY(sonde_kernel_choose(cli.kernel));
+    return SONDE_OK;
+}
+
+static sonde_status run_command(const cli_command *command, int n, char **arguments)
+{
+    cli_call call;
+
+    cli_current_command = command->name;
+    CLI_TRY(cli_parse(&call, command, n, arguments));
+    if (cli.version) {
+        printf("sonde %s\n", sonde_version());
+        return SONDE_OK;
+    }
+    if (cli.help) {
+        cli_print_help(command);
+        return SONDE_OK;
+    }
+    CLI_TRY(apply_settings());
+    return command->run(&call);
+}
+
+/* `sonde help [COMMAND]`, `sonde --help`, `sonde --version`; *is_done says whether it was one of them. */
+static sonde_status run_builtin(bool *is_done, int argc, char **argv)
+{
+    const cli_command *command;
+    int n_words;
+
+    *is_done = true;
+    if (strcmp(argv[1], "--version") == 0)
+        printf("sonde %s\n", sonde_version());
+    else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || (strcmp(argv[1], "help") == 0 && argc == 2))
+        cli_print_usage(stdout);
+    else if (strcmp(argv[1], "help") == 0) {
+        CLI_TRY(choose_command(&command, &n_words, argc - 1, argv + 1));
+        cli_print_help(command);
+    } else if (argv[1][0] == '-') {
+        cli_fail(SONDE_E_ARG, "unknown option: '%s'", argv[1]);
+        return cli_hint(SONDE_E_ARG, "the command comes first; 'sonde --help' lists them");
+    } else {
+        *is_done = false;
+    }
+    return SONDE_OK;
+}
+
+int main(int argc, char **argv)
+{
+    const cli_command *command;
+    int n_words;
+    bool is_done;
+    sonde_status status;
+
+    install_signals();
+    if (argc < 2) {
+        cli_print_usage(stderr);
+        return sonde_status_exit_code(SONDE_E_ARG);
+    }
+    status = run_builtin(&is_done, argc, argv);
+    if (status != SONDE_OK || is_done)
+        return finish(status);
+    status = choose_command(&command, &n_words, argc, argv);
+    if (status == SONDE_OK)
+        status = run_command(command, argc - 1 - n_words, argv + 1 + n_words);
+    return finish(status);
+}
