@@ -1,0 +1,280 @@
+/* stats.c - statistics of a hook point over many passes.                       floor 8: analysis
+ *
+ * Each pass adds its real tokens in order: to a series for each neuron, to one series for all values, and, if asked, as a
+ * series of its own with the neurons that were most and least active there. Nothing else of the activations is kept.
+ */
+#include <sonde/analysis.h>
+
+#include "base/base.h"
+
+#include <math.h>
+
+struct sonde_stats {
+    char *name;
+    sonde_hook_point point; /* name is ours, axes a copy below */
+    char axes[SONDE_MAX_RANK + 1];
+    sonde_stats_opts opts;
+    sonde_moments total, *neurons, *tokens;
+    int64_t n_neurons, n_tokens, capacity; /* capacity: tokens that there is room for */
+    sonde_activity *most, *least;          /* (n_tokens, top) each */
+    int64_t *n_top;                        /* (n_tokens): how many of them are filled in */
+    float *row;                            /* values of one token */
+    double *values;                        /* the same as double: by what it is ranked */
+    int64_t *order;                        /* (top) */
+    int64_t row_capacity;
+};
+
+static bool is_attention(const sonde_hook_point *point)
+{
+    return strcmp(point->axes, "BHTT") == 0;
+}
+
+int64_t sonde_hook_n_neurons(const sonde_hook_point *point)
+{
+    int64_t n = 1;
+    if (is_attention(point))
+        return point->width[1];
+    for (int axis = 2; axis < point->rank; axis++)
+        n *= point->width[axis];
+    return n;
+}
+
+int64_t sonde_hook_token(float *out, const sonde_hook_point *point, const sonde_tensor *x, int64_t b, int64_t t,
+                         int64_t n_keys)
+{
+    const float *data = x->data;
+    int64_t width = sonde_hook_n_neurons(point);
+
+    if (!is_attention(point)) {
+        SONDE_ASSERT(b < x->shape[0] && t < x->shape[1]);
+        memcpy(out, data + (b * x->shape[1] + t) * width, (size_t)width * sizeof *out);
+        return width;
+    }
+    SONDE_ASSERT(b < x->shape[0] && t < x->shape[2] && n_keys <= x->shape[3]);
+    for (int64_t head = 0; head < width; head++)
+        memcpy(out + head * n_keys, data + ((b * width + head) * x->shape[2] + t) * x->shape[3],
+               (size_t)n_keys * sizeof *out);
+    return width * n_keys;
+}
+
+void sonde_stats_opts_init(sonde_stats_opts *out)
+{
+    *out = (sonde_stats_opts){.struct_size = sizeof *out, .threshold = 1e-3};
+}
+
+static sonde_status check_opts(sonde_stats_opts *out, const sonde_stats_opts *opts)
+{
+    sonde_stats_opts_init(out);
+    if (opts == NULL)
+        return SONDE_OK;
+    if (opts->struct_size != sizeof *opts)
+        return SONDE_FAIL(SONDE_E_ARG, "sonde_stats_opts is not initialised: struct_size is %zu, not %zu", opts->struct_size,
+                          sizeof *opts);
+    if (!(opts->threshold >= 0.0 && isfinite(opts->threshold)))
+        return SONDE_FAIL(SONDE_E_ARG, "option 'threshold' is %g, below 0 or not finite", opts->threshold);
+    if (opts->rank != SONDE_RANK_ABS && opts->rank != SONDE_RANK_VALUE)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'rank' is %lld, outside [0, 1]", (long long)opts->rank);
+    if (opts->top < 0)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'top' is %lld, below 0", (long long)opts->top);
+    *out = *opts;
+    return SONDE_OK;
+}
+
+sonde_status sonde_stats_new(sonde_stats **out, const sonde_hook_point *point, const sonde_stats_opts *opts)
+{
+    sonde_stats *stats;
+    sonde_status status;
+
+    *out = NULL;
+    SONDE_TRY(SONDE_NEW(stats, 1));
+    SONDE_TRY_DONE(check_opts(&stats->opts, opts));
+    SONDE_TRY_DONE(sondep_copy_string(&stats->name, point->name));
+    stats->point = *point;
+    stats->point.name = stats->name;
+    memcpy(stats->axes, point->axes, strnlen(point->axes, SONDE_MAX_RANK));
+    stats->point.axes = stats->axes;
+    stats->n_neurons = sonde_hook_n_neurons(point);
+    SONDE_TRY_DONE(SONDE_NEW(stats->neurons, stats->n_neurons));
+    *out = stats;
+    stats = NULL;
+done:
+    sonde_stats_free(stats);
+    return status;
+}
+
+void sonde_stats_free(sonde_stats *stats)
+{
+    if (stats == NULL)
+        return;
+    sondep_free(stats->name);
+    sondep_free(stats->neurons);
+    sondep_free(stats->tokens);
+    sondep_free(stats->most);
+    sondep_free(stats->least);
+    sondep_free(stats->n_top);
+    sondep_free(stats->row);
+    sondep_free(stats->values);
+    sondep_free(stats->order);
+    sondep_free(stats);
+}
+
+/* ---- room ---------------------------------------------------------------------------------------------------------------
+ */
+
+/* `p` resized to n objects; p is left as it was on failure. */
+#define GROW(p, n)                                                                                                          \
+    do {                                                                                                                    \
+        void *grown_ = sondep_resize((p), (n), sizeof *(p));                                                                \
+        if (grown_ == NULL)                                                                                                 \
+            return SONDE_E_NOMEM;                                                                                           \
+        (p) = grown_;                                                                                                       \
+    } while (0)
+
+/* Room for `more` tokens; doubled, so that adding is cheap on average. */
+static sonde_status reserve_tokens(sonde_stats *stats, int64_t more)
+{
+    int64_t need = stats->n_tokens + more, capacity = stats->capacity * 2 > need ? stats->capacity * 2 : need, n_kept;
+
+    if (!stats->opts.keep_tokens || need <= stats->capacity)
+        return SONDE_OK;
+    SONDE_TRY(sondep_mul_i64(&n_kept, capacity, stats->opts.top, "the list of active neurons"));
+    GROW(stats->tokens, capacity);
+    GROW(stats->n_top, capacity);
+    GROW(stats->most, n_kept);
+    GROW(stats->least, n_kept);
+    stats->capacity = capacity;
+    return SONDE_OK;
+}
+
+static sonde_status reserve_row(sonde_stats *stats, int64_t width)
+{
+    if (width <= stats->row_capacity)
+        return SONDE_OK;
+    GROW(stats->row, width);
+    GROW(stats->values, width);
+    GROW(stats->order, stats->opts.top);
+    stats->row_capacity = width;
+    return SONDE_OK;
+}
+
+/* ---- adding -------------------------------------------------------------------------------------------------------------
+ */
+
+/* Keys of the sequence that has most: its tokens so far and those of this pass. */
+static int64_t longest_context(const sonde_hook_event *event)
+{
+    int64_t longest = 0;
+    for (int64_t b = 0; b < event->n_sequences; b++)
+        if (event->first_positions[b] + event->lengths[b] > longest)
+            longest = event->first_positions[b] + event->lengths[b];
+    return longest;
+}
+
+/* Shape that x must have: [B, T, ...] or [B, H, T, keys]. */
+static sonde_status check_shape(const sonde_stats *stats, const sonde_hook_event *event, const sonde_tensor *x)
+{
+    const sonde_hook_point *point = &stats->point;
+    bool fits = x->dtype == SONDE_F32 && x->rank == point->rank && x->rank >= 2 && x->shape[0] == event->n_sequences;
+    char shape[96];
+
+    for (int axis = 1; fits && axis < x->rank; axis++) {
+        if (point->axes[axis] != 'T')
+            fits = x->shape[axis] == point->width[axis];
+        else
+            fits = axis == 3 ? x->shape[3] >= longest_context(event) : x->shape[axis] == event->n_positions;
+    }
+    if (!fits)
+        return SONDE_FAIL(SONDE_E_SHAPE, "shapes do not agree: '%s' is %s %s for %lld sequences of %lld tokens", point->name,
+                          sonde_dtype_name(x->dtype), sonde_tensor_format_shape(shape, sizeof shape, x),
+                          (long long)event->n_sequences, (long long)event->n_positions);
+    return SONDE_OK;
+}
+
+/* Neurons of the row that are most or least active, with their values. */
+static int64_t keep_top(sonde_activity *out, sonde_stats *stats, int64_t width, bool most)
+{
+    int64_t k = stats->opts.top < width ? stats->opts.top : width;
+    k = sonde_top_k(stats->order, stats->values, width, k, most);
+    for (int64_t i = 0; i < k; i++)
+        out[i] = (sonde_activity){stats->order[i], stats->row[stats->order[i]]};
+    return k;
+}
+
+static void keep_token(sonde_stats *stats, const sonde_moments *token, int64_t width)
+{
+    int64_t i = stats->n_tokens, top = stats->opts.top;
+
+    stats->tokens[i] = *token;
+    for (int64_t w = 0; top > 0 && w < width; w++) {
+        double value = stats->row[w] == -INFINITY ? NAN : stats->row[w]; /* masked: neither most nor least */
+        stats->values[w] = stats->opts.rank == SONDE_RANK_ABS ? fabs(value) : value;
+    }
+    stats->n_top[i] = top > 0 ? keep_top(stats->most + i * top, stats, width, true) : 0;
+    if (top > 0)
+        keep_top(stats->least + i * top, stats, width, false);
+}
+
+/* One token: to its neurons, to the total and, if asked, by itself. */
+static sonde_status add_token(sonde_stats *stats, const sonde_tensor *x, int64_t b, int64_t t, int64_t n_keys)
+{
+    bool masked = is_attention(&stats->point);
+    int64_t width = sonde_hook_token(stats->row, &stats->point, x, b, t, n_keys);
+    double threshold = stats->opts.threshold;
+    sonde_moments token = {0};
+
+    for (int64_t i = 0; i < width; i++)
+        if (!isfinite(stats->row[i]) && !(masked && stats->row[i] == -INFINITY))
+            return SONDE_FAIL(SONDE_E_NONFINITE,
+                              "a number is not finite: '%s' is %g at sequence %lld, position %lld, column %lld", stats->name,
+                              (double)stats->row[i], (long long)b, (long long)t, (long long)i);
+    SONDE_TRY(sonde_moments_add(&token, stats->row, width, 1, threshold, masked));
+    SONDE_TRY(
+        sonde_moments_add_rows(stats->neurons, stats->row, 1, stats->n_neurons, masked ? n_keys : 1, threshold, masked));
+    sonde_moments_merge(&stats->total, &token);
+    if (stats->opts.keep_tokens)
+        keep_token(stats, &token, width);
+    stats->n_tokens++;
+    return SONDE_OK;
+}
+
+sonde_status sonde_stats_add(sonde_stats *stats, const sonde_hook_event *event, const sonde_tensor *x, const bool *leave_out)
+{
+    SONDE_TRY(check_shape(stats, event, x));
+    for (int64_t b = 0; b < event->n_sequences; b++) {
+        int64_t length = event->lengths[b], n_keys = event->first_positions[b] + length;
+        SONDE_TRY(reserve_tokens(stats, length));
+        SONDE_TRY(reserve_row(stats, stats->n_neurons * (is_attention(&stats->point) ? n_keys : 1)));
+        for (int64_t t = 0; t < length; t++)
+            if (leave_out == NULL || !leave_out[b * event->n_positions + t])
+                SONDE_TRY(add_token(stats, x, b, t, n_keys));
+    }
+    return SONDE_OK;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------
+ */
+
+const sonde_moments *sonde_stats_total(const sonde_stats *stats)
+{
+    return &stats->total;
+}
+
+const sonde_moments *sonde_stats_neurons(const sonde_stats *stats, int64_t *n_neurons)
+{
+    *n_neurons = stats->n_neurons;
+    return stats->neurons;
+}
+
+const sonde_moments *sonde_stats_tokens(const sonde_stats *stats, int64_t *n_tokens)
+{
+    *n_tokens = stats->n_tokens;
+    return stats->opts.keep_tokens ? stats->tokens : NULL;
+}
+
+const sonde_activity *sonde_stats_token_top(const sonde_stats *stats, int64_t i, bool most, int64_t *n)
+{
+    *n = stats->opts.keep_tokens && i >= 0 && i < stats->n_tokens ? stats->n_top[i] : 0;
+    if (*n == 0)
+        return NULL;
+    return (most ? stats->most : stats->least) + i * stats->opts.top;
+}
