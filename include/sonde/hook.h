@@ -28,8 +28,7 @@ typedef struct sonde_hook_event {
     const sonde_hook_point *point;
     int64_t n_sequences, n_positions; /* B and T of this pass */
     const int64_t *lengths;           /* (B) real tokens of each sequence; the rest of its row is padding */
-    int64_t first_position;           /* position of column 0 in its sequence: > 0 while generating with a cache */
-    int64_t first_sequence;           /* index of row 0 among all sequences of a run over a data set */
+    const int64_t *first_positions;   /* (B) position of column 0 in each sequence: > 0 while generating with a cache */
 } sonde_hook_event;
 
 typedef enum sonde_hook_mode {
@@ -47,8 +46,11 @@ typedef sonde_status sonde_hook_fn(const sonde_hook_event *event, sonde_tensor *
  *   name                 blocks.3.hook_resid_post
  *   glob                 * any run of characters, dots too; ? one character; {0,5} one of several texts, which may hold dots
  *   *                    alone: what fires by default
- *   shorthand            TransformerLens's get_act_name: k6, pre5, attn3, attn_scores2, scale4ln1, normalized0ln2, scale, embed;
- *                        and resid_post5 (pre, mid) , mlp_out5, attn_out5, which it lacks
+ *   shorthand            TransformerLens's get_act_name: k6, pre5, attn3, scale4ln1, normalized0ln2, scale, embed; and what it
+ *                        lacks: resid_pre5, resid_mid5, resid_post5, attn_out5, mlp_out5, attn_scores2, rot_q0, pre_linear1
+ *
+ * A glob names a point that does not fire by default only if it holds that point's own word (`*.hook_result`), or if it
+ * matches nothing else.
  *
  * Owns: nothing. Errors: SONDE_E_HOOK names a pattern that matches nothing (the hint names the nearest point) or is
  * malformed. Source: transformer_lens.utils.get_act_name. */

@@ -31,7 +31,8 @@ typedef struct sonde_position_list {
 } sonde_position_list;
 
 /* Keeps the tensors of all points that `pattern` names (see sonde_hook_match), at all positions (`where` NULL) or at
- * chosen ones. The position axis (of attention scores and patterns: the query axis) then has where->n entries.
+ * chosen ones. The position axis (of attention scores and patterns: the query axis) then has where->n entries. A point that
+ * is captured twice keeps the later request; a capture sees what the hooks at its point have left.
  *
  * Owns: copies what it is given.
  * Errors: SONDE_E_HOOK (the pattern matches nothing), SONDE_E_NOMEM. */
@@ -84,7 +85,7 @@ SONDE_API sonde_status sonde_run_get(sonde_tensor *out, const sonde_run *run, co
 
 /* Bytes that a pass takes. */
 typedef struct sonde_plan {
-    int64_t weight_bytes;  /* touched weights, as stored */
+    int64_t weight_bytes;  /* weights that are read, as stored */
     int64_t kept_bytes;    /* captures and logits */
     int64_t scratch_bytes; /* activations on their way, packed panels */
     double flops;

@@ -1,0 +1,364 @@
+/* forward.c - the forward pass: embedding, blocks, unembedding.                floor 5: model
+ *
+ * Reads top to bottom as the model does. Each `fire` is one hook point; where nobody listens it is a byte test. Steps that
+ * a hook would look into (activation, normalisation, scores, the sum into the residual stream) are done apart only then;
+ * both ways round alike, except for attention scores and per-head results.
+ */
+#include "model/forward.h"
+
+#include "model/attention.h"
+#include "model/fire.h"
+
+#include <math.h>
+
+enum { LOGITS_BLOCK = 256 }; /* rows of logits at a time where they are streamed: 51 MB for GPT-2's vocabulary */
+
+/* ---- plan --------------------------------------------------------------------------------------------------------------- */
+
+/* Takes n floats from the arena, or only counts them while there is none. */
+static float *take(sondep_arena *arena, size_t *bytes, int64_t n)
+{
+    *bytes += sondep_arena_floats(n);
+    return arena && n > 0 ? sondep_arena_take(arena, (size_t)n * sizeof(float)) : NULL;
+}
+
+/* The largest scratch that any product of a pass needs. */
+static size_t product_bytes(const sondep_pass *pass)
+{
+    const sonde_config *c = &pass->model->config;
+    int64_t N = pass->batch->N, D = c->d_model, n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head;
+    int64_t logit_rows = pass->logits == SONDE_LOGITS_LAST ? pass->batch->B : N;
+    bool has_logits = pass->logits != SONDE_LOGITS_NONE || pass->stream != NULL;
+    const struct {
+        int64_t M, N, K;
+    } products[] = {
+        {N, n_q + 2 * n_kv, D}, {N, n_q, D}, {N, n_kv, D}, {N, D, n_q}, {N, D, c->d_head}, {N, c->d_head, D},
+        {N, c->d_mlp, D},       {N, D, c->d_mlp},
+        {has_logits ? logit_rows : 0, c->n_vocab, D},
+        {has_logits && logit_rows > LOGITS_BLOCK ? LOGITS_BLOCK : 0, c->n_vocab, D},
+    };
+    size_t most = 0;
+
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+        size_t bytes = sondep_product_scratch_bytes(products[i].M, products[i].N, products[i].K);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* Whether a kind of point is hooked in any layer, with any of the modes. */
+static bool any_wanted(const sondep_pass *pass, sondep_point_kind kind, int modes)
+{
+    for (int64_t layer = 0; layer < pass->model->config.n_layers; layer++)
+        if (sondep_wanted(pass, kind, layer) & modes)
+            return true;
+    return false;
+}
+
+static bool any_norm_wanted(const sondep_pass *pass)
+{
+    static const sondep_point_kind kinds[] = {SONDEP_POINT_LN1_SCALE,      SONDEP_POINT_LN1_NORMALIZED,
+                                              SONDEP_POINT_LN2_SCALE,      SONDEP_POINT_LN2_NORMALIZED,
+                                              SONDEP_POINT_LN_FINAL_SCALE, SONDEP_POINT_LN_FINAL_NORMALIZED};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (any_wanted(pass, kinds[i], ~0))
+            return true;
+    return false;
+}
+
+size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
+{
+    const sonde_config *c = &pass->model->config;
+    const sondep_batch *batch = pass->batch;
+    const int any = SONDE_HOOK_READ | SONDE_HOOK_WRITE;
+    int64_t N = batch->N, n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head;
+    bool has_norm = any_norm_wanted(pass);
+    bool has_scores = any_wanted(pass, SONDEP_POINT_SCORES, any) || any_wanted(pass, SONDEP_POINT_PATTERN, any);
+    bool has_split = any_wanted(pass, SONDEP_POINT_ATTN_IN, any) || any_wanted(pass, SONDEP_POINT_Q_INPUT, any) ||
+                     any_wanted(pass, SONDEP_POINT_K_INPUT, any) || any_wanted(pass, SONDEP_POINT_V_INPUT, any);
+    size_t bytes = 0, product = product_bytes(pass), attention = sondep_attention_scratch_bytes(c->d_head);
+
+    pass->x = take(arena, &bytes, N * c->d_model);
+    pass->y = take(arena, &bytes, N * c->d_model);
+    pass->z = take(arena, &bytes, N * n_q);
+    pass->qkv = take(arena, &bytes, N * (n_q + 2 * n_kv));
+    pass->mlp = take(arena, &bytes, N * c->d_mlp);
+    pass->up = take(arena, &bytes, c->gated_mlp ? N * c->d_mlp : 0);
+    pass->normalized = take(arena, &bytes, has_norm ? N * c->d_model : 0);
+    pass->scale = take(arena, &bytes, has_norm ? N : 0);
+    pass->old_scale = take(arena, &bytes, has_norm ? N : 0);
+    pass->scores = take(arena, &bytes, has_scores ? batch->B * c->n_heads * batch->T * batch->most_keys : 0);
+    pass->result = take(arena, &bytes, any_wanted(pass, SONDEP_POINT_RESULT, any) ? N * c->n_heads * c->d_model : 0);
+    pass->split = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
+    pass->split_y = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
+    pass->logits_block = take(arena, &bytes, pass->stream ? (N < LOGITS_BLOCK ? N : LOGITS_BLOCK) * c->n_vocab : 0);
+    pass->attention = (void *)take(arena, &bytes, (int64_t)(sizeof *pass->attention / sizeof(float) + 1) * batch->B);
+    pass->product_scratch = take(arena, &bytes, (int64_t)(product / sizeof(float) + 1));
+    pass->attention_scratch = take(arena, &bytes, (int64_t)(attention / sizeof(float) + 1));
+    return bytes;
+}
+
+/* ---- pieces --------------------------------------------------------------------------------------------------------------- */
+
+/* out = in W + b, with what else the epilogue says. */
+static void linear(const sondep_pass *pass, float *out, int64_t ld_out, const float *in, int64_t ld_in, const sondep_linear *l,
+                   int64_t n_rows, sondep_epilogue epilogue)
+{
+    sondep_matrix a = {in, SONDE_F32, ld_in, 1};
+    epilogue.bias = l->b;
+    sondep_product(out, ld_out, &a, &l->w, n_rows, l->n_out, l->n_in, &epilogue, pass->model->precision, pass->product_scratch);
+}
+
+/* Rows whose scale a hook changed are scaled again; the others keep their bits. */
+static void apply_changed_scale(const sondep_pass *pass)
+{
+    int64_t D = pass->model->config.d_model;
+    for (int64_t n = 0; n < pass->batch->N; n++)
+        if (pass->scale[n] != pass->old_scale[n])
+            for (int64_t d = 0; d < D; d++)
+                pass->normalized[n * D + d] *= pass->old_scale[n] / pass->scale[n];
+}
+
+/* y = norm(x), in two steps where the interior is hooked. */
+static sonde_status norm(const sondep_pass *pass, const sondep_norm_weights *weights, sondep_point_kind scale_kind,
+                         sondep_point_kind normalized_kind, int64_t layer, const float *x)
+{
+    const sonde_config *c = &pass->model->config;
+    bool is_rms = c->norm == SONDE_RMSNORM;
+    int64_t N = pass->batch->N, D = c->d_model;
+    int scale_modes = sondep_wanted(pass, scale_kind, layer);
+
+    if (scale_modes == 0 && sondep_wanted(pass, normalized_kind, layer) == 0) {
+        sondep_norm(pass->y, NULL, NULL, x, weights->w, weights->b, is_rms, c->norm_eps, N, D);
+        return SONDE_OK;
+    }
+    sondep_norm(NULL, pass->normalized, pass->scale, x, weights->w, weights->b, is_rms, c->norm_eps, N, D);
+    memcpy(pass->old_scale, pass->scale, (size_t)N * sizeof(float));
+    SONDE_TRY(sondep_fire(pass, scale_kind, layer, pass->scale, 1, 1));
+    if (scale_modes & SONDE_HOOK_WRITE)
+        apply_changed_scale(pass);
+    SONDE_TRY(sondep_fire(pass, normalized_kind, layer, pass->normalized, D, D));
+    sondep_norm_gain(pass->y, pass->normalized, weights->w, weights->b, N, D);
+    return SONDE_OK;
+}
+
+/* x += out of a linear layer: in one go, or with a hook on what is added. */
+static sonde_status add_to_residual(const sondep_pass *pass, const sondep_linear *l, const float *in, sondep_point_kind kind,
+                                    int64_t layer)
+{
+    int64_t N = pass->batch->N, D = pass->model->config.d_model;
+
+    if (sondep_wanted(pass, kind, layer) == 0) {
+        linear(pass, pass->x, D, in, l->n_in, l, N, (sondep_epilogue){.residual = pass->x, .ld_residual = D});
+        return SONDE_OK;
+    }
+    linear(pass, pass->y, D, in, l->n_in, l, N, (sondep_epilogue){0});
+    SONDE_TRY(sondep_fire(pass, kind, layer, pass->y, D, D));
+    sondep_add(pass->x, pass->x, pass->y, N * D);
+    return SONDE_OK;
+}
+
+/* ---- blocks --------------------------------------------------------------------------------------------------------------- */
+
+/* The plain MLP: post = act(y W + b). */
+static sonde_status mlp_plain(const sondep_pass *pass, const sondep_block *block, int64_t layer)
+{
+    int64_t N = pass->batch->N, D = pass->model->config.d_model, M = pass->model->config.d_mlp;
+
+    if (sondep_wanted(pass, SONDEP_POINT_PRE, layer) == 0) {
+        linear(pass, pass->mlp, M, pass->y, D, &block->up, N, (sondep_epilogue){.act = pass->model->act});
+        return SONDE_OK;
+    }
+    linear(pass, pass->mlp, M, pass->y, D, &block->up, N, (sondep_epilogue){0});
+    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE, layer, pass->mlp, M, M));
+    sondep_activate(pass->mlp, pass->mlp, pass->model->act, N * M);
+    return SONDE_OK;
+}
+
+/* The gated MLP: post = act(y W_gate + b_gate) * (y W_up + b_up). */
+static sonde_status mlp_gated(const sondep_pass *pass, const sondep_block *block, int64_t layer)
+{
+    int64_t N = pass->batch->N, D = pass->model->config.d_model, M = pass->model->config.d_mlp;
+    bool is_fused = sondep_wanted(pass, SONDEP_POINT_PRE, layer) == 0;
+
+    if (!is_fused) {
+        linear(pass, pass->mlp, M, pass->y, D, &block->gate, N, (sondep_epilogue){0});
+        SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE, layer, pass->mlp, M, M));
+    }
+    linear(pass, pass->up, M, pass->y, D, &block->up, N, (sondep_epilogue){0});
+    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE_LINEAR, layer, pass->up, M, M));
+    if (is_fused) {
+        linear(pass, pass->mlp, M, pass->y, D, &block->gate, N,
+               (sondep_epilogue){.act = pass->model->act, .gate = pass->up, .ld_gate = M});
+        return SONDE_OK;
+    }
+    sondep_activate(pass->mlp, pass->mlp, pass->model->act, N * M);
+    sondep_multiply(pass->mlp, pass->mlp, pass->up, N * M);
+    return SONDE_OK;
+}
+
+static sonde_status mlp(const sondep_pass *pass, int64_t layer)
+{
+    const sondep_block *block = &pass->model->blocks[layer];
+    int64_t N = pass->batch->N, D = pass->model->config.d_model, M = pass->model->config.d_mlp;
+    const float *in = pass->x;
+
+    if (sondep_wanted(pass, SONDEP_POINT_MLP_IN, layer)) {
+        memcpy(pass->y, pass->x, (size_t)(N * D) * sizeof(float));
+        SONDE_TRY(sondep_fire(pass, SONDEP_POINT_MLP_IN, layer, pass->y, D, D));
+        in = pass->y;
+    }
+    SONDE_TRY(norm(pass, &block->ln2, SONDEP_POINT_LN2_SCALE, SONDEP_POINT_LN2_NORMALIZED, layer, in));
+    SONDE_TRY(pass->model->config.gated_mlp ? mlp_gated(pass, block, layer) : mlp_plain(pass, block, layer));
+    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_POST, layer, pass->mlp, M, M));
+    return add_to_residual(pass, &block->down, pass->mlp, SONDEP_POINT_MLP_OUT, layer);
+}
+
+static sonde_status attention(const sondep_pass *pass, int64_t layer)
+{
+    const sondep_block *block = &pass->model->blocks[layer];
+    int64_t D = pass->model->config.d_model;
+
+    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_RESID_PRE, layer, pass->x, D, D));
+    if (sondep_finished(pass, SONDEP_POINT_ATTN_IN, layer))
+        return SONDE_OK;
+    SONDE_TRY(sondep_attention_split(pass, layer));
+    SONDE_TRY(norm(pass, &block->ln1, SONDEP_POINT_LN1_SCALE, SONDEP_POINT_LN1_NORMALIZED, layer, pass->x));
+    SONDE_TRY(sondep_attention_qkv(pass, layer));
+    if (sondep_finished(pass, SONDEP_POINT_SCORES, layer))
+        return SONDE_OK;
+    SONDE_TRY(sondep_attention_mixed(pass, layer));
+    if (sondep_finished(pass, SONDEP_POINT_RESULT, layer))
+        return SONDE_OK;
+    if (sondep_wanted(pass, SONDEP_POINT_RESULT, layer)) {
+        SONDE_TRY(sondep_attention_result(pass, layer));
+        if (sondep_wanted(pass, SONDEP_POINT_RESULT, layer) & SONDE_HOOK_WRITE) {
+            SONDE_TRY(sondep_fire(pass, SONDEP_POINT_ATTN_OUT, layer, pass->y, D, D));
+            sondep_add(pass->x, pass->x, pass->y, pass->batch->N * D);
+            return sondep_fire(pass, SONDEP_POINT_RESID_MID, layer, pass->x, D, D);
+        }
+    }
+    SONDE_TRY(add_to_residual(pass, &block->o, pass->z, SONDEP_POINT_ATTN_OUT, layer));
+    return sondep_fire(pass, SONDEP_POINT_RESID_MID, layer, pass->x, D, D);
+}
+
+/* ---- beginning and end ------------------------------------------------------------------------------------------------------ */
+
+static sonde_status embed(const sondep_pass *pass)
+{
+    const sonde_model *model = pass->model;
+    const sondep_batch *batch = pass->batch;
+    int64_t N = batch->N, D = model->config.d_model;
+
+    sondep_gather_rows(pass->x, &model->wte, batch->ids, false, N, D);
+    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_EMBED, 0, pass->x, D, D));
+    if (model->config.positions != SONDE_POSITIONS_LEARNED)
+        return SONDE_OK;
+    if (sondep_wanted(pass, SONDEP_POINT_POS_EMBED, 0) == 0) {
+        sondep_gather_rows(pass->x, &model->wpe, batch->position, true, N, D);
+        return SONDE_OK;
+    }
+    sondep_gather_rows(pass->y, &model->wpe, batch->position, false, N, D);
+    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_POS_EMBED, 0, pass->y, D, D));
+    sondep_add(pass->x, pass->x, pass->y, N * D);
+    return SONDE_OK;
+}
+
+/* Logits of rows of y, whole or in blocks to the listener. */
+static sonde_status logits_of(const sondep_pass *pass, float *out, const float *y, int64_t n_rows)
+{
+    int64_t D = pass->model->config.d_model, V = pass->model->config.n_vocab;
+
+    if (out != NULL) {
+        linear(pass, out, V, y, D, &pass->model->unembed, n_rows, (sondep_epilogue){0});
+        return sondep_check_finite(pass, SONDEP_POINT_UNEMBED_OUT, 0, out, V, V, n_rows);
+    }
+    for (int64_t first = 0; first < n_rows; first += LOGITS_BLOCK) {
+        int64_t n = n_rows - first < LOGITS_BLOCK ? n_rows - first : LOGITS_BLOCK;
+        linear(pass, pass->logits_block, V, y + first * D, D, &pass->model->unembed, n, (sondep_epilogue){0});
+        SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_UNEMBED_OUT, 0, pass->logits_block, V, V, n));
+        SONDE_TRY(pass->stream(pass->logits_block, first, n, V, pass->stream_ctx));
+    }
+    return SONDE_OK;
+}
+
+/* Logits of the last row of each sequence alone: the final normalisation and the product see B rows. */
+static sonde_status unembed_last(const sondep_pass *pass)
+{
+    const sonde_model *model = pass->model;
+    const sonde_config *c = &model->config;
+    const sondep_batch *batch = pass->batch;
+    int64_t D = c->d_model, n = 0;
+
+    for (int64_t b = 0; b < batch->B; b++)
+        if (batch->offset[b + 1] > batch->offset[b])
+            memcpy(pass->y + n++ * D, pass->x + (batch->offset[b + 1] - 1) * D, (size_t)D * sizeof(float));
+    sondep_norm(pass->y, NULL, NULL, pass->y, model->ln_final.w, model->ln_final.b, c->norm == SONDE_RMSNORM, c->norm_eps, n, D);
+    return logits_of(pass, pass->logits_out, pass->y, n);
+}
+
+static sonde_status unembed(const sondep_pass *pass)
+{
+    const sonde_model *model = pass->model;
+    int64_t N = pass->batch->N, D = model->config.d_model, V = model->config.n_vocab;
+
+    if (pass->logits == SONDE_LOGITS_LAST && sondep_finished_hooks(pass, SONDEP_POINT_LN_FINAL_SCALE, 0))
+        return unembed_last(pass);
+    SONDE_TRY(norm(pass, &model->ln_final, SONDEP_POINT_LN_FINAL_SCALE, SONDEP_POINT_LN_FINAL_NORMALIZED, 0, pass->x));
+    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_UNEMBED_IN, 0, pass->y, D, D));
+    if (pass->logits == SONDE_LOGITS_ALL) {
+        SONDE_TRY(logits_of(pass, pass->logits_out, pass->y, N));
+        SONDE_TRY(sondep_fire(pass, SONDEP_POINT_UNEMBED_OUT, 0, pass->logits_out, V, V));
+    }
+    if (pass->logits == SONDE_LOGITS_LAST) {
+        for (int64_t b = 0, n = 0; b < pass->batch->B; b++)
+            if (pass->batch->offset[b + 1] > pass->batch->offset[b])
+                memmove(pass->y + n++ * D, pass->y + (pass->batch->offset[b + 1] - 1) * D, (size_t)D * sizeof(float));
+        SONDE_TRY(logits_of(pass, pass->logits_out, pass->y, pass->batch->B));
+    }
+    return pass->stream ? logits_of(pass, NULL, pass->y, N) : SONDE_OK;
+}
+
+sonde_status sondep_pass_run(sondep_pass *pass)
+{
+    int64_t D = pass->model->config.d_model;
+
+    if (pass->batch->N == 0)
+        return SONDE_OK;
+    SONDE_TRY(embed(pass));
+    SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_EMBED, 0, pass->x, D, D, pass->batch->N));
+    for (int64_t layer = 0; layer < pass->model->config.n_layers; layer++) {
+        if (sondep_interrupted())
+            return SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted before layer %lld", (long long)layer);
+        if (sondep_finished(pass, SONDEP_POINT_RESID_PRE, layer))
+            return SONDE_OK;
+        SONDE_TRY(attention(pass, layer));
+        if (sondep_finished(pass, SONDEP_POINT_MLP_IN, layer))
+            return SONDE_OK;
+        SONDE_TRY(mlp(pass, layer));
+        SONDE_TRY(sondep_fire(pass, SONDEP_POINT_RESID_POST, layer, pass->x, D, D));
+        SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_RESID_POST, layer, pass->x, D, D, pass->batch->N));
+    }
+    return sondep_finished(pass, SONDEP_POINT_LN_FINAL_SCALE, 0) ? SONDE_OK : unembed(pass);
+}
+
+double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
+{
+    const sonde_config *c = &pass->model->config;
+    const sondep_batch *batch = pass->batch;
+    double N = (double)batch->N, D = (double)c->d_model, n_q = (double)(c->n_heads * c->d_head), pairs = 0.0;
+    double n_kv = (double)(c->n_kv_heads * c->d_head), rows = pass->logits == SONDE_LOGITS_LAST ? (double)batch->B : N;
+    double linear_layers = 2.0 * N * (D * (n_q + 2.0 * n_kv) + n_q * D + (c->gated_mlp ? 3.0 : 2.0) * D * (double)c->d_mlp);
+
+    *n_layers = 0;
+    while (*n_layers < c->n_layers && !sondep_finished(pass, SONDEP_POINT_RESID_PRE, *n_layers))
+        ++*n_layers;
+    /* Causal: query i of n sees n_keys - n + i + 1 keys; two products of width h for each head. */
+    for (int64_t b = 0; b < batch->B; b++) {
+        double n = (double)(batch->offset[b + 1] - batch->offset[b]);
+        pairs += n * ((double)batch->n_keys[b] - n) + n * (n + 1.0) / 2.0;
+    }
+    if (pass->logits == SONDE_LOGITS_NONE && pass->stream == NULL)
+        rows = 0.0;
+    return (double)*n_layers * (linear_layers + 4.0 * pairs * n_q) + 2.0 * rows * D * (double)c->n_vocab;
+}

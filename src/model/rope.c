@@ -1,0 +1,88 @@
+/* rope.c - the table of the rotary embedding, and the cache of keys and values.        floor 5: model */
+#include "model/forward.h"
+
+#include <math.h>
+
+static const float TWO_PI = 6.283185307179586f;
+
+/* One frequency, in float32 step by step as torch computes it. */
+static float frequency(const sonde_rope *rope, int64_t i, int64_t d_head)
+{
+    float exponent = (float)(2 * i) / (float)d_head;
+    float f = 1.0f / (float)pow(rope->theta, (double)exponent);
+
+    if (strcmp(rope->type, "linear") == 0)
+        return f / (float)rope->factor;
+    if (strcmp(rope->type, "llama3") == 0) {
+        /* Long waves are stretched by `factor`, short ones left alone, those between blended. */
+        float old_context = (float)rope->original_context, wave = TWO_PI / f;
+        float longest = (float)((double)rope->original_context / rope->low_freq_factor);
+        float shortest = (float)((double)rope->original_context / rope->high_freq_factor);
+        float factor = (float)rope->factor, low = (float)rope->low_freq_factor;
+        float blend = (old_context / wave - low) / (float)(rope->high_freq_factor - rope->low_freq_factor);
+
+        if (wave > longest)
+            return f / factor;
+        return wave < shortest ? f : (1.0f - blend) * f / factor + blend * f;
+    }
+    return f;
+}
+
+sonde_status sondep_rope_grow(sondep_rope_table *table, const sonde_config *config, int64_t n)
+{
+    int64_t half = config->d_head / 2, n_entries;
+    float *cosine, *sine = NULL;
+
+    if (config->positions != SONDE_POSITIONS_ROTARY || n <= table->n_positions)
+        return SONDE_OK;
+    SONDE_TRY(sondep_mul_i64(&n_entries, n, half, "rotary table"));
+    SONDE_TRY(SONDE_NEW(cosine, n_entries));
+    if (SONDE_NEW(sine, n_entries) != SONDE_OK) {
+        sondep_free(cosine);
+        return SONDE_E_NOMEM;
+    }
+    for (int64_t i = 0; i < half; i++) {
+        float f = frequency(&config->rope, i, config->d_head);
+        for (int64_t p = 0; p < n; p++) {
+            float angle = (float)p * f;
+            cosine[p * half + i] = (float)cos((double)angle);
+            sine[p * half + i] = (float)sin((double)angle);
+        }
+    }
+    sondep_rope_release(table);
+    *table = (sondep_rope_table){cosine, sine, n};
+    return SONDE_OK;
+}
+
+void sondep_rope_release(sondep_rope_table *table)
+{
+    sondep_free(table->cos);
+    sondep_free(table->sin);
+    *table = (sondep_rope_table){0};
+}
+
+sonde_status sondep_cache_make(sondep_cache *out, const sonde_config *config, int64_t B, int64_t capacity)
+{
+    sondep_cache cache = {.B = B, .capacity = capacity, .width = config->n_kv_heads * config->d_head, .n_layers = config->n_layers};
+    void *k, *v;
+
+    *out = (sondep_cache){0};
+    SONDE_TRY(sondep_mul_size(&cache.bytes, (size_t)(B * capacity), (size_t)cache.width * sizeof(float), "cache of keys"));
+    SONDE_TRY(sondep_mul_size(&cache.bytes, cache.bytes, (size_t)cache.n_layers, "cache of keys"));
+    SONDE_TRY(sondep_map_block(&k, cache.bytes));
+    if (sondep_map_block(&v, cache.bytes) != SONDE_OK) {
+        sondep_unmap_block(k, cache.bytes);
+        return SONDE_E_NOMEM;
+    }
+    cache.k = k;
+    cache.v = v;
+    *out = cache;
+    return SONDE_OK;
+}
+
+void sondep_cache_release(sondep_cache *cache)
+{
+    sondep_unmap_block(cache->k, cache->bytes);
+    sondep_unmap_block(cache->v, cache->bytes);
+    *cache = (sondep_cache){0};
+}

@@ -1,0 +1,230 @@
+/* pass.c - one forward pass of a run: tokens in, plan, pass, logits out.       floor 6: run */
+#include "run/run.h"
+
+/* ---- the batch -------------------------------------------------------------------------------------------------------------- */
+
+static sonde_status check_sizes(const sonde_run *run, const int64_t *lengths, const int64_t *first_positions, int64_t B, int64_t T)
+{
+    const sonde_config *c = &run->model->config;
+    int64_t n;
+
+    if (B < 0 || T < 0)
+        return SONDE_FAIL(SONDE_E_ARG, "a batch of %lld x %lld tokens", (long long)B, (long long)T);
+    SONDE_TRY(sondep_mul_i64(&n, B, T, "batch"));
+    for (int64_t b = 0; b < B; b++) {
+        int64_t length = lengths ? lengths[b] : T, end = length + (first_positions ? first_positions[b] : 0);
+        if (length < 0 || length > T)
+            return SONDE_FAIL(SONDE_E_ARG, "sequence %lld has length %lld, outside [0, %lld]", (long long)b, (long long)length, (long long)T);
+        if (end > c->n_context)
+            return SONDE_FAIL(SONDE_E_RANGE, "sequence %lld has %lld tokens, more than the model's context of %lld", (long long)b,
+                              (long long)end, (long long)c->n_context);
+    }
+    return SONDE_OK;
+}
+
+/* Fills the batch: rows of real tokens only. `tokens` NULL: ids 0, for plans. */
+static sonde_status fill_batch(sonde_run *run, const int32_t *tokens, const int64_t *lengths, const int64_t *first_positions,
+                               int64_t B, int64_t T)
+{
+    int64_t *ids, *position, *offset, *n_keys, *own_lengths, *own_first, V = run->model->config.n_vocab;
+    sondep_batch *batch = &run->batch;
+    size_t bytes;
+
+    SONDE_TRY(check_sizes(run, lengths, first_positions, B, T));
+    SONDE_TRY(sondep_mul_size(&bytes, (size_t)(2 * B * T + 4 * B + 1), sizeof(int64_t), "batch"));
+    SONDE_TRY(sondep_buffer_grow(&run->numbers, bytes));
+    ids = run->numbers.block;
+    position = ids + B * T;
+    offset = position + B * T;
+    n_keys = offset + B + 1;
+    own_lengths = n_keys + B;
+    own_first = own_lengths + B;
+
+    *batch = (sondep_batch){.B = B, .T = T, .ids = ids, .position = position, .offset = offset, .n_keys = n_keys};
+    offset[0] = 0;
+    for (int64_t b = 0; b < B; b++) {
+        own_lengths[b] = lengths ? lengths[b] : T;
+        own_first[b] = first_positions ? first_positions[b] : 0;
+        for (int64_t t = 0; t < own_lengths[b]; t++) {
+            int32_t id = tokens ? tokens[b * T + t] : 0;
+            if (id < 0 || id >= V)
+                return SONDE_FAIL(SONDE_E_RANGE, "token %lld of sequence %lld is %d, outside the vocabulary of %lld", (long long)t,
+                                  (long long)b, id, (long long)V);
+            ids[batch->N] = id;
+            position[batch->N++] = own_first[b] + t;
+        }
+        offset[b + 1] = batch->N;
+        n_keys[b] = own_first[b] + own_lengths[b];
+        batch->most_keys = n_keys[b] > batch->most_keys ? n_keys[b] : batch->most_keys;
+    }
+    run->lengths = own_lengths;
+    run->first_positions = own_first;
+    return SONDE_OK;
+}
+
+/* ---- what the pass looks at ---------------------------------------------------------------------------------------------------- */
+
+/* Gathers hooks and captures into one byte for each point; gives the last point that is wanted. */
+static int64_t gather_wanted(sonde_run *run)
+{
+    int64_t last = -1;
+
+    for (int64_t i = 0; i < run->model->points.n; i++) {
+        run->wanted[i] = run->captures[i].is_on ? SONDE_HOOK_READ : 0;
+        for (int64_t k = 0; k < run->n_hooks; k++)
+            if (run->hooks[k].points[i])
+                run->wanted[i] |= (uint8_t)run->hooks[k].mode;
+        if (run->wanted[i])
+            last = i;
+        run->fired[i] = false;
+    }
+    return last;
+}
+
+/* The pass over the present batch, its scratch not yet taken. */
+static sondep_pass make_pass(sonde_run *run, const sondep_hooks *hooks, sondep_cache *cache)
+{
+    const sondep_points *points = &run->model->points;
+    bool is_logits_hooked = run->wanted[sondep_point(points, SONDEP_POINT_UNEMBED_OUT, 0)] != 0;
+
+    return (sondep_pass){.model = run->model,
+                         .hooks = hooks,
+                         .batch = &run->batch,
+                         .cache = cache,
+                         .rope = &run->rope,
+                         .logits = is_logits_hooked ? SONDE_LOGITS_ALL : run->logits,
+                         .stream = run->stream,
+                         .stream_ctx = run->stream_ctx};
+}
+
+/* Every hooked point must have been reached: a hook that does nothing silently is the worst of bugs. */
+static sonde_status check_fired(const sonde_run *run)
+{
+    for (int64_t i = 0; i < run->model->points.n; i++)
+        if (run->wanted[i] && !run->fired[i])
+            return SONDE_FAIL(SONDE_E_HOOK, "hook point '%s' was never reached: the batch has %lld tokens",
+                              run->model->points.points[i].name, (long long)run->batch.N);
+    return SONDE_OK;
+}
+
+/* ---- logits ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Room for logits: rows of the pass, and of the padded tensor that comes of them. */
+static sonde_status prepare_logits(sonde_run *run, sondep_pass *pass)
+{
+    int64_t V = run->model->config.n_vocab, rows = pass->logits == SONDE_LOGITS_ALL ? run->batch.B * run->batch.T : run->batch.B;
+    size_t bytes;
+
+    run->kept_logits = (sonde_tensor){0};
+    if (pass->logits == SONDE_LOGITS_NONE)
+        return SONDE_OK;
+    SONDE_TRY(sondep_mul_size(&bytes, (size_t)rows, (size_t)V * sizeof(float), "logits"));
+    SONDE_TRY(sondep_buffer_grow(&run->logits_buffer, bytes ? bytes : 1));
+    pass->logits_out = run->logits_buffer.block;
+    return SONDE_OK;
+}
+
+/* Moves row `from` (-1: none, zeros) to row `to` of the logits. */
+static void place_row(float *logits, int64_t to, int64_t from, int64_t V)
+{
+    if (from < 0)
+        memset(logits + to * V, 0, (size_t)V * sizeof(float));
+    else if (from != to)
+        memcpy(logits + to * V, logits + from * V, (size_t)V * sizeof(float));
+}
+
+/* Rows of real tokens become [B, T, V] or [B, 1, V], in place: growing from the end, shrinking from the front. */
+static sonde_status place_logits(sonde_run *run, const sondep_pass *pass)
+{
+    const sondep_batch *batch = &run->batch;
+    float *logits = pass->logits_out;
+    int64_t V = run->model->config.n_vocab, n = 0, shape[3] = {batch->B, run->logits == SONDE_LOGITS_ALL ? batch->T : 1, V};
+
+    if (run->logits == SONDE_LOGITS_NONE)
+        return SONDE_OK;
+    for (int64_t b = 0; b < batch->B; b++)
+        n += batch->offset[b + 1] > batch->offset[b];
+    if (run->logits == SONDE_LOGITS_ALL) {
+        for (int64_t b = batch->B - 1; b >= 0; b--)
+            for (int64_t t = batch->T - 1; t >= 0; t--)
+                place_row(logits, b * batch->T + t, t < run->lengths[b] ? batch->offset[b] + t : -1, V);
+    } else if (pass->logits == SONDE_LOGITS_ALL) {
+        for (int64_t b = 0; b < batch->B; b++)
+            place_row(logits, b, run->lengths[b] > 0 ? batch->offset[b + 1] - 1 : -1, V);
+    } else {
+        for (int64_t b = batch->B - 1; b >= 0; b--)
+            place_row(logits, b, run->lengths[b] > 0 ? --n : -1, V);
+    }
+    return sonde_tensor_view(&run->kept_logits, logits, SONDE_F32, shape, 3);
+}
+
+/* ---- the pass ------------------------------------------------------------------------------------------------------------------------ */
+
+sonde_status sondep_run_pass(sonde_run *run, const int32_t *tokens, const int64_t *lengths, const int64_t *first_positions,
+                             int64_t B, int64_t T, sondep_cache *cache)
+{
+    sondep_hooks hooks = {.wanted = run->wanted, .fire = sondep_run_fire, .ctx = run};
+    sondep_pass pass;
+    sonde_status status;
+
+    run->has_run = false;
+    SONDE_TRY(fill_batch(run, tokens, lengths, first_positions, B, T));
+    hooks.last = gather_wanted(run);
+    pass = make_pass(run, &hooks, cache);
+    SONDE_TRY(sondep_rope_grow(&run->rope, &run->model->config, run->batch.most_keys));
+    SONDE_TRY(sondep_run_prepare_captures(run, NULL));
+    SONDE_TRY(prepare_logits(run, &pass));
+    SONDE_TRY(sondep_arena_reserve(&run->arena, sondep_pass_plan(&pass, NULL)));
+    sondep_pass_plan(&pass, &run->arena);
+    status = sondep_pass_run(&pass);
+    sondep_arena_reset(&run->arena, 0);
+    SONDE_TRY(status);
+    SONDE_TRY(check_fired(run));
+    SONDE_TRY(place_logits(run, &pass));
+    run->has_run = true;
+    return SONDE_OK;
+}
+
+sonde_status sonde_run_forward(sonde_run *run, const int32_t *tokens, const int64_t *lengths, int64_t B, int64_t T)
+{
+    return sondep_run_pass(run, tokens, lengths, NULL, B, T, NULL);
+}
+
+/* Bytes of a linear layer as stored. */
+static int64_t linear_bytes(const sondep_linear *l)
+{
+    return l->n_in * l->n_out * (int64_t)sonde_dtype_bytes(l->w.dtype);
+}
+
+static int64_t block_bytes(const sondep_block *b)
+{
+    return linear_bytes(&b->q) + linear_bytes(&b->k) + linear_bytes(&b->v) + linear_bytes(&b->o) + linear_bytes(&b->gate) +
+           linear_bytes(&b->up) + linear_bytes(&b->down);
+}
+
+sonde_status sonde_run_plan(sonde_plan *out, const sonde_run *run, int64_t B, int64_t T)
+{
+    /* The present hooks stay as they are: only the batch, which the next pass fills anew, is borrowed. */
+    sonde_run *scratch = (sonde_run *)(uintptr_t)run;
+    const sonde_model *model = run->model;
+    sondep_hooks hooks = {.wanted = run->wanted};
+    sondep_pass pass;
+    sonde_plan plan = {0};
+    int64_t D = model->config.d_model;
+
+    SONDE_TRY(fill_batch(scratch, NULL, NULL, NULL, B, T));
+    hooks.last = gather_wanted(scratch);
+    pass = make_pass(scratch, &hooks, NULL);
+    SONDE_TRY(sondep_run_prepare_captures(scratch, &plan.kept_bytes));
+    plan.scratch_bytes = (int64_t)sondep_pass_plan(&pass, NULL);
+    plan.flops = sondep_pass_flops(&pass, &plan.n_layers);
+    for (int64_t layer = 0; layer < plan.n_layers; layer++)
+        plan.weight_bytes += block_bytes(&model->blocks[layer]);
+    plan.weight_bytes += B * T * D * (int64_t)sonde_dtype_bytes(model->wte.dtype);
+    if (pass.logits != SONDE_LOGITS_NONE || pass.stream != NULL)
+        plan.weight_bytes += linear_bytes(&model->unembed);
+    if (pass.logits != SONDE_LOGITS_NONE)
+        plan.kept_bytes += (pass.logits == SONDE_LOGITS_ALL ? B * T : B) * model->config.n_vocab * (int64_t)sizeof(float);
+    *out = plan;
+    return SONDE_OK;
+}

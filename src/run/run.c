@@ -1,0 +1,198 @@
+/* run.c - a run's life, and what it is told to keep and to change.             floor 6: run */
+#include "run/run.h"
+
+sonde_status sonde_run_new(sonde_run **out, const sonde_model *model)
+{
+    sonde_run *run = NULL;
+    int64_t n_points = model->points.n;
+    sonde_status status;
+
+    *out = NULL;
+    SONDE_TRY_DONE(SONDE_NEW(run, 1));
+    run->model = model;
+    SONDE_TRY_DONE(SONDE_NEW(run->captures, n_points));
+    SONDE_TRY_DONE(SONDE_NEW(run->wanted, n_points));
+    SONDE_TRY_DONE(SONDE_NEW(run->fired, n_points));
+    *out = run;
+    run = NULL;
+done:
+    sonde_run_free(run);
+    return status;
+}
+
+static void buffer_release(sondep_buffer *buffer)
+{
+    sondep_unmap_block(buffer->block, buffer->bytes);
+    *buffer = (sondep_buffer){0};
+}
+
+sonde_status sondep_buffer_grow(sondep_buffer *buffer, size_t bytes)
+{
+    void *block;
+
+    if (bytes <= buffer->bytes)
+        return SONDE_OK;
+    buffer_release(buffer);
+    SONDE_TRY(sondep_map_block(&block, bytes));
+    *buffer = (sondep_buffer){block, bytes};
+    return SONDE_OK;
+}
+
+static void capture_release(sondep_capture *capture)
+{
+    sondep_unmap_block(capture->block, capture->block_bytes);
+    sondep_free(capture->positions);
+    *capture = (sondep_capture){0};
+}
+
+void sonde_run_reset(sonde_run *run)
+{
+    for (int64_t i = 0; i < run->n_hooks; i++)
+        sondep_free(run->hooks[i].points);
+    run->n_hooks = 0;
+    for (int64_t i = 0; run->captures && i < run->model->points.n; i++)
+        capture_release(&run->captures[i]);
+}
+
+void sonde_run_free(sonde_run *run)
+{
+    if (run == NULL)
+        return;
+    sonde_run_reset(run);
+    sondep_free(run->hooks);
+    sondep_free(run->captures);
+    sondep_free(run->wanted);
+    sondep_free(run->fired);
+    buffer_release(&run->numbers);
+    buffer_release(&run->event);
+    buffer_release(&run->logits_buffer);
+    sondep_arena_release(&run->arena);
+    sondep_rope_release(&run->rope);
+    sondep_free(run);
+}
+
+/* The points that a pattern names, as flags that the caller frees. */
+static sonde_status points_of(bool **out, const sonde_run *run, const char *pattern)
+{
+    const sondep_points *points = &run->model->points;
+    sonde_status status;
+
+    SONDE_TRY(SONDE_NEW(*out, points->n));
+    status = sonde_hook_match(*out, pattern, points->points, points->n);
+    if (status != SONDE_OK) {
+        sondep_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+sonde_status sonde_run_capture(sonde_run *run, const char *pattern, const sonde_position_list *where)
+{
+    bool *points;
+    sonde_status status = SONDE_OK;
+
+    SONDE_TRY(points_of(&points, run, pattern));
+    for (int64_t i = 0; i < run->model->points.n && status == SONDE_OK; i++) {
+        sondep_capture *capture = &run->captures[i];
+        int64_t *positions = NULL;
+
+        if (!points[i])
+            continue;
+        if (where != NULL) {
+            SONDE_TRY_DONE(SONDE_NEW(positions, where->n));
+            for (int64_t p = 0; p < where->n; p++)
+                positions[p] = where->positions[p];
+        }
+        capture_release(capture);
+        *capture = (sondep_capture){.is_on = true,
+                                    .has_positions = where != NULL,
+                                    .positions = positions,
+                                    .n_positions = where ? where->n : 0};
+    }
+done:
+    sondep_free(points);
+    return status;
+}
+
+/* Adds a hook to the list; takes over `hook->points` if it succeeds. */
+static sonde_status add_hook(sonde_run *run, const char *pattern, sondep_hook hook, int64_t *id)
+{
+    if (run->n_hooks == run->hooks_capacity) {
+        int64_t capacity = run->hooks_capacity ? 2 * run->hooks_capacity : 8;
+        sondep_hook *larger = sondep_resize(run->hooks, capacity, sizeof *larger);
+        if (larger == NULL)
+            return SONDE_E_NOMEM;
+        run->hooks = larger;
+        run->hooks_capacity = capacity;
+    }
+    SONDE_TRY(points_of(&hook.points, run, pattern));
+    hook.id = run->next_id++;
+    run->hooks[run->n_hooks++] = hook;
+    if (id != NULL)
+        *id = hook.id;
+    return SONDE_OK;
+}
+
+sonde_status sonde_run_hook(sonde_run *run, const char *pattern, sonde_hook_mode mode, sonde_hook_fn *fn, void *ctx, int64_t *id)
+{
+    if (mode != SONDE_HOOK_READ && mode != SONDE_HOOK_WRITE)
+        return SONDE_FAIL(SONDE_E_ARG, "hook mode is %d, neither read nor write", (int)mode);
+    if (fn == NULL)
+        return SONDE_FAIL(SONDE_E_ARG, "a hook at '%s' has no function", pattern);
+    return add_hook(run, pattern, (sondep_hook){.mode = mode, .fn = fn, .ctx = ctx}, id);
+}
+
+sonde_status sonde_run_patch(sonde_run *run, const char *pattern, const sonde_tensor *value, int64_t *id)
+{
+    if (value->dtype != SONDE_F32)
+        return SONDE_FAIL(SONDE_E_ARG, "a patch at '%s' is %s, not F32", pattern, sonde_dtype_name(value->dtype));
+    return add_hook(run, pattern, (sondep_hook){.mode = SONDE_HOOK_WRITE, .value = *value}, id);
+}
+
+sonde_status sonde_run_unhook(sonde_run *run, int64_t id)
+{
+    for (int64_t i = 0; i < run->n_hooks; i++)
+        if (run->hooks[i].id == id) {
+            sondep_free(run->hooks[i].points);
+            memmove(&run->hooks[i], &run->hooks[i + 1], (size_t)(run->n_hooks - i - 1) * sizeof *run->hooks);
+            run->n_hooks--;
+            return SONDE_OK;
+        }
+    return SONDE_FAIL(SONDE_E_ARG, "there is no hook %lld", (long long)id);
+}
+
+void sonde_run_want_logits(sonde_run *run, sonde_logits which)
+{
+    run->logits = which;
+}
+
+void sonde_run_stream_logits(sonde_run *run, sonde_logits_fn *fn, void *ctx)
+{
+    run->stream = fn;
+    run->stream_ctx = ctx;
+}
+
+sonde_status sonde_run_get(sonde_tensor *out, const sonde_run *run, const char *name)
+{
+    const sondep_points *points = &run->model->points;
+    bool *named;
+    const sondep_capture *found = NULL;
+
+    if (!run->has_run)
+        return SONDE_FAIL(SONDE_E_STATE, "'%s' was asked for before any forward pass", name);
+    if (strcmp(name, "logits") == 0) {
+        if (run->kept_logits.data == NULL)
+            return SONDE_FAIL(SONDE_E_HOOK, "the last pass kept no logits");
+        *out = run->kept_logits;
+        return SONDE_OK;
+    }
+    SONDE_TRY(points_of(&named, run, name));
+    for (int64_t i = 0; i < points->n && !found; i++)
+        if (named[i])
+            found = &run->captures[i];
+    sondep_free(named);
+    if (!found || !found->is_filled)
+        return SONDE_FAIL(SONDE_E_HOOK, "'%s' was not captured by the last pass", name);
+    *out = found->kept;
+    return SONDE_OK;
+}

@@ -1,0 +1,71 @@
+/* run/run.h - a run from the inside: hooks, captures, buffers.                 floor 6: run */
+#ifndef SONDEP_RUN_H
+#define SONDEP_RUN_H
+
+#include <sonde/run.h>
+
+#include "model/forward.h"
+
+/* A hook or a patch, and the points it listens at. */
+typedef struct sondep_hook {
+    int64_t id;
+    bool *points; /* (n_points) owned */
+    sonde_hook_mode mode;
+    sonde_hook_fn *fn; /* NULL: a patch */
+    void *ctx;
+    sonde_tensor value; /* of a patch; borrows its elements */
+} sondep_hook;
+
+/* What is kept at one point. */
+typedef struct sondep_capture {
+    bool is_on, is_filled;
+    bool has_positions;
+    int64_t *positions; /* owned */
+    int64_t n_positions;
+    void *block; /* owned; grows */
+    size_t block_bytes;
+    sonde_tensor kept; /* view of block after a pass */
+} sondep_capture;
+
+/* A block that only grows. */
+typedef struct sondep_buffer {
+    void *block;
+    size_t bytes;
+} sondep_buffer;
+sonde_status sondep_buffer_grow(sondep_buffer *buffer, size_t bytes);
+
+struct sonde_run {
+    const sonde_model *model;
+    sondep_hook *hooks;
+    int64_t n_hooks, hooks_capacity, next_id;
+    sondep_capture *captures; /* (n_points) */
+
+    uint8_t *wanted; /* (n_points) what the pass looks at */
+    bool *fired;     /* (n_points) in the last pass */
+    sonde_logits logits;
+    sonde_logits_fn *stream;
+    void *stream_ctx;
+
+    /* The present pass. */
+    sondep_batch batch;
+    const int64_t *lengths, *first_positions; /* (B) */
+    sondep_buffer numbers;                    /* the batch's arrays */
+    sondep_buffer event, logits_buffer;
+    sonde_tensor kept_logits;
+    bool has_run;
+
+    sondep_arena arena;
+    sondep_rope_table rope;
+};
+
+/* The listener of a pass: calls the hooks of a point, then keeps what is captured there. */
+sonde_status sondep_run_fire(int64_t point, const sondep_values *values, void *ctx);
+
+/* Shapes and memory of the captures of a pass over the present batch; `kept_bytes` NULL: also allocates. */
+sonde_status sondep_run_prepare_captures(sonde_run *run, int64_t *kept_bytes);
+
+/* One pass over B x T tokens whose sequences begin at `first_positions` (NULL: 0), with a cache or without. */
+sonde_status sondep_run_pass(sonde_run *run, const int32_t *tokens, const int64_t *lengths, const int64_t *first_positions,
+                             int64_t B, int64_t T, sondep_cache *cache);
+
+#endif
