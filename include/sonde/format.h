@@ -22,7 +22,8 @@ typedef struct sonde_safetensors sonde_safetensors;
  * Owns: *out is yours: sonde_safetensors_close.
  * Errors: SONDE_E_NOTFOUND (file, shard, tensor that the index names), SONDE_E_IO, SONDE_E_FORMAT (file, tensor, byte:
  *         truncated, overlapping or out-of-range offsets, holes, sizes that do not fit shapes, duplicate names, header that
- *         is not JSON, shard outside the index's folder), SONDE_E_NOMEM. *out is NULL then.
+ *         is not JSON, shard outside the index's folder), SONDE_E_UNSUPPORTED (an element type that the
+ *         format does not have), SONDE_E_NOMEM. *out is NULL then.
  * Source: the checks are those of the official library (safetensors 0.7, Metadata::validate). */
 SONDE_API sonde_status sonde_safetensors_open(sonde_safetensors **out, const char *path) SONDE_MUST_USE;
 SONDE_API void sonde_safetensors_close(sonde_safetensors *file);

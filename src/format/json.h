@@ -30,6 +30,12 @@ void sondep_json_setup(void);
 /* A text as a JSON string with its quotes, appended to `s`; control characters are escaped. The text is UTF-8. */
 sonde_status sondep_json_quote(sondep_string *s, const char *text);
 
+/* The shortest decimal text that reads back as the same number, always with a point or an exponent; "null" where it is not
+ * finite. Returns its length; a NUL stands behind it. (A power of two may get one digit more than the shortest.) */
+enum { SONDEP_NUMBER_BYTES = 32 };
+int sondep_json_float(char out[SONDEP_NUMBER_BYTES], float x);
+int sondep_json_double(char out[SONDEP_NUMBER_BYTES], double x);
+
 /* ---- fields: SONDE_E_NOTFOUND if missing or null, SONDE_E_FORMAT if of another type; `path` is for messages -------- */
 
 /* An integer; 3.0 counts as 3. */

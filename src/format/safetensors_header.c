@@ -127,8 +127,9 @@ static sonde_status read_entry(sondep_entry *e, const char *name, const json_t *
     SONDE_TRY(read_offsets(e, object, data_bytes, path));
     SONDE_TRY(read_shape(e, &n, object, path));
     bits = element_bits(&dtype, &is_ours, type);
-    if (bits > 0)
-        SONDE_TRY(check_size(e, n, bits, path));
+    if (bits == 0)
+        return SONDE_FAIL(SONDE_E_UNSUPPORTED, TENSOR "element type '%s' is not known", path, name, type);
+    SONDE_TRY(check_size(e, n, bits, path));
     if (!is_ours || rank > SONDE_MAX_RANK)
         return mark_unsupported(e, type, rank);
     memcpy(shape, e->tensor.shape, sizeof shape);

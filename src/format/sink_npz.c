@@ -1,0 +1,210 @@
+/* sink_npz.c - .npz: a zip of .npy files, stored, as numpy.savez writes it.    floor 2: format
+ *
+ * libzip asks for the bytes of each member through one callback (header, then the spill file) and hands us the bytes of the
+ * archive through another, so that they go through the writer like every other file. Dates are fixed: the same tensors give
+ * the same bytes.
+ */
+#include "format/sink.h"
+
+#include <errno.h>
+#include <zip.h>
+
+/* One member being read by libzip. */
+typedef struct npz_member {
+    sonde_sink *sink;
+    int64_t tensor;
+    sondep_string header;
+    int64_t at, bytes; /* of header and elements together */
+    sonde_status status;
+    zip_error_t error;
+} npz_member;
+
+/* The archive being written by libzip. */
+typedef struct npz_archive {
+    sonde_sink *sink;
+    int64_t at;
+    sonde_status status;
+    zip_error_t error;
+} npz_archive;
+
+enum { DOS_1980_01_01 = 0x21 };
+
+/* ---- members ----------------------------------------------------------------------------------------------------- */
+
+static sonde_status member_read_some(size_t *got, npz_member *m, char *out, size_t n)
+{
+    int64_t in_elements = m->at - (int64_t)m->header.n;
+
+    if (in_elements < 0) { /* still in the header */
+        *got = n < (size_t)-in_elements ? n : (size_t)-in_elements;
+        memcpy(out, m->header.text + m->at, *got);
+        return SONDE_OK;
+    }
+    if (in_elements == 0)
+        SONDE_TRY(sondep_spill_seek(m->sink, m->sink->offsets[m->tensor]));
+    return sondep_spill_read(got, m->sink, out, n);
+}
+
+/* Up to n bytes of the member; as many as libzip wants unless the member ends. -1 on failure. */
+static zip_int64_t member_read(npz_member *m, char *out, zip_uint64_t n)
+{
+    zip_int64_t done = 0;
+    size_t got;
+
+    if (n > (zip_uint64_t)(m->bytes - m->at))
+        n = (zip_uint64_t)(m->bytes - m->at);
+    while (n > 0) {
+        m->status = member_read_some(&got, m, out + done, (size_t)n);
+        if (m->status == SONDE_OK && got == 0)
+            m->status = SONDE_FAIL(SONDE_E_IO, "cannot write '%s': its temporary file is cut short", m->sink->path);
+        if (m->status != SONDE_OK) {
+            zip_error_set(&m->error, ZIP_ER_READ, 0);
+            return -1;
+        }
+        m->at += (int64_t)got;
+        done += (zip_int64_t)got;
+        n -= got;
+    }
+    return done;
+}
+
+static zip_int64_t member_callback(void *ctx, void *data, zip_uint64_t n, zip_source_cmd_t command)
+{
+    npz_member *m = ctx;
+    zip_stat_t *info = data;
+
+    switch (command) {
+    case ZIP_SOURCE_OPEN: m->at = 0; return 0;
+    case ZIP_SOURCE_READ: return member_read(m, data, n);
+    case ZIP_SOURCE_STAT:
+        zip_stat_init(info);
+        info->size = (zip_uint64_t)m->bytes;
+        info->valid = ZIP_STAT_SIZE;
+        return (zip_int64_t)sizeof *info;
+    case ZIP_SOURCE_ERROR: return zip_error_to_data(&m->error, data, n);
+    case ZIP_SOURCE_SUPPORTS: return ZIP_SOURCE_SUPPORTS_READABLE;
+    default: return 0; /* close, free: the member is the caller's */
+    }
+}
+
+static sonde_status add_member(zip_t *zip, npz_member *m, sonde_sink *sink, int64_t i)
+{
+    sondep_string name = {0};
+    zip_source_t *source = NULL;
+    zip_int64_t index = -1;
+    sonde_status status;
+
+    m->sink = sink;
+    m->tensor = i;
+    zip_error_init(&m->error);
+    SONDE_TRY_DONE(sondep_npy_header(&m->header, &sink->declared[i]));
+    m->bytes = (int64_t)m->header.n + (int64_t)sonde_tensor_bytes(&sink->declared[i]);
+    SONDE_TRY_DONE(sondep_string_printf(&name, "%s.npy", sink->names[i]));
+    source = zip_source_function_create(member_callback, m, NULL);
+    if (source != NULL)
+        index = zip_file_add(zip, name.text, source, ZIP_FL_ENC_UTF_8);
+    if (source != NULL && index < 0)
+        zip_source_free(source);
+    if (index < 0 || zip_set_file_compression(zip, (zip_uint64_t)index, ZIP_CM_STORE, 0) != 0 ||
+        zip_file_set_dostime(zip, (zip_uint64_t)index, 0, DOS_1980_01_01, 0) != 0)
+        status = SONDE_FAIL(SONDE_E_IO, "cannot write '%s': tensor '%s': %s", sink->path, sink->names[i], zip_strerror(zip));
+done:
+    sondep_string_release(&name);
+    return status;
+}
+
+/* ---- the archive ------------------------------------------------------------------------------------------------- */
+
+static zip_int64_t archive_write(npz_archive *a, const void *data, zip_uint64_t n)
+{
+    a->status = sondep_writer_put_at(&a->sink->writer, a->at, data, (size_t)n);
+    if (a->status != SONDE_OK) {
+        zip_error_set(&a->error, ZIP_ER_WRITE, 0);
+        return -1;
+    }
+    a->at += (int64_t)n;
+    return (zip_int64_t)n;
+}
+
+static zip_int64_t archive_seek(npz_archive *a, void *data, zip_uint64_t n)
+{
+    zip_int64_t at = zip_source_seek_compute_offset((zip_uint64_t)a->at, INT64_MAX, data, n, &a->error);
+    if (at >= 0)
+        a->at = at;
+    return at < 0 ? -1 : 0;
+}
+
+static zip_int64_t archive_callback(void *ctx, void *data, zip_uint64_t n, zip_source_cmd_t command)
+{
+    npz_archive *a = ctx;
+
+    switch (command) {
+    case ZIP_SOURCE_BEGIN_WRITE: a->at = 0; return 0;
+    case ZIP_SOURCE_WRITE: return archive_write(a, data, n);
+    case ZIP_SOURCE_SEEK_WRITE: return archive_seek(a, data, n);
+    case ZIP_SOURCE_TELL_WRITE: return a->at;
+    case ZIP_SOURCE_STAT: /* the archive does not exist yet */ zip_error_set(&a->error, ZIP_ER_READ, ENOENT); return -1;
+    case ZIP_SOURCE_ERROR: return zip_error_to_data(&a->error, data, n);
+    case ZIP_SOURCE_SUPPORTS: return ZIP_SOURCE_SUPPORTS_WRITABLE;
+    default: return 0;
+    }
+}
+
+static zip_t *open_archive(npz_archive *a)
+{
+    zip_source_t *source = zip_source_function_create(archive_callback, a, NULL);
+    zip_t *zip = source ? zip_open_from_source(source, ZIP_CREATE | ZIP_TRUNCATE, NULL) : NULL;
+    if (zip == NULL && source != NULL)
+        zip_source_free(source);
+    return zip;
+}
+
+/* Writes the archive; the first error of ours comes before libzip's words for it. */
+static sonde_status write_archive(zip_t *zip, const npz_archive *a, const npz_member *members)
+{
+    if (zip_close(zip) == 0)
+        return SONDE_OK;
+    if (a->status != SONDE_OK)
+        return a->status;
+    for (int64_t i = 0; i < a->sink->n; i++)
+        if (members[i].status != SONDE_OK)
+            return members[i].status;
+    return SONDE_FAIL(SONDE_E_IO, "cannot write '%s': %s", a->sink->path, zip_strerror(zip));
+}
+
+static sonde_status finish_npz(sonde_sink *sink)
+{
+    npz_archive archive = {.sink = sink};
+    npz_member *members = NULL;
+    zip_t *zip = NULL;
+    sonde_status status;
+
+    zip_error_init(&archive.error);
+    SONDE_TRY_DONE(SONDE_NEW(members, sink->n));
+    zip = open_archive(&archive);
+    if (zip == NULL) {
+        status = SONDE_FAIL(SONDE_E_NOMEM, "out of memory: a zip archive");
+        goto done;
+    }
+    for (int64_t i = 0; i < sink->n; i++)
+        SONDE_TRY_DONE(add_member(zip, &members[i], sink, i));
+    SONDE_TRY_DONE(write_archive(zip, &archive, members));
+    zip = NULL; /* closed */
+done:
+    if (zip != NULL)
+        zip_discard(zip);
+    for (int64_t i = 0; members != NULL && i < sink->n; i++)
+        sondep_string_release(&members[i].header);
+    sondep_free(members);
+    return status;
+}
+
+static sonde_status open_npz(sonde_sink *sink)
+{
+    SONDE_TRY(sondep_sink_needs_file(sink));
+    if (sink->n == 0)
+        return SONDE_FAIL(SONDE_E_ARG, "cannot write '%s': .npz needs a tensor", sink->path);
+    return sondep_spill_open(sink);
+}
+
+const sondep_sink_format sondep_sink_npz = {".npz", "use .safetensors", open_npz, finish_npz};
