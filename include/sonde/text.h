@@ -83,6 +83,10 @@ typedef struct sonde_documents sonde_documents;
 /* Opens a stream of documents: .txt (and any other ending: the whole file is one document), .jsonl (one object a line),
  * .jsonl.zst and .txt.zst, "-" for standard input (txt). `field` names the text in each object; NULL means "text".
  *
+ * A text is kept as it is: a byte order mark, carriage returns and NULs (\u0000 too) are text. Lines of .jsonl that are blank are
+ * skipped, the last one needs no newline; a line with a byte order mark, with a key twice or with half of a surrogate pair is
+ * refused.
+ *
  * Owns: *out is yours: sonde_documents_close. Memory: one document and a read buffer for jsonl.
  * Errors: SONDE_E_NOTFOUND, SONDE_E_IO, SONDE_E_NOMEM. */
 SONDE_API sonde_status sonde_documents_open(sonde_documents **out, const char *path, const char *field) SONDE_MUST_USE;
