@@ -9,7 +9,7 @@ from transformer_lens.utils import get_act_name
 WORDS = ["k", "q", "v", "z", "rot_k", "rot_q", "result", "pattern", "attn", "key", "query", "value", "pre", "post"]
 PARTS = ["scale3ln1", "scale3ln2", "normalized3ln1", "normalized3ln2"]
 
-print(f"# transformer_lens {version("transformer_lens")}: shorthand, full name")
+print(f"# transformer_lens {version('transformer_lens')}: shorthand, full name")
 for layer in (0, 3, 11):
     for word in WORDS:
         if "_" not in word:  # its pattern takes letters only: `rot_k3` is not shorthand there
