@@ -24,17 +24,17 @@ sonde_status sondep_hint(sonde_status status, const char *format, ...) SONDE_PRI
 
 /* Forwards an error unchanged: by returning it, or by `goto done` where something must be freed first (the function
  * then has a local `status`). */
-#define SONDE_TRY(call)                       \
-    do {                                      \
-        sonde_status status_of_try_ = (call); \
-        if (status_of_try_ != SONDE_OK)       \
-            return status_of_try_;            \
+#define SONDE_TRY(call)                                                                                                     \
+    do {                                                                                                                    \
+        sonde_status status_of_try_ = (call);                                                                               \
+        if (status_of_try_ != SONDE_OK)                                                                                     \
+            return status_of_try_;                                                                                          \
     } while (0)
-#define SONDE_TRY_DONE(call)    \
-    do {                        \
-        status = (call);        \
-        if (status != SONDE_OK) \
-            goto done;          \
+#define SONDE_TRY_DONE(call)                                                                                                \
+    do {                                                                                                                    \
+        status = (call);                                                                                                    \
+        if (status != SONDE_OK)                                                                                             \
+            goto done;                                                                                                      \
     } while (0)
 
 /* The caller's bug: prints the place to stderr and aborts, in release builds too. */
@@ -114,8 +114,8 @@ sonde_status sondep_utf8_check(const char *text, size_t n, const char *what);
 
 /* ---- time and machine ------------------------------------------------------------------------------------------- */
 
-double sondep_seconds(void);            /* a steady clock */
-int64_t sondep_peak_bytes(void);        /* peak resident memory of this process */
-bool sondep_interrupted(void);          /* true once sonde_interrupt() was called */
+double sondep_seconds(void);     /* a steady clock */
+int64_t sondep_peak_bytes(void); /* peak resident memory of this process */
+bool sondep_interrupted(void);   /* true once sonde_interrupt() was called */
 
 #endif

@@ -183,7 +183,8 @@ sonde_status sondep_writer_open(sondep_writer *out, const char *path)
     sonde_status status;
     sondep_string part = {0};
     /* A device or a pipe is written to, never replaced. */
-    bool is_special = stat(path, &info) == 0 && !S_ISREG(info.st_mode);
+    bool exists = stat(path, &info) == 0, is_special = exists && !S_ISREG(info.st_mode);
+    mode_t mode = exists ? info.st_mode & 0777 : 0666; /* what replaces a private file is private too */
 
     *out = (sondep_writer){.fd = -1};
     if (is_special && S_ISDIR(info.st_mode))
@@ -195,7 +196,7 @@ sonde_status sondep_writer_open(sondep_writer *out, const char *path)
         out->part = part.text;
     }
     out->fd = sondep_syscalls.open(out->part ? out->part : out->path,
-                                   is_special ? O_WRONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+                                   is_special ? O_WRONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, mode | 0200);
     if (out->fd < 0)
         status = SONDE_FAIL(SONDE_E_IO, "cannot write '%s': %s", path, strerror(errno));
 done:
@@ -208,8 +209,8 @@ done:
 static sonde_status write_all(sondep_writer *w, const char *bytes, size_t n, int64_t offset)
 {
     while (n > 0) {
-        ssize_t put = offset < 0 ? sondep_syscalls.write(w->fd, bytes, n)
-                                 : sondep_syscalls.pwrite(w->fd, bytes, n, (off_t)offset);
+        ssize_t put =
+            offset < 0 ? sondep_syscalls.write(w->fd, bytes, n) : sondep_syscalls.pwrite(w->fd, bytes, n, (off_t)offset);
         if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)
@@ -255,7 +256,7 @@ sonde_status sondep_writer_commit(sondep_writer *w)
 
     /* Some systems report a failed write only here, so each step is checked; a file that cannot be flushed to a disk
      * (a pipe, a special file) is no error. */
-    if (status == SONDE_OK && sondep_syscalls.fsync(fd) != 0 && errno != EINVAL && errno != EROFS)
+    if (status == SONDE_OK && sondep_syscalls.fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP)
         status = SONDE_FAIL(SONDE_E_IO, "cannot write '%s': %s", w->path, strerror(errno));
     w->fd = -1;
     if (sondep_syscalls.close(fd) != 0 && status == SONDE_OK)

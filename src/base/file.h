@@ -35,8 +35,9 @@ typedef struct sondep_file {
 } sondep_file;
 
 /* Errors: SONDE_E_NOTFOUND if there is none, SONDE_E_IO with the system's words. `out` is zero on failure. */
-sonde_status sondep_file_map(sondep_file *out, const char *path);  /* pages are read as they are touched */
-sonde_status sondep_file_read(sondep_file *out, const char *path, size_t limit_bytes); /* whole, now; E_RANGE beyond the limit */
+sonde_status sondep_file_map(sondep_file *out, const char *path); /* pages are read as they are touched */
+sonde_status sondep_file_read(sondep_file *out, const char *path,
+                              size_t limit_bytes); /* whole, now; E_RANGE beyond the limit */
 void sondep_file_release(sondep_file *file);
 
 bool sondep_is_directory(const char *path);
@@ -57,7 +58,8 @@ typedef struct sondep_writer {
 
 sonde_status sondep_writer_open(sondep_writer *out, const char *path);
 sonde_status sondep_writer_put(sondep_writer *w, const void *bytes, size_t n);
-sonde_status sondep_writer_put_at(sondep_writer *w, int64_t offset, const void *bytes, size_t n); /* random access; does not move put */
+sonde_status sondep_writer_put_at(sondep_writer *w, int64_t offset, const void *bytes,
+                                  size_t n);         /* random access; does not move put */
 sonde_status sondep_writer_commit(sondep_writer *w); /* flush, fsync, rename; releases w whether or not it succeeds */
 void sondep_writer_abort(sondep_writer *w);          /* removes what was written; fine after commit, fine on a zero struct */
 

@@ -60,7 +60,11 @@ int sondep_utf8_decode(uint32_t *out, const char *text, size_t n)
 {
     static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
     const unsigned char *b = (const unsigned char *)text;
-    int length = b[0] < 0x80 ? 1 : b[0] >= 0xc2 && b[0] < 0xe0 ? 2 : (b[0] & 0xf0) == 0xe0 ? 3 : (b[0] & 0xf8) == 0xf0 ? 4 : 0;
+    int length = b[0] < 0x80                   ? 1
+                 : b[0] >= 0xc2 && b[0] < 0xe0 ? 2
+                 : (b[0] & 0xf0) == 0xe0       ? 3
+                 : (b[0] & 0xf8) == 0xf0       ? 4
+                                               : 0;
     uint32_t c;
 
     if (length == 0 || (size_t)length > n)

@@ -12,12 +12,12 @@
 
 /* Reads element i of an unaligned array as `type`. */
 #define READ(type, src, i) read_##type((const char *)(src) + (size_t)(i) * sizeof(type))
-#define DEFINE_READ(type)                        \
-    static inline type read_##type(const char *p) \
-    {                                            \
-        type value;                              \
-        memcpy(&value, p, sizeof value);         \
-        return value;                            \
+#define DEFINE_READ(type)                                                                                                   \
+    static inline type read_##type(const char *p)                                                                           \
+    {                                                                                                                       \
+        type value;                                                                                                         \
+        memcpy(&value, p, sizeof value);                                                                                    \
+        return value;                                                                                                       \
     }
 DEFINE_READ(float)
 DEFINE_READ(double)
@@ -64,6 +64,14 @@ void sonde_convert_to_f32(float *dst, const void *src, sonde_dtype dtype, int64_
         for (int64_t i = 0; i < n; i++)
             dst[i] = sondep_f16_to_f32(READ(uint16_t, src, i));
         break;
+    case SONDE_I64: /* straight to float: through double it would be rounded twice */
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = (float)READ(int64_t, src, i);
+        break;
+    case SONDE_U64:
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = (float)READ(uint64_t, src, i);
+        break;
     default:
         for (int64_t i = 0; i < n; i++)
             dst[i] = (float)element(src, dtype, i);
@@ -83,10 +91,21 @@ static double clamp_integer(float x, double low, double high)
     return isnan(r) ? 0.0 : r < low ? low : r > high ? high : r;
 }
 
-#define WRITE(type, dst, i, value)                                                \
-    do {                                                                          \
-        type value_ = (type)(value);                                              \
-        memcpy((char *)(dst) + (size_t)(i) * sizeof value_, &value_, sizeof value_); \
+/* The largest integers of 64 bits are no doubles. */
+static int64_t to_int64(float x)
+{
+    return x >= 0x1p63f ? INT64_MAX : (int64_t)clamp_integer(x, -0x1p63, 0x1p63 - 1024);
+}
+
+static uint64_t to_uint64(float x)
+{
+    return x >= 0x1p64f ? UINT64_MAX : (uint64_t)clamp_integer(x, 0, 0x1p64 - 2048);
+}
+
+#define WRITE(type, dst, i, value)                                                                                          \
+    do {                                                                                                                    \
+        type value_ = (type)(value);                                                                                        \
+        memcpy((char *)(dst) + (size_t)(i) * sizeof value_, &value_, sizeof value_);                                        \
     } while (0)
 
 static void write_element(void *dst, sonde_dtype dtype, int64_t i, float x)
@@ -96,7 +115,7 @@ static void write_element(void *dst, sonde_dtype dtype, int64_t i, float x)
     case SONDE_F64: WRITE(double, dst, i, x); break;
     case SONDE_F16: WRITE(uint16_t, dst, i, sondep_f32_to_f16(x)); break;
     case SONDE_BF16: WRITE(uint16_t, dst, i, sondep_f32_to_bf16(x)); break;
-    case SONDE_I64: WRITE(int64_t, dst, i, clamp_integer(x, -0x1p63, 0x1p63 - 1024)); break;
+    case SONDE_I64: WRITE(int64_t, dst, i, to_int64(x)); break;
     case SONDE_I32: WRITE(int32_t, dst, i, clamp_integer(x, INT32_MIN, INT32_MAX)); break;
     case SONDE_I16: WRITE(int16_t, dst, i, clamp_integer(x, INT16_MIN, INT16_MAX)); break;
     case SONDE_I8: WRITE(int8_t, dst, i, clamp_integer(x, INT8_MIN, INT8_MAX)); break;
@@ -104,7 +123,7 @@ static void write_element(void *dst, sonde_dtype dtype, int64_t i, float x)
     case SONDE_BOOL: WRITE(uint8_t, dst, i, x != 0.0f); break;
     case SONDE_U16: WRITE(uint16_t, dst, i, clamp_integer(x, 0, UINT16_MAX)); break;
     case SONDE_U32: WRITE(uint32_t, dst, i, clamp_integer(x, 0, UINT32_MAX)); break;
-    case SONDE_U64: WRITE(uint64_t, dst, i, clamp_integer(x, 0, 0x1p64 - 2048)); break;
+    case SONDE_U64: WRITE(uint64_t, dst, i, to_uint64(x)); break;
     default: SONDE_ASSERT(!"an element type");
     }
 }

@@ -33,9 +33,10 @@ static const struct {
     const char *name;
     sonde_dtype dtype;
 } torch_names[] = {
-    {"float32", SONDE_F32}, {"float", SONDE_F32},    {"float64", SONDE_F64}, {"double", SONDE_F64}, {"float16", SONDE_F16},
-    {"half", SONDE_F16},    {"fp32", SONDE_F32},     {"fp16", SONDE_F16},    {"int64", SONDE_I64},  {"int32", SONDE_I32},
-    {"int16", SONDE_I16},   {"bfloat16", SONDE_BF16}, {"int8", SONDE_I8},     {"uint8", SONDE_U8},
+    {"float32", SONDE_F32}, {"float", SONDE_F32},     {"float64", SONDE_F64}, {"double", SONDE_F64}, {"float16", SONDE_F16},
+    {"half", SONDE_F16},    {"fp32", SONDE_F32},      {"fp16", SONDE_F16},    {"int64", SONDE_I64},  {"int32", SONDE_I32},
+    {"int16", SONDE_I16},   {"bfloat16", SONDE_BF16}, {"int8", SONDE_I8},     {"uint8", SONDE_U8},   {"uint16", SONDE_U16},
+    {"uint32", SONDE_U32},  {"uint64", SONDE_U64},
 };
 
 sonde_status sonde_dtype_parse(sonde_dtype *out, const char *name)
