@@ -68,4 +68,12 @@ static inline bool is_attention_square(const char *name)
     return strstr(name, "hook_attn_scores") != NULL || strstr(name, "hook_pattern") != NULL;
 }
 
+/* Heads of hook_attn_in feed queries and keys at once: with fewer keys than queries that is not defined (TransformerLens
+ * refuses it too). */
+static inline bool can_be_written(const golden_model *golden, const char *name)
+{
+    const sonde_config *config = sonde_model_config(golden->model);
+    return config->n_heads == config->n_kv_heads || strstr(name, "hook_attn_in") == NULL;
+}
+
 #endif
