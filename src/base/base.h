@@ -20,7 +20,13 @@ sonde_status sondep_fail(sonde_status status, const char *file, int line, const 
 /* Adds what to do about it to the error just recorded; returns `status`. */
 sonde_status sondep_hint(sonde_status status, const char *format, ...) SONDE_PRINTF(2, 3);
 
-#define SONDE_FAIL(status, ...) sondep_fail((status), __FILE__, __LINE__, __VA_ARGS__)
+/* The status is also the value of the macro itself, so that a compiler sees that it is not SONDE_OK. */
+#define SONDE_FAIL(status, ...) sondep_as_status(sondep_fail((status), __FILE__, __LINE__, __VA_ARGS__), (status))
+static inline sonde_status sondep_as_status(sonde_status recorded, sonde_status status)
+{
+    (void)recorded;
+    return status;
+}
 
 /* Forwards an error unchanged: by returning it, or by `goto done` where something must be freed first (the function
  * then has a local `status`). */

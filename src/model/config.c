@@ -90,7 +90,8 @@ static sonde_status find_family(const sondep_family **out, const json_t *json, c
     if (model_type == NULL)
         return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has no 'model_type', and its fields are of no family that sonde handles", path);
     SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has model_type '%s', which sonde does not handle", path, model_type);
-    return sondep_hint(SONDE_E_UNSUPPORTED, "families: gpt2, llama (also mistral and qwen2 where their fields mean the same)");
+    sondep_hint(SONDE_E_UNSUPPORTED, "families: gpt2, llama (also mistral and qwen2 where their fields mean the same)");
+    return SONDE_E_UNSUPPORTED;
 }
 
 /* A special id outside the vocabulary is ignored, with a note. */
@@ -147,7 +148,9 @@ sonde_status sondep_config_from_json(sonde_config *out, const json_t *json, cons
     snprintf(config.model_type, sizeof config.model_type, "%s", model_type ? model_type : family->name);
     SONDE_TRY(family->read_config(&config, json, path));
     SONDE_TRY(sondep_config_check(&config, path));
-    SONDE_TRY(sondep_act_parse(&act, config.activation));
+    if (sondep_act_parse(&act, config.activation) != SONDE_OK)
+        return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has the activation function '%s', which sonde does not handle", path,
+                          config.activation);
     check_special_id(&config.bos_id, "bos_token_id", &config, path);
     check_special_id(&config.eos_id, "eos_token_id", &config, path);
     *out = config;
