@@ -179,6 +179,9 @@ bool cli_has_colour(FILE *stream);
  * Owns: *out is the caller's (free). Errors: SONDE_E_NOMEM. */
 sonde_status cli_escape(char **out, const char *text, size_t n_bytes);
 
+/* A text to stdout: as it is into a file or a pipe; onto a terminal with newlines and tabs kept and the rest escaped. */
+sonde_status cli_print_text(const char *text, size_t n_bytes);
+
 /* Columns that a UTF-8 text takes on a terminal. */
 int64_t cli_width(const char *text);
 

@@ -253,6 +253,27 @@ sonde_status cli_escape(char **out, const char *text, size_t n_bytes)
     return SONDE_OK;
 }
 
+sonde_status cli_print_text(const char *text, size_t n_bytes)
+{
+    if (!isatty(STDOUT_FILENO)) {
+        fwrite(text, 1, n_bytes, stdout);
+        return SONDE_OK;
+    }
+    for (size_t i = 0; i < n_bytes; i++) { /* piece by piece between newlines and tabs, which may pass */
+        size_t n = 0;
+        char *piece;
+        while (i + n < n_bytes && text[i + n] != '\n' && text[i + n] != '\t')
+            n++;
+        CLI_TRY(cli_escape(&piece, text + i, n));
+        fputs(piece, stdout);
+        free(piece);
+        i += n;
+        if (i < n_bytes)
+            putchar(text[i]);
+    }
+    return SONDE_OK;
+}
+
 int64_t cli_width(const char *text)
 {
     int64_t width = 0;

@@ -1,0 +1,252 @@
+/* cmd_bench.c - `sonde bench forward`: how fast a forward pass with hooks is here.   floor 10: cli
+ *
+ * A speed is printed only after the chosen kernels have agreed with the plain-C ones on a short input.
+ */
+#include "cli.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_WARM_UP = 2, CHECKED_TOKENS = 4 };
+
+/* Largest error of a logit, relative to the largest logit, that passes: seen are 2e-6 (f32) and 1e-2 (bf16). */
+static const double LIMIT_F32 = 2e-5, LIMIT_BF16 = 5e-2;
+
+static const char *shape;
+static int64_t batch = 1, n_tokens = 1024, n_repeats = 5;
+static bool no_logits;
+
+static const cli_option options[] = {
+    {"shape", 0, CLI_TEXT, &shape, "NAME", 0, 0, "random weights of a known shape in place of a model: gpt2-small, ..."},
+    {"batch", 0, CLI_INT, &batch, "B", 1, 1e6, "sequences of a pass"},
+    {"tokens", 0, CLI_INT, &n_tokens, "T", 1, 1e9, "tokens of each"},
+    {"no-logits", 0, CLI_FLAG, &no_logits, NULL, 0, 0, "end behind the last hooked layer"},
+    {"repeat", 0, CLI_INT, &n_repeats, "N", 1, 10000, "timed passes, of which the median counts"},
+    {0},
+};
+
+typedef struct bench_result {
+    double seconds, flops, peak_gflops;
+    int64_t peak_bytes;
+    double check_error;
+} bench_result;
+
+static sonde_status open_model(cli_model *m, const cli_call *call)
+{
+    sonde_config config;
+    sonde_model_opts opts;
+
+    if ((shape != NULL) == (call->n_arguments == 1))
+        return cli_misuse("'bench forward' takes MODEL or '--shape NAME'");
+    if (shape == NULL)
+        return cli_model_open(m, call->arguments[0]);
+    sonde_model_opts_init(&opts);
+    opts.products = cli.products;
+    CLI_TRY(sonde_config_shape(&config, shape));
+    m->path = shape;
+    CLI_TRY(sonde_model_random(&m->model, &config, 0, &opts));
+    m->config = sonde_model_config(m->model);
+    return SONDE_OK;
+}
+
+/* Ids that are the same in every run. */
+static void fill_tokens(int32_t *tokens, int64_t n, int64_t n_vocab)
+{
+    for (int64_t i = 0; i < n; i++)
+        tokens[i] = (int32_t)(sonde_random_uniform(1, 0, (uint64_t)i) * (double)n_vocab);
+}
+
+/* ---- the check ---------------------------------------------------------------------------------------------------------------- */
+
+/* Logits behind the last of a few tokens, with the kernels that are chosen. */
+static sonde_status last_logits(float *out, const sonde_model *model, int64_t n)
+{
+    int32_t tokens[CHECKED_TOKENS];
+    sonde_run *run;
+    sonde_tensor logits;
+    int64_t V = sonde_model_config(model)->n_vocab;
+    sonde_status status;
+
+    CLI_TRY(sonde_run_new(&run, model));
+    fill_tokens(tokens, n, V);
+    sonde_run_want_logits(run, SONDE_LOGITS_LAST);
+    CLI_TRY_DONE(sonde_run_forward(run, tokens, NULL, 1, n));
+    CLI_TRY_DONE(sonde_run_get(&logits, run, "logits"));
+    memcpy(out, logits.data, (size_t)V * sizeof *out);
+done:
+    sonde_run_free(run);
+    return status;
+}
+
+/* Largest difference of two vectors over the largest of the second; NaN if anything is. */
+static double relative_error(const float *got, const float *want, int64_t n)
+{
+    double error = 0, largest = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        double difference = fabs((double)got[i] - want[i]);
+        if (!isfinite(difference))
+            return NAN;
+        error = difference > error ? difference : error;
+        largest = fabs((double)want[i]) > largest ? fabs((double)want[i]) : largest;
+    }
+    return largest > 0 ? error / largest : error;
+}
+
+/* The chosen kernels against the plain-C ones. */
+static sonde_status check_kernels(double *error, const sonde_model *model)
+{
+    const sonde_config *config = sonde_model_config(model);
+    int64_t V = config->n_vocab, n = CHECKED_TOKENS < config->n_context ? CHECKED_TOKENS : config->n_context;
+    double limit = cli.products == SONDE_PRODUCTS_BF16 ? LIMIT_BF16 : LIMIT_F32;
+    float *got, *want = NULL;
+    char chosen[64];
+    sonde_status status;
+
+    CLI_TRY(CLI_NEW(got, V));
+    CLI_TRY_DONE(CLI_NEW(want, V));
+    CLI_TRY_DONE(last_logits(got, model, n));
+    snprintf(chosen, sizeof chosen, "%s", sonde_kernel_name());
+    CLI_TRY_DONE(sonde_kernel_choose("ref"));
+    status = last_logits(want, model, n);
+    CLI_TRY_DONE(status != SONDE_OK ? status : sonde_kernel_choose(chosen));
+    *error = relative_error(got, want, V);
+    if (!(*error <= limit))
+        status =
+            cli_fail(SONDE_E_NONFINITE,
+                     "no speed is printed: kernels '%s' differ from 'ref' by %.3g of the largest logit, allowed is %.3g",
+                     chosen, *error, limit);
+done:
+    free(got);
+    free(want);
+    return status;
+}
+
+/* ---- the measurement -------------------------------------------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *x, int64_t n)
+{
+    qsort(x, (size_t)n, sizeof *x, by_value);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+static sonde_status time_passes(bench_result *out, sonde_run *run, const int32_t *tokens)
+{
+    double *seconds;
+    sonde_status status = SONDE_OK;
+
+    CLI_TRY(CLI_NEW(seconds, n_repeats));
+    for (int64_t i = -N_WARM_UP; i < n_repeats && status == SONDE_OK; i++) {
+        double start = cli_seconds();
+        status = sonde_run_forward(run, tokens, NULL, batch, n_tokens);
+        if (i >= 0)
+            seconds[i] = cli_seconds() - start;
+    }
+    if (status == SONDE_OK)
+        out->seconds = median(seconds, n_repeats);
+    free(seconds);
+    return status;
+}
+
+static sonde_status measure(bench_result *out, const cli_model *m)
+{
+    sonde_run *run = NULL;
+    int32_t *tokens = NULL;
+    sonde_plan plan;
+    double peak_before, peak_after;
+    sonde_status status;
+
+    CLI_TRY_DONE(check_kernels(&out->check_error, m->model));
+    CLI_TRY_DONE(CLI_NEW(tokens, batch * n_tokens));
+    fill_tokens(tokens, batch * n_tokens, m->config->n_vocab);
+    CLI_TRY_DONE(sonde_run_new(&run, m->model));
+    for (int64_t i = 0; i < cli.hooks.n; i++)
+        CLI_TRY_DONE(sonde_run_capture(run, cli.hooks.items[i], NULL));
+    sonde_run_want_logits(run, no_logits ? SONDE_LOGITS_NONE : SONDE_LOGITS_ALL);
+    CLI_TRY_DONE(sonde_run_plan(&plan, run, batch, n_tokens));
+    peak_before = sonde_measure_peak_gflops();
+    CLI_TRY_DONE(time_passes(out, run, tokens));
+    peak_after = sonde_measure_peak_gflops();
+    out->peak_gflops = peak_before > peak_after ? peak_before : peak_after;
+    out->flops = plan.flops;
+    out->peak_bytes = cli_peak_bytes();
+done:
+    sonde_run_free(run);
+    free(tokens);
+    return status;
+}
+
+static sonde_status print_json(const cli_model *m, const bench_result *r)
+{
+    double gflops = r->flops / r->seconds * 1e-9;
+    json_t *out = cli_json("sonde.bench.forward/1"), *hooks = json_array();
+
+    for (int64_t i = 0; i < cli.hooks.n; i++)
+        json_array_append_new(hooks, json_string(cli.hooks.items[i]));
+    json_object_set_new(out, "model", json_string(m->path));
+    json_object_set_new(out, "batch", json_integer(batch));
+    json_object_set_new(out, "tokens", json_integer(n_tokens));
+    json_object_set_new(out, "hooks", hooks);
+    json_object_set_new(out, "logits", json_boolean(!no_logits));
+    json_object_set_new(out, "repeats", json_integer(n_repeats));
+    json_object_set_new(out, "seconds", cli_json_real(r->seconds));
+    json_object_set_new(out, "tokens_per_s", cli_json_real((double)(batch * n_tokens) / r->seconds));
+    json_object_set_new(out, "gflops", cli_json_real(gflops));
+    json_object_set_new(out, "peak_gflops", cli_json_real(r->peak_gflops));
+    json_object_set_new(out, "share", cli_json_real(gflops / r->peak_gflops));
+    json_object_set_new(out, "peak_memory_bytes", json_integer(r->peak_bytes));
+    json_object_set_new(out, "weight_bytes", json_integer((json_int_t)sonde_model_weight_bytes(m->model)));
+    json_object_set_new(out, "kernel", json_string(sonde_kernel_name()));
+    json_object_set_new(out, "threads", json_integer(sonde_threads()));
+    json_object_set_new(out, "dtype", json_string(cli.products == SONDE_PRODUCTS_BF16 ? "bf16" : "f32"));
+    json_object_set_new(out, "check_error", cli_json_real(r->check_error));
+    return cli_json_write(out);
+}
+
+static sonde_status run(const cli_call *call)
+{
+    cli_model m = {0};
+    bench_result r = {0};
+    sonde_status status;
+
+    if (cli.hooks.n == 0 && no_logits)
+        return cli_misuse("nothing to compute: '--no-logits' without '--hook'");
+    CLI_TRY_DONE(open_model(&m, call));
+    CLI_TRY_DONE(measure(&r, &m));
+    if (sonde_kernel_warning()[0] != '\0')
+        cli_note("%s", sonde_kernel_warning());
+    if (cli.json) {
+        status = print_json(&m, &r);
+        goto done;
+    }
+    printf("%s, %lld x %lld tokens, kernels %s, %d threads: median of %lld\n", m.path, (long long)batch, (long long)n_tokens,
+           sonde_kernel_name(), sonde_threads(), (long long)n_repeats);
+    printf("  %.1f tokens/s  (%.4f s a pass)\n", (double)(batch * n_tokens) / r.seconds, r.seconds);
+    printf("  %.1f GFLOP/s, %.1f %% of the %.1f that this machine reaches\n", r.flops / r.seconds * 1e-9,
+           100 * r.flops / r.seconds * 1e-9 / r.peak_gflops, r.peak_gflops);
+    printf("  peak memory %s, of it weights %s\n", cli_bytes((double)r.peak_bytes),
+           cli_bytes((double)sonde_model_weight_bytes(m.model)));
+    printf("  checked against plain C: largest error %.2g of the largest logit\n", r.check_error);
+done:
+    cli_model_close(&m);
+    return status;
+}
+
+const cli_command cli_cmd_bench_forward = {
+    .name = "bench forward",
+    .summary = "speed and memory of a forward pass whose hooked activations are kept",
+    .arguments = "[MODEL] ",
+    .min_arguments = 0,
+    .max_arguments = 1,
+    .examples = {"sonde bench forward stories15M --batch 4 --tokens 64 --hook '*.hook_resid_post'",
+                 "sonde bench forward --shape gpt2-small --batch 1 --tokens 32 --repeat 1 --json"},
+    .options = {options, cli_hook_options, cli_model_options},
+    .run = run,
+};

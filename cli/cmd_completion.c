@@ -1,0 +1,226 @@
+/* cmd_completion.c - `sonde completion`: completion for bash, zsh and fish, from the option tables.   floor 10: cli */
+#include "cli.h"
+
+#include <string.h>
+
+static const cli_option options[] = {{0}};
+
+/* First word of a command's name, and the rest ("" for most). */
+static const char *split_name(char *noun, size_t noun_bytes, const char *name)
+{
+    size_t n = strcspn(name, " ");
+
+    snprintf(noun, noun_bytes, "%.*s", (int)n, name);
+    return name[n] == ' ' ? name + n + 1 : "";
+}
+
+/* Whether an earlier command has the same first word. */
+static bool is_repeated_noun(int i)
+{
+    char noun[64], other[64];
+
+    split_name(noun, sizeof noun, cli_commands[i]->name);
+    for (int k = 0; k < i; k++) {
+        split_name(other, sizeof other, cli_commands[k]->name);
+        if (strcmp(noun, other) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A text inside single quotes of a shell, with some characters behind a backslash and quotes taken out. */
+static void print_quoted(const char *text, const char *escaped)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\'')
+            continue;
+        if (strchr(escaped, *text) != NULL)
+            putchar('\\');
+        putchar(*text);
+    }
+}
+
+/* "f32|bf16" as "f32 bf16". */
+static void print_choices(const char *value)
+{
+    for (; *value != '\0'; value++)
+        putchar(*value == '|' ? ' ' : *value);
+}
+
+/* ---- bash ---------------------------------------------------------------------------------------------------------------------- */
+
+static void bash_option(const cli_option *option, void *ctx)
+{
+    (void)ctx;
+    printf(" --%s", option->name);
+    if (option->letter != 0)
+        printf(" -%c", option->letter);
+}
+
+/* After an option with choices, these are offered. */
+static void bash_choice(const cli_option *option, void *ctx)
+{
+    if (option->kind != CLI_CHOICE)
+        return;
+    printf("        '%s --%s') COMPREPLY=($(compgen -W '", (const char *)ctx, option->name);
+    print_choices(option->value);
+    printf("' -- \"$word\")); return ;;\n");
+}
+
+static void print_bash(void)
+{
+    char noun[64];
+
+    printf("# bash completion of sonde; source it, or put it into /etc/bash_completion.d\n"
+           "_sonde() {\n"
+           "    local word=\"${COMP_WORDS[COMP_CWORD]}\" before=\"${COMP_WORDS[COMP_CWORD-1]}\" name=\"${COMP_WORDS[1]}\" "
+           "options=''\n"
+           "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '");
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        split_name(noun, sizeof noun, cli_commands[i]->name);
+        if (!is_repeated_noun(i))
+            printf("%s ", noun);
+    }
+    printf("--help --version' -- \"$word\"))\n        return\n    fi\n"
+           "    case \"$name %s\" in\n",
+           "${COMP_WORDS[2]}");
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        if (strchr(cli_commands[i]->name, ' ') != NULL)
+            printf("        '%s') name='%s' ;;\n", cli_commands[i]->name, cli_commands[i]->name);
+    }
+    printf("    esac\n    case \"$name $before\" in\n");
+    for (int i = 0; cli_commands[i] != NULL; i++)
+        cli_each_option(cli_commands[i], bash_choice, (void *)cli_commands[i]->name);
+    printf("    esac\n    case \"$name\" in\n");
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        const char *verb = split_name(noun, sizeof noun, cli_commands[i]->name);
+        printf("        '%s') options='", cli_commands[i]->name);
+        cli_each_option(cli_commands[i], bash_option, NULL);
+        printf("' ;;\n");
+        if (verb[0] != '\0')
+            printf("        '%s') verbs='%s' ;;\n", noun, verb);
+    }
+    printf(
+        "    esac\n"
+        "    case \"$word\" in\n"
+        "        -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n"
+        "        *) [ \"$COMP_CWORD\" -eq 2 ] && [ -n \"$verbs\" ] && COMPREPLY=($(compgen -W \"$verbs\" -- \"$word\")) ;;\n"
+        "    esac\n}\n"
+        "complete -o default -F _sonde sonde\n");
+}
+
+/* ---- zsh ----------------------------------------------------------------------------------------------------------------------- */
+
+static void zsh_option(const cli_option *option, void *ctx)
+{
+    (void)ctx;
+    for (int is_letter = 0; is_letter <= (option->letter != 0); is_letter++) {
+        printf("            '%s", option->kind == CLI_LIST ? "*" : "");
+        if (is_letter)
+            printf("-%c%s[", option->letter, option->value != NULL ? "+" : "");
+        else
+            printf("--%s%s[", option->name, option->value != NULL ? "=" : "");
+        print_quoted(option->help, "[]:\\");
+        putchar(']');
+        if (option->kind == CLI_CHOICE) {
+            printf(":%s:(", option->name);
+            print_choices(option->value);
+            putchar(')');
+        } else if (option->value != NULL) {
+            printf(":%s:%s", option->value, strcmp(option->value, "FILE") == 0 ? "_files" : "");
+        }
+        printf("' \\\n");
+    }
+}
+
+static void print_zsh(void)
+{
+    char noun[64];
+
+    printf("#compdef sonde\n# zsh completion of sonde; put it as _sonde into a folder of $fpath\n"
+           "_sonde() {\n    local -a commands\n    commands=(\n");
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        if (is_repeated_noun(i))
+            continue;
+        split_name(noun, sizeof noun, cli_commands[i]->name);
+        printf("        '%s:", noun);
+        print_quoted(cli_commands[i]->summary, ":\\");
+        printf("'\n");
+    }
+    printf("    )\n    if (( CURRENT == 2 )); then\n        _describe command commands\n        return\n    fi\n"
+           "    case \"${words[2]}\" in\n");
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        const char *verb = split_name(noun, sizeof noun, cli_commands[i]->name);
+        printf("    %s)\n        _arguments \\\n", noun);
+        cli_each_option(cli_commands[i], zsh_option, NULL);
+        if (verb[0] != '\0')
+            printf("            '2:verb:(%s)' ", verb);
+        printf("            '*:file:_files' ;;\n");
+    }
+    printf("    esac\n}\n_sonde \"$@\"\n");
+}
+
+/* ---- fish ---------------------------------------------------------------------------------------------------------------------- */
+
+static void fish_option(const cli_option *option, void *ctx)
+{
+    printf("complete -c sonde -n '__fish_seen_subcommand_from %s' -l %s", (const char *)ctx, option->name);
+    if (option->letter != 0)
+        printf(" -s %c", option->letter);
+    if (option->kind == CLI_CHOICE) {
+        printf(" -x -a '");
+        print_choices(option->value);
+        putchar('\'');
+    } else if (option->value != NULL) {
+        printf(strcmp(option->value, "FILE") == 0 ? " -r -F" : " -x");
+    }
+    printf(" -d '");
+    print_quoted(option->help, "\\");
+    printf("'\n");
+}
+
+static void print_fish(void)
+{
+    char noun[64];
+
+    printf("# fish completion of sonde; put it into ~/.config/fish/completions/sonde.fish\n");
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        const char *verb = split_name(noun, sizeof noun, cli_commands[i]->name);
+        if (!is_repeated_noun(i)) {
+            printf("complete -c sonde -n __fish_use_subcommand -f -a %s -d '", noun);
+            print_quoted(cli_commands[i]->summary, "\\");
+            printf("'\n");
+        }
+        if (verb[0] != '\0')
+            printf("complete -c sonde -n '__fish_seen_subcommand_from %s' -f -a %s\n", noun, verb);
+        cli_each_option(cli_commands[i], fish_option, noun);
+    }
+}
+
+static sonde_status run(const cli_call *call)
+{
+    static const struct {
+        const char *shell;
+        void (*print)(void);
+    } shells[] = {{"bash", print_bash}, {"zsh", print_zsh}, {"fish", print_fish}};
+
+    cli.json = false; /* a script is a script */
+    for (size_t i = 0; i < sizeof shells / sizeof *shells; i++) {
+        if (strcmp(call->arguments[0], shells[i].shell) == 0) {
+            shells[i].print();
+            return SONDE_OK;
+        }
+    }
+    return cli_misuse("unknown shell: '%s', not one of bash, zsh, fish", call->arguments[0]);
+}
+
+const cli_command cli_cmd_completion = {
+    .name = "completion",
+    .summary = "print the completion of bash, zsh or fish",
+    .arguments = "SHELL ",
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .examples = {"sonde completion bash > sonde.bash", "sonde completion fish > sonde.fish"},
+    .options = {options},
+    .run = run,
+};

@@ -1,0 +1,157 @@
+/* cmd_tokenize.c - `sonde tokenize`: texts to tokens with the bytes they own, and ids to text.   floor 10: cli */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool keep_special; /* in the text that --ids gives */
+
+static const cli_option options[] = {
+    {"keep-special", 0, CLI_FLAG, &keep_special, NULL, 0, 0, "with --ids: leave special tokens in the text"},
+    {0},
+};
+
+/* The vocabulary's own string of an id, or null. */
+static json_t *token_json(const sonde_tokenizer *tokenizer, int32_t id)
+{
+    const char *token = sonde_tokenizer_token(tokenizer, id);
+    return token != NULL ? json_string(token) : json_null();
+}
+
+/* One document as one line: ids, tokens, offsets. */
+static sonde_status print_json(const cli_model *m, const cli_sequence *sequence)
+{
+    json_t *out = cli_json("sonde.tokenize/1"), *ids = json_array(), *tokens = json_array(), *offsets = json_array();
+
+    for (int64_t i = 0; i < sequence->n; i++) {
+        json_array_append_new(ids, json_integer(sequence->ids[i]));
+        json_array_append_new(tokens, token_json(m->tokenizer, sequence->ids[i]));
+        json_array_append_new(offsets, json_pack("[I, I]", (json_int_t)sequence->start[i], (json_int_t)sequence->end[i]));
+    }
+    json_object_set_new(out, "ids", ids);
+    json_object_set_new(out, "tokens", tokens);
+    json_object_set_new(out, "offsets", offsets);
+    json_object_set_new(out, "bos", json_boolean(sequence->has_bos));
+    return cli_json_write(out);
+}
+
+/* The text in colours that change from token to token. */
+static sonde_status print_coloured(const cli_model *m, const cli_sequence *sequence)
+{
+    static const int backgrounds[] = {24, 58, 22, 53, 60}; /* dark, of the 256-colour palette; text stays readable on them */
+
+    for (int64_t i = 0; i < sequence->n; i++) {
+        char *label;
+        CLI_TRY(cli_token_label(&label, m, sequence->ids[i]));
+        printf("\033[97;48;5;%dm%s\033[0m", backgrounds[i % 5], label);
+        free(label);
+    }
+    printf("\n\n");
+    return SONDE_OK;
+}
+
+/* One document as a table. The bytes of a token are shown escaped, between bars so that spaces are seen. */
+static sonde_status print_table(const cli_model *m, const cli_sequence *sequence)
+{
+    cli_table *table = cli_table_new("rrrrl", "position\tid\tstart\tend\ttoken");
+
+    for (int64_t i = 0; i < sequence->n; i++) {
+        char *label = NULL;
+        if (cli_token_label(&label, m, sequence->ids[i]) == SONDE_OK)
+            cli_table_row(table, "%lld\t%d\t%lld\t%lld\t|%s|", (long long)i, (int)sequence->ids[i],
+                          (long long)sequence->start[i], (long long)sequence->end[i], label);
+        free(label);
+    }
+    CLI_TRY(cli_table_print(table));
+    printf("%s tokens, %s bytes, %s\n", cli_count(sequence->n), cli_count((int64_t)sequence->text_bytes),
+           sequence->has_bos ? "BOS in front" : "no BOS");
+    return SONDE_OK;
+}
+
+static sonde_status print_document(const cli_model *m, const cli_sequence *sequence)
+{
+    if (cli.json)
+        return print_json(m, sequence);
+    if (sequence->index > 0)
+        putchar('\n');
+    if (cli_has_colour(stdout))
+        CLI_TRY(print_coloured(m, sequence));
+    return print_table(m, sequence);
+}
+
+static json_t *decoded_json(const cli_model *m, const cli_sequence *sequence, const char *text, size_t n_bytes)
+{
+    json_t *out = cli_json("sonde.tokenize/1"), *ids = json_array(), *tokens = json_array();
+
+    for (int64_t i = 0; i < sequence->n; i++) {
+        json_array_append_new(ids, json_integer(sequence->ids[i]));
+        json_array_append_new(tokens, token_json(m->tokenizer, sequence->ids[i]));
+    }
+    json_object_set_new(out, "ids", ids);
+    json_object_set_new(out, "tokens", tokens);
+    json_object_set_new(out, "text", json_stringn(text, n_bytes));
+    return out;
+}
+
+/* Ids back to text. */
+static sonde_status print_decoded(const cli_model *m, const cli_sequence *sequence)
+{
+    char *text;
+    size_t n_bytes;
+    sonde_status status = SONDE_OK;
+
+    CLI_TRY(sonde_tokenizer_decode(&text, &n_bytes, m->tokenizer, sequence->ids, sequence->n, !keep_special));
+    if (cli.json)
+        status = cli_json_write(decoded_json(m, sequence, text, n_bytes));
+    else
+        status = cli_print_text(text, n_bytes);
+    if (!cli.json)
+        putchar('\n');
+    sonde_text_free(text);
+    return status;
+}
+
+static sonde_status run(const cli_call *call)
+{
+    cli_model m = {.path = call->arguments[0]};
+    cli_source *source = NULL;
+    cli_sequence sequence;
+    cli_progress progress;
+    double n_tokens = 0;
+    bool has_more;
+    sonde_status status;
+
+    cli_progress_begin(&progress, "tokens");
+    CLI_TRY_DONE(cli_model_tokenizer(&m));
+    CLI_TRY_DONE(cli_source_open(&source, &m, call->arguments + 1, call->n_arguments - 1, CLI_LONG_IS_FINE));
+    for (;;) {
+        CLI_TRY_DONE(cli_source_next(source, &sequence, &has_more));
+        if (!has_more)
+            break;
+        CLI_TRY_DONE(sequence.text == NULL ? print_decoded(&m, &sequence) : print_document(&m, &sequence));
+        CLI_TRY_DONE(ferror(stdout) ? cli_check_stdout() : cli_check_interrupt());
+        n_tokens += (double)sequence.n;
+        cli_progress_step(&progress, n_tokens, cli_source_progress(source));
+    }
+done:
+    cli_progress_end(&progress);
+    cli_source_close(source);
+    cli_model_close(&m);
+    return status;
+}
+
+const cli_command cli_cmd_tokenize = {
+    .name = "tokenize",
+    .summary = "texts as tokens: ids, strings, the bytes that each owns; with --ids, ids as text",
+    .arguments = "MODEL [TEXT] ",
+    .min_arguments = 1,
+    .max_arguments = 2,
+    .examples = {"sonde tokenize stories15M \"Once upon a time\"", "sonde tokenize stories15M -f stories.jsonl --json",
+                 "sonde tokenize stories15M --ids 1,9038,2501,263,931"},
+    .options = {options, cli_text_options},
+    .notes =
+        "A folder with a tokenizer.json is enough. --json prints one object a document, a line each: 'ids', 'tokens' (the\n"
+        "vocabulary's own strings) and 'offsets' (bytes [start, end) of the text; empty for tokens that were added).\n"
+        "--ids leaves special tokens out of the text, unless --keep-special.",
+    .run = run,
+};
