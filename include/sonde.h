@@ -21,5 +21,6 @@
 #include <sonde/run.h>
 #include <sonde/analysis.h>
 #include <sonde/plot.h>
+#include <sonde/kernel.h>
 
 #endif

@@ -106,7 +106,7 @@ typedef struct sonde_allocator {
     void *ctx;
 } sonde_allocator;
 
-/* Owns: borrows `allocator`, which must live as long as the library is used. Errors: SONDE_E_ARG if a function is NULL. */
+/* Sets them, process-wide. Owns: borrows `allocator`, which must live as long as the library is used. Errors: SONDE_E_ARG if a function is NULL. */
 SONDE_API sonde_status sonde_set_allocator(const sonde_allocator *allocator) SONDE_MUST_USE;
 
 /* Counter-based random numbers: Philox4x32-10. Number `counter` of stream `stream` of seed `seed`, whoever asks,

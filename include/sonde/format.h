@@ -79,7 +79,7 @@ SONDE_API sonde_status sonde_sink_open(sonde_sink **out, const char *path, const
 SONDE_API sonde_status sonde_sink_put(sonde_sink *sink, int64_t i, int64_t first, const void *data,
                                       int64_t n) SONDE_MUST_USE;
 
-/* Completes the file under its name, or removes what was written. Both free the sink. Errors: commit: SONDE_E_IO. */
+/* Completes the file under its name, or removes what was written. Both free the sink. Owns: takes the sink. Errors: commit: SONDE_E_IO. */
 SONDE_API sonde_status sonde_sink_commit(sonde_sink *sink) SONDE_MUST_USE;
 SONDE_API void sonde_sink_abort(sonde_sink *sink);
 

@@ -72,7 +72,7 @@ SONDE_API sonde_status sonde_model_random(sonde_model **out, const sonde_config 
 /* Config of a well-known shape: "gpt2-small", "one-layer", ... Owns: nothing. Errors: SONDE_E_ARG lists the names. */
 SONDE_API sonde_status sonde_config_shape(sonde_config *out, const char *name) SONDE_MUST_USE;
 
-/* Frees a model; NULL is fine. Runs over it must be freed before. Errors: none. */
+/* Frees a model; NULL is fine. Runs over it must be freed before. Owns: takes the model. Errors: none. */
 SONDE_API void sonde_model_free(sonde_model *model);
 
 /* What the model is. Owns: borrows from the model. Errors: none. */

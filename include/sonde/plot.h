@@ -240,7 +240,7 @@ SONDE_API sonde_status sonde_plot_bars_text(char **out, size_t *n_bytes, const s
 SONDE_API sonde_status sonde_plot_tokens_text(char **out, size_t *n_bytes, const sonde_plot_label *tokens,
                                               const float *values, int64_t n, const sonde_plot_opts *opts) SONDE_MUST_USE;
 
-/* Frees a text that a function of this header gave; NULL is fine. Errors: none. */
+/* Frees a text that a function of this header gave; NULL is fine. Owns: takes the text. Errors: none. */
 SONDE_API void sonde_plot_text_free(char *text);
 
 /* Colours that the terminal behind a file descriptor shows: none if it is no terminal, NO_COLOR is set to anything, or

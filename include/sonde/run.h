@@ -19,7 +19,7 @@ typedef struct sonde_run sonde_run;
  * Errors: SONDE_E_NOMEM. */
 SONDE_API sonde_status sonde_run_new(sonde_run **out, const sonde_model *model) SONDE_MUST_USE;
 
-/* Frees a run and what it captured; NULL is fine. Errors: none. */
+/* Frees a run and what it captured; NULL is fine. Owns: takes the run. Errors: none. */
 SONDE_API void sonde_run_free(sonde_run *run);
 
 /* ---- what to keep ------------------------------------------------------------------------------------------------ */
@@ -47,11 +47,11 @@ SONDE_API sonde_status sonde_run_hook(sonde_run *run, const char *pattern, sonde
  * Owns: borrows the elements of `value` until the hook is removed. Errors: as sonde_run_hook; SONDE_E_SHAPE comes from the pass. */
 SONDE_API sonde_status sonde_run_patch(sonde_run *run, const char *pattern, const sonde_tensor *value, int64_t *id) SONDE_MUST_USE;
 
-/* Removes one hook or patch, or all hooks, patches and captures. Errors: sonde_run_unhook gives SONDE_E_ARG for an unknown id. */
+/* Removes one hook or patch, or all hooks, patches and captures. Owns: nothing. Errors: sonde_run_unhook gives SONDE_E_ARG for an unknown id. */
 SONDE_API sonde_status sonde_run_unhook(sonde_run *run, int64_t id) SONDE_MUST_USE;
 SONDE_API void sonde_run_reset(sonde_run *run);
 
-/* Which logits the next passes compute. */
+/* Which logits the next passes compute. Owns: nothing. Errors: none. */
 typedef enum sonde_logits {
     SONDE_LOGITS_NONE = 0, /* the default: a pass ends behind the last hooked layer */
     SONDE_LOGITS_LAST = 1, /* of the last token of each sequence: [B, 1, V] */
@@ -72,6 +72,7 @@ SONDE_API void sonde_run_stream_logits(sonde_run *run, sonde_logits_fn *fn, void
  * lengths  (B)    real tokens of each, 0 to T; NULL means T each. Padding is computed nowhere: results of a sequence do not
  *                 depend on its neighbours, and rows of padding are 0 in what is captured (0 in attention patterns, -inf in scores)
  *
+ * Owns: nothing; tokens and lengths are read during the call.
  * Errors: SONDE_E_RANGE (id outside the vocabulary, T longer than the context: with the number), SONDE_E_HOOK (a hook never
  * fired), SONDE_E_NONFINITE (names point, sequence and position), SONDE_E_INTERRUPTED, SONDE_E_NOMEM, what a hook returned.
  * Cost: 2 x parameters x tokens flops, attention extra; memory as sonde_run_plan says.
@@ -106,6 +107,8 @@ typedef struct sonde_generate_opts {
     double temperature;  /* 0: greedy (the lower id wins ties) */
     double top_p;        /* smallest set of tokens with at least this probability; 1: all */
 } sonde_generate_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
 SONDE_API void sonde_generate_opts_init(sonde_generate_opts *out);
 
 /* Called for each new token of each sequence; non-zero stops all. */

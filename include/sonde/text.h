@@ -22,7 +22,7 @@ typedef struct sonde_tokens {
     int64_t n, capacity;
 } sonde_tokens;
 
-/* Frees what it holds and leaves it zero. Errors: none. */
+/* Frees what it holds and leaves it zero. Owns: nothing. Errors: none. */
 SONDE_API void sonde_tokens_release(sonde_tokens *tokens);
 
 typedef struct sonde_tokenizer sonde_tokenizer;
@@ -57,13 +57,13 @@ SONDE_API sonde_status sonde_tokenizer_decode(char **out, size_t *out_bytes, con
                                               const int32_t *ids, int64_t n, bool skip_specials) SONDE_MUST_USE;
 SONDE_API void sonde_text_free(char *text);
 
-/* Number of ids: one more than the highest. Errors: none. */
+/* Number of ids: one more than the highest. Owns: nothing. Errors: none. */
 SONDE_API int64_t sonde_tokenizer_n_vocab(const sonde_tokenizer *tokenizer);
 
 /* The vocabulary's own string of an id ("Ġcat", "▁cat", "<0x0A>"), NULL if the id has none. Owns: borrows. Errors: none. */
 SONDE_API const char *sonde_tokenizer_token(const sonde_tokenizer *tokenizer, int32_t id);
 
-/* Id of a vocabulary string; -1 if there is none. Errors: none. */
+/* Id of a vocabulary string; -1 if there is none. Owns: nothing. Errors: none. */
 SONDE_API int32_t sonde_tokenizer_id(const sonde_tokenizer *tokenizer, const char *token);
 
 /* The raw bytes that a token stands for (" cat"; part of a character for some tokens); a special token's own text.
@@ -71,7 +71,7 @@ SONDE_API int32_t sonde_tokenizer_id(const sonde_tokenizer *tokenizer, const cha
 SONDE_API const char *sonde_tokenizer_bytes(size_t *n_bytes, const sonde_tokenizer *tokenizer, int32_t id);
 
 /* Whether an id is a special token; the id that the post-processor puts first, -1 if none; the id that files name as the
- * beginning of a text (bos: <s>, <|begin_of_text|>, <|endoftext|>), -1 if none. Errors: none. */
+ * beginning of a text (bos: <s>, <|begin_of_text|>, <|endoftext|>), -1 if none. Owns: nothing. Errors: none. */
 SONDE_API bool sonde_tokenizer_is_special(const sonde_tokenizer *tokenizer, int32_t id);
 SONDE_API int32_t sonde_tokenizer_first_added(const sonde_tokenizer *tokenizer);
 SONDE_API int32_t sonde_tokenizer_bos(const sonde_tokenizer *tokenizer);
@@ -97,7 +97,7 @@ SONDE_API void sonde_documents_close(sonde_documents *documents);
  * SONDE_E_IO. */
 SONDE_API sonde_status sonde_documents_next(sonde_documents *documents, const char **text, size_t *n_bytes) SONDE_MUST_USE;
 
-/* Share of the file that has been read, 0 to 1, for progress; -1 if not known. Errors: none. */
+/* Share of the file that has been read, 0 to 1, for progress; -1 if not known. Owns: nothing. Errors: none. */
 SONDE_API double sonde_documents_progress(const sonde_documents *documents);
 
 #ifdef __cplusplus
