@@ -1,41 +1,66 @@
 /* table.c - which set of kernels runs, and the doors of kernel.h.              floor 2: kernel
  *
- * The first set of `sets` that this processor can run is the default; SONDE_KERNEL in the environment or
+ * The first of `sets` that this processor can run is the default; SONDE_KERNEL in the environment or
  * sondep_kernel_choose() names another.
  */
-#include "kernel/table.h"
+#include "kernel/leaf.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Best first; "ref" runs everywhere. */
-static const sondep_table *const sets[] = {&sondep_ref};
-enum { N_SETS = sizeof sets / sizeof *sets };
+typedef struct kernel_set {
+    const char *name;
+    const sondep_leaf *leaf; /* NULL: the reference */
+    bool (*can_run)(void);
+} kernel_set;
 
-static const sondep_table *chosen;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static bool can_run(const sondep_table *set)
+#if defined(__x86_64__)
+static bool has_avx512(void)
 {
-    return set == &sondep_ref;
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
 }
 
-static const sondep_table *find(const char *name)
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); /* and with them comes F16C */
+}
+#endif
+
+static bool always(void)
+{
+    return true;
+}
+
+/* Best first. */
+static const kernel_set sets[] = {
+#if defined(__x86_64__)
+    {"avx512", &sondep_leaf_avx512, has_avx512},
+    {"avx2", &sondep_leaf_avx2, has_avx2},
+#endif
+    {"ref", NULL, always},
+};
+enum { N_SETS = sizeof sets / sizeof *sets };
+
+static const kernel_set *chosen;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static const kernel_set *find(const char *name)
 {
     for (int i = 0; i < N_SETS; i++)
-        if (can_run(sets[i]) && (strcmp(name, "auto") == 0 || strcmp(name, sets[i]->name) == 0))
-            return sets[i];
+        if (sets[i].can_run() && (strcmp(name, "auto") == 0 || strcmp(name, sets[i].name) == 0))
+            return &sets[i];
     return NULL;
 }
 
 static void choose_first(void)
 {
     const char *name = getenv("SONDE_KERNEL");
-    const sondep_table *set = find(name && *name ? name : "auto");
+    const kernel_set *set = find(name && *name ? name : "auto");
     chosen = set ? set : find("auto");
 }
 
-static const sondep_table *table(void)
+static const kernel_set *set(void)
 {
     pthread_once(&once, choose_first);
     return chosen;
@@ -43,30 +68,28 @@ static const sondep_table *table(void)
 
 sonde_status sondep_kernel_choose(const char *name)
 {
-    const sondep_table *set = find(name);
-    sondep_string list = {0};
+    const kernel_set *wanted = find(name);
+    char list[128] = "";
 
-    table();
-    if (set == NULL) {
+    (void)set();
+    if (wanted == NULL) {
         for (int i = 0; i < N_SETS; i++)
-            if (can_run(sets[i]))
-                SONDE_TRY(sondep_string_printf(&list, ", %s", sets[i]->name));
-        (void)SONDE_FAIL(SONDE_E_ARG, "no such kernel set here: '%s'; this processor has auto%s", name, list.text);
-        sondep_string_release(&list);
-        return SONDE_E_ARG;
+            if (sets[i].can_run())
+                strcat(strcat(list, ", "), sets[i].name);
+        return SONDE_FAIL(SONDE_E_ARG, "no such kernel set here: '%s'; this processor has auto%s", name, list);
     }
-    chosen = set;
+    chosen = wanted;
     return SONDE_OK;
 }
 
 const char *sondep_kernel_name(void)
 {
-    return table()->name;
+    return set()->name;
 }
 
 const char *sondep_kernel_describe(int64_t i)
 {
-    return i == 0 ? table()->name : NULL;
+    return i == 0 ? set()->name : NULL;
 }
 
 const char *sondep_kernel_warning(void)
@@ -76,13 +99,13 @@ const char *sondep_kernel_warning(void)
 
 double sondep_measure_peak_gflops(void)
 {
-    const sondep_table *t = table();
+    const sondep_leaf *leaf = set()->leaf;
     double best = 0.0;
 
     for (int run = 0; run < 5; run++) {
         double flops = 0.0, start = sondep_seconds(), rate;
 #pragma omp parallel num_threads(sonde_threads()) reduction(+ : flops)
-        flops += t->fma_flops(2000000);
+        flops += (leaf ? leaf->fma_flops : sondep_fma_flops_ref)(2000000);
         rate = flops / (sondep_seconds() - start) * 1e-9;
         best = rate > best ? rate : best;
     }
@@ -94,82 +117,135 @@ double sondep_measure_peak_gflops(void)
 void sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
                     const sondep_epilogue *epilogue, sondep_precision precision, void *scratch)
 {
-    table()->product(c, ldc, a, b, M, N, K, epilogue, precision, scratch);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_tiled_product(leaf, c, ldc, a, b, M, N, K, epilogue, precision, scratch);
+    else
+        sondep_product_ref(c, ldc, a, b, M, N, K, epilogue, precision, scratch);
 }
 
 size_t sondep_product_scratch_bytes(int64_t M, int64_t N, int64_t K)
 {
-    return table()->product_scratch_bytes(M, N, K);
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? sondep_tiled_product_scratch_bytes(leaf, M, N, K) : sondep_product_scratch_bytes_ref(M, N, K);
 }
 
 void sondep_attend(const sondep_attention *sequences, int64_t n, void *scratch)
 {
-    table()->attend(sequences, n, scratch);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_tiled_attend(leaf, sequences, n, scratch);
+    else
+        sondep_attend_ref(sequences, n, scratch);
 }
 
 size_t sondep_attention_scratch_bytes(int64_t d_head)
 {
-    return table()->attention_scratch_bytes(d_head);
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? sondep_tiled_attention_scratch_bytes(leaf, d_head) : sondep_attention_scratch_bytes_ref(d_head);
 }
 
 void sondep_attention_scores(float *scores, const sondep_attention *sequence, void *scratch)
 {
-    table()->attention_scores(scores, sequence, scratch);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_tiled_scores(leaf, scores, sequence, scratch);
+    else
+        sondep_attention_scores_ref(scores, sequence, scratch);
 }
 
 void sondep_softmax_rows(float *x, int64_t n_rows, int64_t n_columns)
 {
-    table()->softmax_rows(x, n_rows, n_columns);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_softmax(leaf, x, n_rows, n_columns);
+    else
+        sondep_softmax_rows_ref(x, n_rows, n_columns);
 }
 
 void sondep_attention_mix(const float *pattern, const sondep_attention *sequence, void *scratch)
 {
-    table()->attention_mix(pattern, sequence, scratch);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_tiled_mix(leaf, pattern, sequence, scratch);
+    else
+        sondep_attention_mix_ref(pattern, sequence, scratch);
 }
 
 void sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
                  double eps, int64_t N, int64_t D)
 {
-    table()->norm(y, normalized, scale, x, w, b, is_rms, eps, N, D);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_norm(leaf, y, normalized, scale, x, w, b, is_rms, eps, N, D);
+    else
+        sondep_norm_ref(y, normalized, scale, x, w, b, is_rms, eps, N, D);
 }
 
 void sondep_norm_gain(float *y, const float *normalized, const float *w, const float *b, int64_t N, int64_t D)
 {
-    table()->norm_gain(y, normalized, w, b, N, D);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_gain(leaf, y, normalized, w, b, N, D);
+    else
+        sondep_norm_gain_ref(y, normalized, w, b, N, D);
 }
 
 void sondep_activate(float *out, const float *in, sondep_act act, int64_t n)
 {
-    table()->activate(out, in, act, n);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_activate(leaf, out, in, act, n);
+    else
+        sondep_activate_ref(out, in, act, n);
 }
 
 void sondep_add(float *out, const float *a, const float *b, int64_t n)
 {
-    table()->add(out, a, b, n);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_add(leaf, out, a, b, n);
+    else
+        sondep_add_ref(out, a, b, n);
 }
 
 void sondep_multiply(float *out, const float *a, const float *b, int64_t n)
 {
-    table()->multiply(out, a, b, n);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_multiply(leaf, out, a, b, n);
+    else
+        sondep_multiply_ref(out, a, b, n);
 }
 
 void sondep_rotate(float *out, const float *x, const int64_t *position, const float *cos, const float *sin, int64_t N,
                    int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x)
 {
-    table()->rotate(out, x, position, cos, sin, N, n_heads, d, ld_out, ld_x);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_rotate(leaf, out, x, position, cos, sin, N, n_heads, d, ld_out, ld_x);
+    else
+        sondep_rotate_ref(out, x, position, cos, sin, N, n_heads, d, ld_out, ld_x);
 }
 
-void sondep_gather_rows(float *out, const sondep_matrix *m, const int64_t *ids, bool add, int64_t N, int64_t D)
+void sondep_gather_rows(float *out, const sondep_matrix *table, const int64_t *ids, bool add, int64_t N, int64_t D)
 {
-    table()->gather_rows(out, m, ids, add, N, D);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_gather(leaf, out, table, ids, add, N, D);
+    else
+        sondep_gather_rows_ref(out, table, ids, add, N, D);
 }
 
 double sondep_log_sum_exp(const float *x, int64_t n)
 {
-    return table()->log_sum_exp(x, n);
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? leaf->log_sum_exp(x, n) : sondep_log_sum_exp_ref(x, n);
 }
 
 int64_t sondep_find_nonfinite(const float *x, int64_t n, bool allow_minus_infinity)
 {
-    return table()->find_nonfinite(x, n, allow_minus_infinity);
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? sondep_rows_find_nonfinite(leaf, x, n, allow_minus_infinity)
+                : sondep_find_nonfinite_ref(x, n, allow_minus_infinity);
 }

@@ -1,5 +1,5 @@
 /* ref/act.c - the definition of the activation functions: transformers' formulas, in double. */
-#include "kernel/table.h"
+#include "kernel/ref.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* ref/attention.c - the definition of attention: scores, softmax of each row, mix; sums in double. */
-#include "kernel/table.h"
+#include "kernel/ref.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* ref/norm.c - the definition of LayerNorm and RMSNorm: mean and squares in double. */
-#include "kernel/table.h"
+#include "kernel/ref.h"
 
 #include <math.h>
 

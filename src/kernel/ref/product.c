@@ -1,5 +1,5 @@
 /* ref/product.c - the definition of sondep_product: sums in double, each step of the epilogue rounded to float. */
-#include "kernel/table.h"
+#include "kernel/ref.h"
 #include "tensor/half.h"
 
 enum { COLUMNS = 64 }; /* that are summed side by side, so that B is read along its rows */

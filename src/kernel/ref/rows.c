@@ -1,5 +1,5 @@
 /* ref/rows.c - the definition of the small operations on rows. */
-#include "kernel/table.h"
+#include "kernel/ref.h"
 
 #include <math.h>
 
@@ -66,7 +66,7 @@ int64_t sondep_find_nonfinite_ref(const float *x, int64_t n, bool allow_minus_in
 }
 
 /* Eight chains of multiply-adds, as the compiler has them. */
-static double fma_flops(int64_t n)
+double sondep_fma_flops_ref(int64_t n)
 {
     volatile double sink;
     double x[8] = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -78,24 +78,3 @@ static double fma_flops(int64_t n)
     (void)sink;
     return (double)n * 16;
 }
-
-const sondep_table sondep_ref = {
-    .name = "ref",
-    .product = sondep_product_ref,
-    .product_scratch_bytes = sondep_product_scratch_bytes_ref,
-    .attend = sondep_attend_ref,
-    .attention_scratch_bytes = sondep_attention_scratch_bytes_ref,
-    .attention_scores = sondep_attention_scores_ref,
-    .softmax_rows = sondep_softmax_rows_ref,
-    .attention_mix = sondep_attention_mix_ref,
-    .norm = sondep_norm_ref,
-    .norm_gain = sondep_norm_gain_ref,
-    .activate = sondep_activate_ref,
-    .add = sondep_add_ref,
-    .multiply = sondep_multiply_ref,
-    .rotate = sondep_rotate_ref,
-    .gather_rows = sondep_gather_rows_ref,
-    .log_sum_exp = sondep_log_sum_exp_ref,
-    .find_nonfinite = sondep_find_nonfinite_ref,
-    .fma_flops = fma_flops,
-};

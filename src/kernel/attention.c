@@ -1,0 +1,349 @@
+/* attention.c - causal attention in blocks, so that T x T is never held.       floor 2: kernel
+ *
+ *              keys j0 .. j0 + 256        One task is a block of queries of one head. Keys and values are packed 256 at a
+ *            +-------------------+        time; each strip of queries (a tile's rows) meets them as: scores (a tile
+ *   strip of |   scores  x x x - |        product), exp around the row's running maximum, and the mix of the values (a
+ *   queries  |           x x - - |        tile product with what the exps left), added to the strip's sums, which are
+ *            +-------------------+        brought to the new maximum before.
+ *
+ * The order of sums depends on the keys' positions alone. A few queries (decoding) read keys and values where they lie.
+ * Source: Milakov and Gimelshein 2018 (the running maximum), Dao et al. 2022 (the blocks). Reference: ref/attention.c.
+ */
+#include "kernel/leaf.h"
+
+#include <math.h>
+#include <omp.h>
+
+enum {
+    QUERIES = 224,    /* of a task at most: packing keys costs 1/QUERIES of using them */
+    KEYS = SONDEP_SCORE_KEYS,
+    FEW_QUERIES = 4,  /* up to which keys are read where they lie */
+    FEW_ROWS = 32     /* queries times heads of a group that are then taken together */
+};
+
+/* A task's scratch; widths are rounded up to whole tiles. */
+typedef struct workspace {
+    float *q, *k, *v, *scores, *sums, *most;
+    double *total;
+    int64_t ld_sums;
+} workspace;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t aligned_floats(int64_t n)
+{
+    return ((size_t)n * sizeof(float) + 63) & ~(size_t)63;
+}
+
+static int64_t round_up(int64_t n, int64_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+/* Lays a workspace out from `at` and returns its bytes; `at` may be NULL to measure only. */
+static size_t lay_out(workspace *w, char *at, const sondep_tiler *t, int64_t d)
+{
+    int64_t width = round_up(d, t->columns);
+    int64_t n[] = {QUERIES * d, round_up(KEYS, t->columns) * d, KEYS * width, FEW_ROWS * SONDEP_SCORE_STRIDE,
+                   QUERIES * width, QUERIES, QUERIES * 2};
+    float *part[7];
+    size_t bytes = 0;
+
+    for (int i = 0; i < 7; i++) {
+        part[i] = (float *)((uintptr_t)at + bytes);
+        bytes += aligned_floats(n[i]);
+    }
+    *w = (workspace){part[0], part[1], part[2], part[3], part[4], part[5], (double *)part[6], width};
+    return bytes;
+}
+
+size_t sondep_tiled_attention_scratch_bytes(const sondep_leaf *leaf, int64_t d_head)
+{
+    workspace w;
+    return lay_out(&w, NULL, &leaf->f32, d_head) * (size_t)sonde_threads();
+}
+
+static workspace own_workspace(const sondep_leaf *leaf, void *scratch, int64_t d)
+{
+    workspace w;
+    size_t bytes = lay_out(&w, NULL, &leaf->f32, d);
+    lay_out(&w, (char *)scratch + (size_t)omp_get_thread_num() * bytes, &leaf->f32, d);
+    return w;
+}
+
+/* Keys that query i sees. */
+static int64_t n_visible(const sondep_attention *s, int64_t i)
+{
+    int64_t n = s->n_key - s->n_query + i + 1;
+    return n < 0 ? 0 : n;
+}
+
+static int64_t kv_offset(const sondep_attention *s, int64_t head)
+{
+    return head / (s->n_heads / s->n_kv_heads) * s->d_head;
+}
+
+/* ---- pieces of a block of queries: first .. first + n of one head --------------------------------------------------------- */
+
+static void pack_queries(const sondep_tiler *t, const workspace *w, const sondep_attention *s, int64_t head, int64_t first,
+                         int64_t n)
+{
+    sondep_matrix q = {s->q + head * s->d_head, SONDE_F32, s->ld_q, 1};
+    for (int64_t i = 0; i < n; i += t->rows)
+        t->pack_a(w->q + i * s->d_head, &q, first + i, 0, s->d_head, (int)least(t->rows, n - i), false);
+}
+
+static void pack_keys(const sondep_tiler *t, const workspace *w, const sondep_attention *s, int64_t head, int64_t key,
+                      int64_t n)
+{
+    sondep_matrix k = {s->k + kv_offset(s, head), SONDE_F32, 1, s->ld_k}; /* as (d_head, n_key) */
+    for (int64_t j = 0; j < n; j += t->columns)
+        t->pack_b(w->k + j * s->d_head, &k, 0, s->d_head, key + j, least(t->columns, n - j), false);
+}
+
+static void pack_values(const sondep_tiler *t, const workspace *w, const sondep_attention *s, int64_t head, int64_t key,
+                        int64_t n)
+{
+    sondep_matrix v = {s->v + kv_offset(s, head), SONDE_F32, s->ld_v, 1};
+    for (int64_t d = 0; d < s->d_head; d += t->columns)
+        t->pack_b(w->v + d * KEYS, &v, key, n, d, least(t->columns, s->d_head - d), false);
+}
+
+/* scores = q k^T of the strip that starts at i, against n packed keys */
+static void score_strip(const sondep_tiler *t, const workspace *w, int64_t d_head, int64_t i, int rows, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += t->columns)
+        t->tile(w->scores + j, SONDEP_SCORE_STRIDE, w->q + i * d_head, w->k + j * d_head, d_head, rows, false);
+}
+
+/* sums += scores v of the strip that starts at i, n packed values */
+static void mix_strip(const sondep_leaf *leaf, const workspace *w, int64_t d_head, int64_t i, int rows, int64_t n)
+{
+    for (int64_t d = 0; d < d_head; d += leaf->f32.columns)
+        leaf->tile_of_scores(w->sums + i * w->ld_sums + d, w->ld_sums, w->scores, w->v + d * KEYS, n, rows, true);
+}
+
+/* exp of a strip's rows, each over the keys that it sees; what it does not see becomes 0 */
+static void soften_strip(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t first, int64_t i,
+                         int rows, int64_t key, int64_t n)
+{
+    for (int r = 0; r < rows; r++) {
+        float *x = w->scores + r * SONDEP_SCORE_STRIDE, *sums = w->sums + (i + r) * w->ld_sums, change;
+        int64_t visible = least(n, n_visible(s, first + i + r) - key);
+
+        visible = visible < 0 ? 0 : visible;
+        memset(x + visible, 0, (size_t)(n - visible) * sizeof *x);
+        if (visible == 0)
+            continue;
+        change = leaf->soften(x, visible, s->scale, &w->most[i + r], &w->total[i + r]);
+        if (change != 1.0f)
+            leaf->scale(sums, sums, change, w->ld_sums);
+    }
+}
+
+/* z = sums / total; a query that saw nothing gets 0 */
+static void write_rows(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t head, int64_t first,
+                       int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float factor = w->total[i] == 0.0 ? 0.0f : (float)(1.0 / w->total[i]);
+        leaf->scale(s->z + (first + i) * s->ld_z + head * s->d_head, w->sums + i * w->ld_sums, factor, s->d_head);
+    }
+}
+
+static void clear(const workspace *w, int64_t n)
+{
+    memset(w->sums, 0, (size_t)(n * w->ld_sums) * sizeof *w->sums);
+    for (int64_t i = 0; i < n; i++) {
+        w->most[i] = -INFINITY;
+        w->total[i] = 0.0;
+    }
+}
+
+static void attend_block(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t head, int64_t first,
+                         int64_t n)
+{
+    const sondep_tiler *t = &leaf->f32;
+    int64_t end = n_visible(s, first + n - 1);
+
+    pack_queries(t, w, s, head, first, n);
+    clear(w, n);
+    for (int64_t key = 0; key < end; key += KEYS) {
+        int64_t width = least(KEYS, end - key);
+        pack_keys(t, w, s, head, key, width);
+        pack_values(t, w, s, head, key, width);
+        for (int64_t i = 0; i < n; i += t->rows) {
+            int rows = (int)least(t->rows, n - i);
+            int64_t visible = least(width, n_visible(s, first + i + rows - 1) - key);
+            if (visible <= 0)
+                continue;
+            score_strip(t, w, s->d_head, i, rows, visible);
+            soften_strip(leaf, w, s, first, i, rows, key, visible);
+            mix_strip(leaf, w, s->d_head, i, rows, visible);
+        }
+    }
+    write_rows(leaf, w, s, head, first, n);
+}
+
+/* ---- a few queries ---------------------------------------------------------------------------------------------------------- */
+
+/* All queries of heads head .. head + n_heads, which share their keys: row (h, i) is query i of the h-th. */
+static void attend_few(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t head, int64_t n_heads)
+{
+    int64_t rows = n_heads * s->n_query, d = s->d_head;
+    sondep_matrix k = {s->k + kv_offset(s, head), SONDE_F32, 1, s->ld_k};
+    float *mixed = w->v;
+
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(w->q + r * d, s->q + r % s->n_query * s->ld_q + (head + r / s->n_query) * d, (size_t)d * sizeof *w->q);
+    clear(w, rows);
+    for (int64_t key = 0; key < s->n_key; key += KEYS) {
+        int64_t n = least(KEYS, s->n_key - key);
+        sondep_matrix v = {s->v + key * s->ld_v + kv_offset(s, head), SONDE_F32, s->ld_v, 1};
+
+        leaf->few_along_columns(w->scores, w->q, &k, rows, d, key, n, false);
+        for (int64_t r = 0; r < rows; r++) {
+            int64_t visible = least(n, n_visible(s, r % s->n_query) - key);
+            float *x = w->scores + r * n, *sums = w->sums + r * w->ld_sums;
+            visible = visible < 0 ? 0 : visible;
+            memset(x + visible, 0, (size_t)(n - visible) * sizeof *x);
+            if (visible > 0)
+                leaf->scale(sums, sums, leaf->soften(x, visible, s->scale, &w->most[r], &w->total[r]), d);
+        }
+        leaf->few_along_rows(mixed, w->scores, &v, rows, n, 0, d, false);
+        for (int64_t r = 0; r < rows; r++)
+            leaf->add(w->sums + r * w->ld_sums, w->sums + r * w->ld_sums, mixed + r * d, d);
+    }
+    for (int64_t h = 0; h < n_heads; h++) {
+        workspace of_head = *w;
+        of_head.sums += h * s->n_query * w->ld_sums;
+        of_head.total += h * s->n_query;
+        write_rows(leaf, &of_head, s, head + h, 0, s->n_query);
+    }
+}
+
+/* ---- tasks -------------------------------------------------------------------------------------------------------------------- */
+
+/* Heads of one group that are taken together when there are few queries; 0: there are not. */
+static int64_t heads_together(const sondep_attention *s)
+{
+    return s->n_query <= FEW_QUERIES ? least(s->n_heads / s->n_kv_heads, FEW_ROWS / FEW_QUERIES) : 0;
+}
+
+static int64_t n_blocks(const sondep_attention *s)
+{
+    return (s->n_query + QUERIES - 1) / QUERIES;
+}
+
+static int64_t n_tasks(const sondep_attention *s)
+{
+    int64_t together = heads_together(s), group = s->n_heads / s->n_kv_heads;
+
+    if (s->n_query <= 0)
+        return 0;
+    return together ? s->n_kv_heads * ((group + together - 1) / together) : s->n_heads * n_blocks(s);
+}
+
+/* The late blocks, which see most, come first, so that the threads end together. */
+static void run_task(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t task)
+{
+    int64_t together = heads_together(s), group = s->n_heads / s->n_kv_heads;
+
+    if (together) {
+        int64_t parts = (group + together - 1) / together, start = task % parts * together;
+        attend_few(leaf, w, s, task / parts * group + start, least(together, group - start));
+    } else {
+        int64_t blocks = n_blocks(s), b = blocks - 1 - task / s->n_heads;
+        int64_t first = b * s->n_query / blocks, end = (b + 1) * s->n_query / blocks;
+        attend_block(leaf, w, s, task % s->n_heads, first, end - first);
+    }
+}
+
+void sondep_tiled_attend(const sondep_leaf *leaf, const sondep_attention *sequences, int64_t n, void *scratch)
+{
+    int64_t total = 0, d = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        total += n_tasks(&sequences[i]);
+        d = sequences[i].d_head > d ? sequences[i].d_head : d;
+    }
+#pragma omp parallel for schedule(dynamic, 1) num_threads(sonde_threads())
+    for (int64_t task = 0; task < total; task++) {
+        workspace w = own_workspace(leaf, scratch, d);
+        int64_t i = 0, rest = task;
+        while (rest >= n_tasks(&sequences[i]))
+            rest -= n_tasks(&sequences[i++]);
+        w.ld_sums = round_up(sequences[i].d_head, leaf->f32.columns);
+        run_task(leaf, &w, &sequences[i], rest);
+    }
+}
+
+/* ---- in steps ------------------------------------------------------------------------------------------------------------------- */
+
+static void write_scores(float *out, const workspace *w, const sondep_attention *s, int64_t query, int rows, int64_t key,
+                         int64_t n)
+{
+    for (int r = 0; r < rows; r++) {
+        const float *x = w->scores + r * SONDEP_SCORE_STRIDE;
+        float *to = out + (query + r) * s->n_key + key;
+        int64_t visible = n_visible(s, query + r) - key;
+        for (int64_t j = 0; j < n; j++)
+            to[j] = j < visible ? x[j] * s->scale : -INFINITY;
+    }
+}
+
+void sondep_tiled_scores(const sondep_leaf *leaf, float *scores, const sondep_attention *s, void *scratch)
+{
+    const sondep_tiler *t = &leaf->f32;
+    int64_t blocks = n_blocks(s);
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(sonde_threads())
+    for (int64_t task = 0; task < s->n_heads * blocks; task++) {
+        workspace w = own_workspace(leaf, scratch, s->d_head);
+        int64_t head = task % s->n_heads, b = task / s->n_heads;
+        int64_t first = b * s->n_query / blocks, n = (b + 1) * s->n_query / blocks - first;
+
+        pack_queries(t, &w, s, head, first, n);
+        for (int64_t key = 0; key < s->n_key; key += KEYS) {
+            int64_t width = least(KEYS, s->n_key - key);
+            pack_keys(t, &w, s, head, key, width);
+            for (int64_t i = 0; i < n; i += t->rows) {
+                int rows = (int)least(t->rows, n - i);
+                score_strip(t, &w, s->d_head, i, rows, width);
+                write_scores(scores + head * s->n_query * s->n_key, &w, s, first + i, rows, key, width);
+            }
+        }
+    }
+}
+
+void sondep_tiled_mix(const sondep_leaf *leaf, const float *pattern, const sondep_attention *s, void *scratch)
+{
+    const sondep_tiler *t = &leaf->f32;
+    int64_t blocks = n_blocks(s);
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(sonde_threads())
+    for (int64_t task = 0; task < s->n_heads * blocks; task++) {
+        workspace w = own_workspace(leaf, scratch, s->d_head);
+        int64_t head = task % s->n_heads, b = task / s->n_heads;
+        int64_t first = b * s->n_query / blocks, n = (b + 1) * s->n_query / blocks - first;
+        const float *p = pattern + (head * s->n_query + first) * s->n_key;
+
+        clear(&w, n);
+        for (int64_t key = 0; key < s->n_key; key += KEYS) {
+            int64_t width = least(KEYS, s->n_key - key);
+            pack_values(t, &w, s, head, key, width);
+            for (int64_t i = 0; i < n; i += t->rows) {
+                int rows = (int)least(t->rows, n - i);
+                for (int r = 0; r < rows; r++)
+                    memcpy(w.scores + r * SONDEP_SCORE_STRIDE, p + (i + r) * s->n_key + key, (size_t)width * sizeof *p);
+                mix_strip(leaf, &w, s->d_head, i, rows, width);
+            }
+        }
+        for (int64_t i = 0; i < n; i++)
+            memcpy(s->z + (first + i) * s->ld_z + head * s->d_head, w.sums + i * w.ld_sums,
+                   (size_t)s->d_head * sizeof *s->z);
+    }
+}

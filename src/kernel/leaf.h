@@ -1,0 +1,97 @@
+/* kernel/leaf.h - the vector building blocks that the fast sets are made of.   floor 2: kernel
+ *
+ * A leaf is filled by the templates in kernel/vector/, compiled once for each instruction set; the loops that cut work
+ * into tiles and hand them to threads (product.c, attention.c, rows.c) are compiled once and take a leaf. Everything in
+ * a leaf runs on the calling thread.
+ *
+ * Panels: a strip of A holds up to `rows` rows of A, column by column; a strip of B holds `columns` columns of B, row by
+ * row, filled up with zeros. A tile of C is the product of two strips, each element summed in the order of k.
+ */
+#ifndef SONDEP_KERNEL_LEAF_H
+#define SONDEP_KERNEL_LEAF_H
+
+#include "kernel/ref.h"
+
+/* One precision of the tile product. k is counted in elements of the operands throughout. */
+typedef struct sondep_tiler {
+    const char *name;
+    int rows, columns;  /* of a tile */
+    int element_bytes;  /* of a packed element */
+    int k_step;         /* packed k's are filled up with zeros to a multiple of it */
+    bool rounds;        /* packing rounds to bf16 and stores floats */
+    /* tile (rows x columns, row stride ld) = A B, or += with add; K > 0 */
+    void (*tile)(float *tile, int64_t ld, const void *a, const void *b, int64_t K, int rows, bool add);
+    void (*pack_a)(void *to, const sondep_matrix *a, int64_t row, int64_t k, int64_t K, int rows, bool rounds);
+    void (*pack_b)(void *to, const sondep_matrix *b, int64_t k, int64_t K, int64_t column, int64_t columns, bool rounds);
+} sondep_tiler;
+
+typedef struct sondep_leaf {
+    sondep_tiler f32, bf16;
+
+    /* c = epilogue(tile) for rows x columns elements at (i, j) of the whole product; c, tile and all pointers of the
+     * epilogue are those of the whole product's element (0, 0), except tile. tile may be c's own elements. */
+    void (*finish)(float *c, int64_t ldc, const float *tile, int64_t ld_tile, int64_t rows, int64_t columns, int64_t i,
+                   int64_t j, const sondep_epilogue *epilogue);
+
+    /* sums (M x n, row stride n) of columns j .. j + n of A B, B read where it lies: along its rows (col_stride 1) or along
+     * its columns (row_stride 1). a is (M,K), row stride K. */
+    void (*few_along_rows)(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
+                           bool rounds);
+    void (*few_along_columns)(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
+                              bool rounds);
+
+    /* tile (rows x columns, row stride ld) (+)= P B: P (rows, K) lies row by row, SONDEP_SCORE_STRIDE apart. */
+    void (*tile_of_scores)(float *tile, int64_t ld, const float *p, const void *b, int64_t K, int rows, bool add);
+    /* One row of a block of scores: x = exp(x scale - most), most the larger of the old one and the row's greatest; the
+     * factor that brings what was summed before to the new `most` is returned, and the sum of x added to it in *sum. */
+    float (*soften)(float *x, int64_t n, float scale, float *most, double *sum);
+    float (*dot)(const float *a, const float *b, int64_t n);
+    void (*add_scaled)(float *y, const float *x, float factor, int64_t n); /* y += factor x */
+    void (*scale)(float *y, const float *x, float factor, int64_t n);      /* y = factor x */
+    void (*softmax)(float *x, int64_t n);
+
+    void (*activate)(float *out, const float *in, sondep_act act, int64_t n);
+    void (*add)(float *out, const float *a, const float *b, int64_t n);
+    void (*multiply)(float *out, const float *a, const float *b, int64_t n);
+    void (*norm_row)(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
+                     double eps, int64_t D);
+    void (*gain_row)(float *y, const float *normalized, const float *w, const float *b, int64_t D);
+    void (*rotate_head)(float *out, const float *x, const float *cos, const float *sin, int64_t half);
+    void (*convert_row)(float *out, const void *x, sonde_dtype dtype, bool add, int64_t n);
+    double (*log_sum_exp)(const float *x, int64_t n);
+    int64_t (*find_nonfinite)(const float *x, int64_t n, bool allow_minus_infinity);
+    double (*fma_flops)(int64_t n);
+} sondep_leaf;
+
+/* Row stride of a block of scores: a power of two would put all rows into the same few sets of the cache. */
+enum { SONDEP_SCORE_KEYS = 256, SONDEP_SCORE_STRIDE = SONDEP_SCORE_KEYS + 16 };
+
+extern const sondep_leaf sondep_leaf_avx512, sondep_leaf_avx2, sondep_leaf_neon;
+
+/* ---- the loops over tiles and rows: as in kernel.h, with a leaf -------------------------------------------------------- */
+
+void sondep_tiled_product(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b,
+                          int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, sondep_precision precision,
+                          void *scratch);
+size_t sondep_tiled_product_scratch_bytes(const sondep_leaf *leaf, int64_t M, int64_t N, int64_t K);
+
+void sondep_tiled_attend(const sondep_leaf *leaf, const sondep_attention *sequences, int64_t n, void *scratch);
+size_t sondep_tiled_attention_scratch_bytes(const sondep_leaf *leaf, int64_t d_head);
+void sondep_tiled_scores(const sondep_leaf *leaf, float *scores, const sondep_attention *sequence, void *scratch);
+void sondep_tiled_mix(const sondep_leaf *leaf, const float *pattern, const sondep_attention *sequence, void *scratch);
+
+void sondep_rows_softmax(const sondep_leaf *leaf, float *x, int64_t n_rows, int64_t n_columns);
+void sondep_rows_norm(const sondep_leaf *leaf, float *y, float *normalized, float *scale, const float *x, const float *w,
+                      const float *b, bool is_rms, double eps, int64_t N, int64_t D);
+void sondep_rows_gain(const sondep_leaf *leaf, float *y, const float *normalized, const float *w, const float *b, int64_t N,
+                      int64_t D);
+void sondep_rows_activate(const sondep_leaf *leaf, float *out, const float *in, sondep_act act, int64_t n);
+void sondep_rows_add(const sondep_leaf *leaf, float *out, const float *a, const float *b, int64_t n);
+void sondep_rows_multiply(const sondep_leaf *leaf, float *out, const float *a, const float *b, int64_t n);
+void sondep_rows_rotate(const sondep_leaf *leaf, float *out, const float *x, const int64_t *position, const float *cos,
+                        const float *sin, int64_t N, int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x);
+void sondep_rows_gather(const sondep_leaf *leaf, float *out, const sondep_matrix *table, const int64_t *ids, bool add,
+                        int64_t N, int64_t D);
+int64_t sondep_rows_find_nonfinite(const sondep_leaf *leaf, const float *x, int64_t n, bool allow_minus_infinity);
+
+#endif

@@ -1,0 +1,223 @@
+/* product.c - the product, cut into tiles.                                     floor 2: kernel
+ *
+ *            B (K, N)                    One thread takes a block of C, some strips of columns wide and all (or many)
+ *         +--+--+--+----+                rows high. For each depth block of K it packs its piece of B once, into its
+ *         |  |//|  |    | k block        own cache, and runs every strip of A over it; sums of the depth blocks gather
+ *         |  |//|  |    |                in a buffer of the thread's, and the last one goes through the epilogue to C
+ *         +--+--+--+----+                while the tile is still in the first cache.
+ *    +--+ +--+--+--+----+
+ *    |//| |  |##|  |    | strip of A     A is packed once, by all threads, before that. B is never copied as a whole.
+ *    +--+ +--+--+--+----+
+ *    A     C
+ *
+ * The terms of an element are summed in the order of k within a depth block, and depth blocks in their order; both
+ * depend on K alone, so that no cut of M or N and no number of threads changes a bit.
+ */
+#include "kernel/leaf.h"
+
+#include <omp.h>
+
+enum {
+    DEPTH = 384,        /* of a block of K: a strip of A stays in the first cache, a strip of B in the second */
+    STRIPS = 3,         /* of columns in a block of C */
+    ROWS = 1024,        /* of A that are packed at a time */
+    PACKED_A = 4 << 20, /* elements of A that are packed at a time, if that is fewer rows */
+    FEW = 8,            /* rows up to which B is read where it lies */
+    FEW_COLUMNS = 512   /* of a block of C then */
+};
+
+/* How one call is cut. */
+typedef struct plan {
+    const sondep_tiler *tiler;
+    int64_t N, K;
+    int64_t rows, n_strips_a;    /* of a chunk of A; strips of a chunk */
+    int64_t n_depths, depth;     /* blocks of K; K's of one (a multiple of k_step) */
+    int64_t columns, n_blocks;   /* of a block of C; blocks side by side */
+    int64_t n_bands, n_tasks;    /* blocks above each other; both together */
+    size_t a_bytes, thread_bytes; /* of scratch */
+    size_t b_bytes, sums_bytes;   /* the parts of thread_bytes: packed B; sums of the depth blocks, or one tile */
+} plan;
+
+static int64_t ceiling(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static size_t aligned(int64_t bytes)
+{
+    return ((size_t)bytes + 63) & ~(size_t)63;
+}
+
+/* Rows of A in a chunk: all of them if they fit, else equal parts. */
+static int64_t chunk_rows(int64_t M, int64_t K)
+{
+    int64_t most = PACKED_A / (K > 0 ? K : 1);
+
+    most = most > ROWS ? ROWS : most < 64 ? 64 : most;
+    return ceiling(M, ceiling(M, most));
+}
+
+static plan make_plan(const sondep_tiler *tiler, int64_t rows, int64_t N, int64_t K)
+{
+    plan p = {.tiler = tiler, .N = N, .K = K, .rows = rows};
+    int64_t threads = sonde_threads(), strips = ceiling(N, tiler->columns), per_block;
+
+    p.n_strips_a = ceiling(rows, tiler->rows);
+    p.n_depths = K > DEPTH ? ceiling(K, DEPTH) : 1;
+    p.depth = ceiling(ceiling(K, p.n_depths), tiler->k_step) * tiler->k_step;
+    per_block = strips / (4 * threads);
+    per_block = per_block > STRIPS ? STRIPS : per_block < 1 ? 1 : per_block;
+    p.columns = per_block * tiler->columns;
+    p.n_blocks = ceiling(strips, per_block);
+    p.n_bands = ceiling(3 * threads, p.n_blocks); /* only where there are too few blocks for all threads */
+    p.n_bands = p.n_blocks >= 2 * threads ? 1 : p.n_bands > p.n_strips_a ? p.n_strips_a : p.n_bands;
+    p.n_tasks = p.n_blocks * p.n_bands;
+    p.a_bytes = aligned(rows * p.n_depths * p.depth * tiler->element_bytes);
+    p.b_bytes = aligned(p.columns * p.depth * tiler->element_bytes);
+    p.sums_bytes = aligned((p.n_depths > 1 ? rows * p.columns : tiler->rows * tiler->columns) * 4);
+    p.thread_bytes = p.b_bytes + p.sums_bytes;
+    return p;
+}
+
+/* First row of strip s: rows are dealt out evenly, so that no strip is much thinner than another. */
+static int64_t strip_row(const plan *p, int64_t s)
+{
+    return s * p->rows / p->n_strips_a;
+}
+
+static char *packed_strip(const plan *p, char *packed_a, int64_t s, int64_t depth)
+{
+    int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
+    return packed_a + (row * p->n_depths + depth * rows) * p->depth * p->tiler->element_bytes;
+}
+
+static void pack_strip(const plan *p, char *packed_a, const sondep_matrix *a, int64_t first_row, int64_t s)
+{
+    int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
+
+    for (int64_t d = 0; d < p->n_depths; d++) {
+        int64_t k = d * p->depth, n = p->K - k < p->depth ? p->K - k : p->depth;
+        p->tiler->pack_a(packed_a ? packed_strip(p, packed_a, s, d) : NULL, a, first_row + row, k, n, (int)rows,
+                         p->tiler->rounds);
+    }
+}
+
+typedef struct job {
+    const sondep_leaf *leaf;
+    plan p;
+    float *c;
+    int64_t ldc, first_row;
+    const sondep_matrix *b;
+    const sondep_epilogue *epilogue;
+    char *packed_a, *threads;
+} job;
+
+/* One tile of one depth block: the first ones only gather, the last one finishes. Sums lie tile by tile. */
+static void run_tile(const job *w, char *own, int64_t d, int64_t s, int64_t column, int64_t columns, int64_t at)
+{
+    const plan *p = &w->p;
+    const sondep_tiler *t = p->tiler;
+    int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
+    int64_t k = d * p->depth, n = p->K - k < p->depth ? p->K - k : p->depth;
+    const char *packed_b = own + at * p->depth * t->element_bytes;
+    float *sums = (float *)(own + p->b_bytes) + (p->n_depths > 1 ? row * p->columns + at * rows : 0);
+
+    t->tile(sums, t->columns, packed_strip(p, w->packed_a, s, d), packed_b, n, (int)rows, d > 0);
+    if (d == p->n_depths - 1)
+        w->leaf->finish(w->c, w->ldc, sums, t->columns, rows, columns, w->first_row + row, column, w->epilogue);
+}
+
+/* One block of C. */
+static void run_block(const job *w, int64_t task)
+{
+    const plan *p = &w->p;
+    const sondep_tiler *t = p->tiler;
+    char *own = w->threads + (size_t)omp_get_thread_num() * p->thread_bytes;
+    int64_t band = task % p->n_bands, column = task / p->n_bands * p->columns;
+    int64_t width = p->N - column < p->columns ? p->N - column : p->columns;
+    int64_t strip = band * p->n_strips_a / p->n_bands, end = (band + 1) * p->n_strips_a / p->n_bands;
+
+    for (int64_t d = 0; d < p->n_depths; d++) {
+        int64_t k = d * p->depth, n = p->K - k < p->depth ? p->K - k : p->depth;
+        for (int64_t j = 0; j < width; j += t->columns)
+            t->pack_b(own + j * p->depth * t->element_bytes, w->b, k, n, column + j,
+                      width - j < t->columns ? width - j : t->columns, t->rounds);
+        for (int64_t s = strip; s < end; s++)
+            for (int64_t j = 0; j < width; j += t->columns)
+                run_tile(w, own, d, s, column + j, width - j < t->columns ? width - j : t->columns, j);
+    }
+}
+
+static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
+                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, char *scratch)
+{
+    int64_t chunk = chunk_rows(M, K);
+
+#pragma omp parallel num_threads(sonde_threads())
+    for (int64_t first = 0; first < M; first += chunk) {
+        job w = {leaf, make_plan(tiler, M - first < chunk ? M - first : chunk, N, K), c, ldc, first, b, epilogue,
+                 scratch, NULL};
+        w.threads = scratch + w.p.a_bytes;
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t s = 0; s < w.p.n_strips_a; s++)
+            pack_strip(&w.p, w.packed_a, a, first, s);
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t task = 0; task < w.p.n_tasks; task++)
+            run_block(&w, task);
+    }
+}
+
+/* ---- a few rows: the time is that of reading B once -------------------------------------------------------------------- */
+
+static bool is_few(const sondep_matrix *b, int64_t M, int64_t K)
+{
+    return K > 0 && M <= FEW && (b->col_stride == 1 || b->row_stride == 1);
+}
+
+static void few_rows(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M,
+                     int64_t N, int64_t K, const sondep_epilogue *epilogue, bool rounds, char *scratch)
+{
+    bool along_rows = b->col_stride == 1;
+    int64_t width = along_rows ? FEW_COLUMNS : FEW_COLUMNS / 8;
+    float *rows = (float *)scratch;
+    char *threads = scratch + aligned(M * K * 4);
+
+    for (int64_t m = 0; m < M; m++) /* a strip of one row is the row itself */
+        leaf->f32.pack_a(rows + m * K, a, m, 0, K, 1, rounds);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(sonde_threads())
+    for (int64_t j = 0; j < N; j += width) {
+        float *sums = (float *)(threads + (size_t)omp_get_thread_num() * aligned(FEW * FEW_COLUMNS * 4));
+        int64_t n = N - j < width ? N - j : width;
+        (along_rows ? leaf->few_along_rows : leaf->few_along_columns)(sums, rows, b, M, K, j, n, rounds);
+        leaf->finish(c, ldc, sums, n, M, n, 0, j, epilogue);
+    }
+}
+
+void sondep_tiled_product(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b,
+                          int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, sondep_precision precision,
+                          void *scratch)
+{
+    bool is_bf16 = precision == SONDEP_BF16;
+
+    if (M <= 0 || N <= 0)
+        return;
+    if (is_few(b, M, K))
+        few_rows(leaf, c, ldc, a, b, M, N, K, epilogue, is_bf16, scratch);
+    else
+        many_rows(leaf, is_bf16 ? &leaf->bf16 : &leaf->f32, c, ldc, a, b, M, N, K, epilogue, scratch);
+}
+
+static size_t scratch_of(const sondep_tiler *tiler, int64_t M, int64_t N, int64_t K)
+{
+    plan p = make_plan(tiler, chunk_rows(M, K), N, K);
+    return p.a_bytes + (size_t)sonde_threads() * p.thread_bytes;
+}
+
+size_t sondep_tiled_product_scratch_bytes(const sondep_leaf *leaf, int64_t M, int64_t N, int64_t K)
+{
+    size_t few = aligned((M < FEW ? M : FEW) * K * 4) + (size_t)sonde_threads() * aligned(FEW * FEW_COLUMNS * 4);
+    size_t f32 = M > 0 && N > 0 ? scratch_of(&leaf->f32, M, N, K) : 0;
+    size_t bf16 = M > 0 && N > 0 ? scratch_of(&leaf->bf16, M, N, K) : 0;
+
+    return few > f32 && few > bf16 ? few : f32 > bf16 ? f32 : bf16;
+}

@@ -1,0 +1,35 @@
+/* kernel/ref.h - the definition of every operation of kernel.h, in plain C.    floor 2: kernel
+ *
+ * Sums in double, one file each in kernel/ref/. This is what `ref` runs, and what the fast versions are checked against.
+ */
+#ifndef SONDEP_KERNEL_REF_H
+#define SONDEP_KERNEL_REF_H
+
+#include "kernel/kernel.h"
+
+void sondep_product_ref(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N,
+                        int64_t K, const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
+size_t sondep_product_scratch_bytes_ref(int64_t M, int64_t N, int64_t K);
+void sondep_attend_ref(const sondep_attention *sequences, int64_t n, void *scratch);
+size_t sondep_attention_scratch_bytes_ref(int64_t d_head);
+void sondep_attention_scores_ref(float *scores, const sondep_attention *sequence, void *scratch);
+void sondep_softmax_rows_ref(float *x, int64_t n_rows, int64_t n_columns);
+void sondep_attention_mix_ref(const float *pattern, const sondep_attention *sequence, void *scratch);
+void sondep_norm_ref(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
+                     double eps, int64_t N, int64_t D);
+void sondep_norm_gain_ref(float *y, const float *normalized, const float *w, const float *b, int64_t N, int64_t D);
+double sondep_act_ref(sondep_act act, double x); /* the formulas, in double */
+void sondep_activate_ref(float *out, const float *in, sondep_act act, int64_t n);
+void sondep_add_ref(float *out, const float *a, const float *b, int64_t n);
+void sondep_multiply_ref(float *out, const float *a, const float *b, int64_t n);
+void sondep_rotate_ref(float *out, const float *x, const int64_t *position, const float *cos, const float *sin, int64_t N,
+                       int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x);
+void sondep_gather_rows_ref(float *out, const sondep_matrix *table, const int64_t *ids, bool add, int64_t N, int64_t D);
+double sondep_log_sum_exp_ref(const float *x, int64_t n);
+int64_t sondep_find_nonfinite_ref(const float *x, int64_t n, bool allow_minus_infinity);
+double sondep_fma_flops_ref(int64_t n); /* n rounds of independent multiply-adds; returns how many flops */
+
+/* Element (i, j) of an operand as float; data may lie at any address, as it does in a mapped file. */
+float sondep_matrix_get(const sondep_matrix *m, int64_t i, int64_t j);
+
+#endif

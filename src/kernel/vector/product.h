@@ -1,0 +1,431 @@
+/* vector/product.h - the tile product, packing, and products of a few rows.    floor 2: kernel
+ *
+ * A template over avx512.h, avx2.h or neon.h. A tile keeps all its sums in registers while k runs: for each k it loads
+ * TILE_VECTORS vectors of B and each of its rows' elements of A, so that the multiply-adds are the bound and not the loads
+ * (14 x 32 with 16 floats a vector, 6 x 16 with 8: 88-95 % of the peak when strips lie in the first two caches).
+ */
+#ifndef SONDEP_KERNEL_VECTOR_PRODUCT_H
+#define SONDEP_KERNEL_VECTOR_PRODUCT_H
+
+#include "kernel/leaf.h"
+#include "tensor/half.h"
+
+enum { TILE_COLUMNS = TILE_VECTORS * V_WIDTH };
+
+/* ---- loading elements of any type ------------------------------------------------------------------------------------- */
+
+static inline __attribute__((always_inline)) vec v_load_as(const void *p, sonde_dtype dtype, bool rounds)
+{
+    if (dtype == SONDE_BF16)
+        return v_load_bf16(p);
+    vec x = dtype == SONDE_F32 ? v_load(p) : v_load_f16(p);
+    return rounds ? v_round_bf16(x) : x;
+}
+
+static inline __attribute__((always_inline)) vec v_load_part_as(const void *p, sonde_dtype dtype, bool rounds, int64_t n)
+{
+    if (dtype == SONDE_BF16)
+        return v_load_bf16_part(p, n);
+    vec x = dtype == SONDE_F32 ? v_load_part(p, n) : v_load_f16_part(p, n);
+    return rounds ? v_round_bf16(x) : x;
+}
+
+static inline __attribute__((always_inline)) int64_t bytes_of(sonde_dtype dtype)
+{
+    return dtype == SONDE_F32 ? 4 : 2;
+}
+
+static inline float element(const sondep_matrix *m, int64_t i, int64_t j, bool rounds)
+{
+    float x = sondep_matrix_get(m, i, j);
+    return rounds ? sondep_bf16_to_f32(sondep_f32_to_bf16(x)) : x;
+}
+
+/* Calls `name(..., dtype, rounds)` with constants, so that the inner loops are compiled for each type by itself. */
+#define WITH_TYPE(name, dtype, rounds, ...)               \
+    do {                                                  \
+        if ((dtype) == SONDE_BF16)                        \
+            name(__VA_ARGS__, SONDE_BF16, false);         \
+        else if ((dtype) == SONDE_F32 && (rounds))        \
+            name(__VA_ARGS__, SONDE_F32, true);           \
+        else if ((dtype) == SONDE_F32)                    \
+            name(__VA_ARGS__, SONDE_F32, false);          \
+        else if (rounds)                                  \
+            name(__VA_ARGS__, SONDE_F16, true);           \
+        else                                              \
+            name(__VA_ARGS__, SONDE_F16, false);          \
+    } while (0)
+
+/* ---- the tile ----------------------------------------------------------------------------------------------------------- */
+
+/* Element (i, k) of A lies at a[i * row_step + k * k_step]. */
+static inline __attribute__((always_inline)) void tile_of(float *tile, int64_t ld, const float *a, const float *b, int64_t K,
+                                                          const int rows, bool add, const int row_step, const int k_step)
+{
+    vec sum[TILE_ROWS][TILE_VECTORS];
+
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < TILE_VECTORS; v++)
+            sum[i][v] = v_set(0.0f);
+    for (int64_t k = 0; k < K; k++) {
+        vec x[TILE_VECTORS];
+        for (int v = 0; v < TILE_VECTORS; v++)
+            x[v] = v_load(b + v * V_WIDTH);
+        __builtin_prefetch(b + 8 * TILE_COLUMNS);
+        __builtin_prefetch(b + 8 * TILE_COLUMNS + 16);
+        for (int i = 0; i < rows; i++) {
+            vec w = v_set(a[i * row_step]);
+            for (int v = 0; v < TILE_VECTORS; v++)
+                sum[i][v] = v_fma(w, x[v], sum[i][v]);
+        }
+        a += k_step;
+        b += TILE_COLUMNS;
+    }
+    for (int i = 0; i < rows; i++) {
+        for (int v = 0; v < TILE_VECTORS; v++) {
+            float *at = tile + i * ld + v * V_WIDTH;
+            v_store(at, add ? v_add(v_load(at), sum[i][v]) : sum[i][v]);
+        }
+    }
+}
+
+#define TILE_CASE(n, row_step, k_step) \
+    case n: tile_of(tile, ld, a, b, K, n, add, row_step, k_step); break;
+
+static void tile_f32(float *tile, int64_t ld, const void *packed_a, const void *b, int64_t K, int rows, bool add)
+{
+    const float *a = packed_a;
+
+    switch (rows) {
+        TILE_CASE(1, 1, 1)
+        TILE_CASE(2, 1, 2)
+        TILE_CASE(3, 1, 3)
+        TILE_CASE(4, 1, 4)
+        TILE_CASE(5, 1, 5)
+        TILE_CASE(6, 1, 6)
+#if TILE_ROWS > 6
+        TILE_CASE(7, 1, 7)
+        TILE_CASE(8, 1, 8)
+#endif
+#if TILE_ROWS > 8
+        TILE_CASE(9, 1, 9)
+        TILE_CASE(10, 1, 10)
+        TILE_CASE(11, 1, 11)
+        TILE_CASE(12, 1, 12)
+        TILE_CASE(13, 1, 13)
+        TILE_CASE(14, 1, 14)
+#endif
+    }
+}
+
+static void tile_of_scores(float *tile, int64_t ld, const float *a, const void *b, int64_t K, int rows, bool add)
+{
+    switch (rows) {
+        TILE_CASE(1, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(2, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(3, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(4, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(5, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(6, SONDEP_SCORE_STRIDE, 1)
+#if TILE_ROWS > 6
+        TILE_CASE(7, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(8, SONDEP_SCORE_STRIDE, 1)
+#endif
+#if TILE_ROWS > 8
+        TILE_CASE(9, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(10, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(11, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(12, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(13, SONDEP_SCORE_STRIDE, 1)
+        TILE_CASE(14, SONDEP_SCORE_STRIDE, 1)
+#endif
+    }
+}
+
+/* ---- packing ------------------------------------------------------------------------------------------------------------ */
+
+/* A strip: `rows` rows of A, k by k. Rows that lie along k are turned V_WIDTH x V_WIDTH at a time; what a store writes
+ * behind its row's end is overwritten by the next k, except at the strip's end, where it must not be written. */
+static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_t k0, int64_t K, int rows, bool rounds)
+{
+    float *to = packed;
+    int64_t k = 0, n = K * rows;
+
+    for (; a->dtype == SONDE_F32 && a->col_stride == 1 && k + V_WIDTH <= K; k += V_WIDTH) {
+        for (int first = (rows - 1) / V_WIDTH * V_WIDTH; first >= 0; first -= V_WIDTH) {
+            vec r[V_WIDTH];
+            int width = rows - first < V_WIDTH ? rows - first : V_WIDTH;
+            for (int i = 0; i < V_WIDTH; i++) {
+                const float *from = (const float *)a->data + (row + first + i) * a->row_stride + k0 + k;
+                r[i] = i >= width ? v_set(0.0f) : rounds ? v_round_bf16(v_load(from)) : v_load(from);
+            }
+            v_transpose(r);
+            for (int i = 0; i < V_WIDTH; i++) {
+                int64_t at = (k + i) * rows + first;
+                if (at + V_WIDTH <= n)
+                    v_store(to + at, r[i]);
+                else
+                    v_store_part(to + at, r[i], width);
+            }
+        }
+    }
+    for (; k < K; k++)
+        for (int i = 0; i < rows; i++)
+            to[k * rows + i] = element(a, row + i, k0 + k, rounds);
+}
+
+/* Rows of B as they lie. */
+static inline __attribute__((always_inline)) void pack_rows(float *to, const char *from, int64_t stride, int64_t K,
+                                                            int64_t columns, sonde_dtype dtype, bool rounds)
+{
+    for (int64_t k = 0; k < K; k++, to += TILE_COLUMNS, from += stride) {
+        __builtin_prefetch(from + 16 * stride);
+        __builtin_prefetch(from + 16 * stride + TILE_COLUMNS * bytes_of(dtype) - 1);
+        for (int v = 0; v < TILE_VECTORS; v++) {
+            int64_t n = columns - v * V_WIDTH;
+            const char *p = from + v * V_WIDTH * bytes_of(dtype);
+            v_store(to + v * V_WIDTH, n >= V_WIDTH ? v_load_as(p, dtype, rounds)
+                                      : n > 0      ? v_load_part_as(p, dtype, rounds, n)
+                                                   : v_set(0.0f));
+        }
+    }
+}
+
+/* Columns of B that lie along k: turned in squares. */
+static inline __attribute__((always_inline)) void pack_columns(float *to, const char *from, int64_t stride, int64_t K,
+                                                               int64_t columns, sonde_dtype dtype, bool rounds)
+{
+    for (int64_t k = 0; k < K; k += V_WIDTH) {
+        int64_t depth = K - k < V_WIDTH ? K - k : V_WIDTH;
+        for (int v = 0; v < TILE_VECTORS; v++) {
+            vec r[V_WIDTH];
+            for (int i = 0; i < V_WIDTH; i++) {
+                const char *p = from + (v * V_WIDTH + i) * stride + k * bytes_of(dtype);
+                bool is_outside = v * V_WIDTH + i >= columns;
+                r[i] = is_outside           ? v_set(0.0f)
+                       : depth == V_WIDTH ? v_load_as(p, dtype, rounds)
+                                            : v_load_part_as(p, dtype, rounds, depth);
+            }
+            v_transpose(r);
+            for (int i = 0; i < depth; i++)
+                v_store(to + (k + i) * TILE_COLUMNS + v * V_WIDTH, r[i]);
+        }
+    }
+}
+
+static void pack_b_f32(void *packed, const sondep_matrix *b, int64_t k0, int64_t K, int64_t column, int64_t columns,
+                       bool rounds)
+{
+    float *to = packed;
+    int64_t bytes = bytes_of(b->dtype);
+    const char *from = (const char *)b->data + (k0 * b->row_stride + column * b->col_stride) * bytes;
+
+    if (b->col_stride == 1) {
+        WITH_TYPE(pack_rows, b->dtype, rounds, to, from, b->row_stride * bytes, K, columns);
+    } else if (b->row_stride == 1) {
+        WITH_TYPE(pack_columns, b->dtype, rounds, to, from, b->col_stride * bytes, K, columns);
+    } else {
+        for (int64_t k = 0; k < K; k++)
+            for (int64_t j = 0; j < TILE_COLUMNS; j++)
+                to[k * TILE_COLUMNS + j] = j < columns ? element(b, k0 + k, column + j, rounds) : 0.0f;
+    }
+}
+
+/* ---- epilogue ------------------------------------------------------------------------------------------------------------ */
+
+/* One vector (n = V_WIDTH) or part of one, at (i, j). */
+static inline __attribute__((always_inline)) void finish_vector(float *c, const float *sum, const sondep_epilogue *e,
+                                                                sondep_act act, int64_t i, int64_t j, int64_t n)
+{
+    bool whole = n == V_WIDTH;
+    vec x = whole ? v_load(sum) : v_load_part(sum, n);
+
+    if (e->bias)
+        x = v_add(x, whole ? v_load(e->bias + j) : v_load_part(e->bias + j, n));
+    if (e->pre && whole)
+        v_store(e->pre + i * e->ld_pre + j, x);
+    else if (e->pre)
+        v_store_part(e->pre + i * e->ld_pre + j, x, n);
+    x = v_act(x, act);
+    if (e->gate) {
+        const float *gate = e->gate + i * e->ld_gate + j;
+        x = v_mul(x, whole ? v_load(gate) : v_load_part(gate, n));
+    }
+    if (e->residual) {
+        const float *residual = e->residual + i * e->ld_residual + j;
+        x = v_add(whole ? v_load(residual) : v_load_part(residual, n), x);
+    }
+    if (whole)
+        v_store(c, x);
+    else
+        v_store_part(c, x, n);
+}
+
+static inline __attribute__((always_inline)) void finish_rows(float *c, int64_t ldc, const float *tile, int64_t ld,
+                                                              int64_t rows, int64_t columns, int64_t i0, int64_t j0,
+                                                              const sondep_epilogue *e, sondep_act act)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        float *to = c + (i0 + i) * ldc + j0;
+        int64_t j = 0;
+        for (; j + V_WIDTH <= columns; j += V_WIDTH)
+            finish_vector(to + j, tile + i * ld + j, e, act, i0 + i, j0 + j, V_WIDTH);
+        if (j < columns)
+            finish_vector(to + j, tile + i * ld + j, e, act, i0 + i, j0 + j, columns - j);
+    }
+}
+
+#define ACT_CASES(X)                                                                                              \
+    X(SONDEP_ACT_RELU) X(SONDEP_ACT_GELU) X(SONDEP_ACT_GELU_TANH) X(SONDEP_ACT_SILU) X(SONDEP_ACT_QUICK_GELU)     \
+    X(SONDEP_ACT_TANH) X(SONDEP_ACT_SIGMOID) X(SONDEP_ACT_RELU2) X(SONDEP_ACT_RELU6) X(SONDEP_ACT_LEAKY_RELU)     \
+    X(SONDEP_ACT_MISH) X(SONDEP_ACT_LAPLACE) X(SONDEP_ACT_GELU_10) X(SONDEP_ACT_HARDSWISH)                        \
+    X(SONDEP_ACT_SQRT_SOFTPLUS)
+
+static void finish(float *c, int64_t ldc, const float *tile, int64_t ld, int64_t rows, int64_t columns, int64_t i, int64_t j,
+                   const sondep_epilogue *e)
+{
+    static const sondep_epilogue nothing;
+
+    e = e ? e : &nothing;
+    switch (e->act) {
+#define X(act) case act: finish_rows(c, ldc, tile, ld, rows, columns, i, j, e, act); break;
+        ACT_CASES(X)
+#undef X
+    default: finish_rows(c, ldc, tile, ld, rows, columns, i, j, e, SONDEP_ACT_LINEAR); break;
+    }
+}
+
+/* ---- a few rows ------------------------------------------------------------------------------------------------------------ */
+
+/* sums += A B for `depth` (1 to 4) rows of B, n columns. Each sum takes its terms in the order of k. */
+static inline __attribute__((always_inline)) void add_rows(float *sums, int64_t ld, const float *a, int64_t lda,
+                                                           const char *from, int64_t stride, int64_t M, int64_t n,
+                                                           const int depth, sonde_dtype dtype, bool rounds)
+{
+    int64_t j = 0;
+
+    for (; j + V_WIDTH <= n; j += V_WIDTH) {
+        vec x[4];
+        for (int k = 0; k < depth; k++) {
+            x[k] = v_load_as(from + k * stride + j * bytes_of(dtype), dtype, rounds);
+            __builtin_prefetch(from + (k + 2 * depth) * stride + j * bytes_of(dtype));
+        }
+        for (int64_t m = 0; m < M; m++) {
+            vec sum = v_load(sums + m * ld + j);
+            for (int k = 0; k < depth; k++)
+                sum = v_fma(v_set(a[m * lda + k]), x[k], sum);
+            v_store(sums + m * ld + j, sum);
+        }
+    }
+    for (int k = 0; k < depth && j < n; k++) {
+        vec x = v_load_part_as(from + k * stride + j * bytes_of(dtype), dtype, rounds, n - j);
+        for (int64_t m = 0; m < M; m++) {
+            vec sum = v_load_part(sums + m * ld + j, n - j);
+            v_store_part(sums + m * ld + j, v_fma(v_set(a[m * lda + k]), x, sum), n - j);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void few_rows_of(float *sums, const float *a, const char *from, int64_t stride,
+                                                              int64_t M, int64_t K, int64_t n, sonde_dtype dtype, bool rounds)
+{
+    int64_t k = 0;
+
+    for (int64_t i = 0; i < M * n; i++)
+        sums[i] = 0.0f;
+    for (; k + 4 <= K; k += 4)
+        add_rows(sums, n, a + k, K, from + k * stride, stride, M, n, 4, dtype, rounds);
+    for (; k < K; k++)
+        add_rows(sums, n, a + k, K, from + k * stride, stride, M, n, 1, dtype, rounds);
+}
+
+static void few_along_rows(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
+                           bool rounds)
+{
+    int64_t bytes = bytes_of(b->dtype);
+    const char *from = (const char *)b->data + j * bytes;
+    WITH_TYPE(few_rows_of, b->dtype, rounds, sums, a, from, b->row_stride * bytes, M, K, n);
+}
+
+/* Dot products of `rows` rows of A with `columns` columns of B, lane by lane, then the lanes joined. */
+static inline __attribute__((always_inline)) void dots(float *sums, int64_t ld, const float *a, int64_t K, const char *from,
+                                                       int64_t stride, const int rows, const int columns, sonde_dtype dtype,
+                                                       bool rounds)
+{
+    vec sum[4][4];
+    int64_t k = 0;
+
+    for (int m = 0; m < rows; m++)
+        for (int c = 0; c < columns; c++)
+            sum[m][c] = v_set(0.0f);
+    for (; k < K; k += V_WIDTH) {
+        int64_t n = K - k;
+        vec x[4];
+        for (int c = 0; c < columns; c++) {
+            const char *p = from + c * stride + k * bytes_of(dtype);
+            x[c] = n >= V_WIDTH ? v_load_as(p, dtype, rounds) : v_load_part_as(p, dtype, rounds, n);
+        }
+        for (int m = 0; m < rows; m++) {
+            vec w = n >= V_WIDTH ? v_load(a + m * K + k) : v_load_part(a + m * K + k, n);
+            for (int c = 0; c < columns; c++)
+                sum[m][c] = v_fma(w, x[c], sum[m][c]);
+        }
+    }
+    for (int m = 0; m < rows; m++)
+        for (int c = 0; c < columns; c++)
+            sums[m * ld + c] = v_sum(sum[m][c]);
+}
+
+enum { DOT_ROWS = TILE_ROWS > 8 ? 4 : 2 };
+
+static inline __attribute__((always_inline)) void few_columns_of(float *sums, const float *a, const char *from, int64_t stride,
+                                                                 int64_t M, int64_t K, int64_t n, sonde_dtype dtype,
+                                                                 bool rounds)
+{
+    for (int64_t j = 0; j < n; j += 4) {
+        for (int64_t m = 0; m < M;) {
+            float *at = sums + m * n + j;
+            if (n - j < 4) {
+                for (int64_t c = j; c < n; c++)
+                    dots(sums + m * n + c, n, a + m * K, K, from + c * stride, stride, 1, 1, dtype, rounds);
+                m++;
+            } else if (M - m >= DOT_ROWS) {
+                dots(at, n, a + m * K, K, from + j * stride, stride, DOT_ROWS, 4, dtype, rounds);
+                m += DOT_ROWS;
+            } else {
+                dots(at, n, a + m * K, K, from + j * stride, stride, 1, 4, dtype, rounds);
+                m++;
+            }
+        }
+    }
+}
+
+static void few_along_columns(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
+                              bool rounds)
+{
+    int64_t bytes = bytes_of(b->dtype);
+    const char *from = (const char *)b->data + j * b->col_stride * bytes;
+    WITH_TYPE(few_columns_of, b->dtype, rounds, sums, a, from, b->col_stride * bytes, M, K, n);
+}
+
+/* ---- the peak --------------------------------------------------------------------------------------------------------------- */
+
+/* Twelve independent chains: enough for two units of latency four or five. */
+static double fma_flops(int64_t n)
+{
+    volatile float sink;
+    vec x[12], w = v_set(0.999f), c = v_set(1e-3f), sum = v_set(0.0f);
+
+    for (int k = 0; k < 12; k++)
+        x[k] = v_set((float)k);
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < 12; k++)
+            x[k] = v_fma(x[k], w, c);
+    for (int k = 0; k < 12; k++)
+        sum = v_add(sum, x[k]);
+    sink = v_sum(sum);
+    (void)sink;
+    return (double)n * 12 * V_WIDTH * 2;
+}
+
+#endif
