@@ -26,8 +26,12 @@
     X(info)             \
     X(tokenize)         \
     X(act)              \
+    X(stats)            \
+    X(heatmap)          \
+    X(compare)          \
     X(loss)             \
     X(generate)         \
+    X(demo)             \
     X(bench_forward)    \
     X(doctor)           \
     X(completion)
@@ -111,7 +115,7 @@ typedef struct cli_command {
     const char *arguments; /* "MODEL [TEXT]" */
     int min_arguments, max_arguments;
     const char *examples[4];       /* at least two command lines that work; NULL ends them */
-    const cli_option *options[6];  /* tables: its own and shared ones; NULL ends them (the common ones are always added) */
+    const cli_option *options[8];  /* tables: its own and shared ones; NULL ends them (the common ones are always added) */
     const char *notes;             /* paragraphs behind the options in --help, or NULL */
     sonde_status (*run)(const cli_call *call);
 } cli_command;

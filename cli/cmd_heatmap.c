@@ -82,27 +82,39 @@ static bool is_attention(const sonde_hook_point *point)
 
 /* ---- which neurons and heads ------------------------------------------------------------------------------------------ */
 
+/* One number of a list; false where there is none. */
+static bool take_number(int64_t *out, const char **at)
+{
+    char *end;
+    if (**at < '0' || **at > '9')
+        return false;
+    *out = strtoll(*at, &end, 10);
+    *at = end;
+    return true;
+}
+
 /* Appends a piece "7" or "3-9" of a list to indices. */
 static sonde_status append_range(int64_t **out, int64_t *n, int64_t *capacity, const char **at, int64_t limit,
                                  const char *option)
 {
-    char *end;
-    int64_t from = strtoll(*at, &end, 10), to = from;
+    const char *piece = *at;
+    int64_t from = 0, to;
+    bool is_good = take_number(&from, at);
 
-    if (end != *at && *end == '-') {
-        const char *second = end + 1;
-        to = strtoll(second, &end, 10);
-        end = end == second ? (char *)(uintptr_t)*at : end;
+    to = from;
+    if (is_good && **at == '-') {
+        ++*at;
+        is_good = take_number(&to, at);
     }
-    if (end == *at || (*end != ',' && *end != '\0') || **at == '-' || to < from)
-        return cli_misuse("option '%s': '%s' is not a list of numbers and ranges, like 0-63 or 3,17", option, *at);
+    if (!is_good || (**at != ',' && **at != '\0') || to < from)
+        return cli_misuse("option '%s': '%s' is not a list of numbers and ranges, like 0-63 or 3,17", option, piece);
     if (to >= limit)
         return cli_misuse("option '%s' is %lld, outside [0, %lld]", option, (long long)to, (long long)limit - 1);
     for (int64_t i = from; i <= to; i++) {
         CLI_TRY(CLI_GROW(*out, *n, *capacity));
         (*out)[(*n)++] = i;
     }
-    *at = *end == ',' ? end + 1 : end;
+    *at += **at == ',';
     return SONDE_OK;
 }
 

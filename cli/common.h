@@ -4,6 +4,9 @@
 
 #include "cli.h"
 
+/* Runs one command line, argv[0] being the program, and gives its exit status; closes stdout. The tour calls it in children. */
+int cli_main(int argc, char **argv);
+
 /* Name of the command that runs, for pointers to its --help; "" before one is known. */
 extern const char *cli_current_command;
 

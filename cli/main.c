@@ -159,14 +159,13 @@ static sonde_status run_builtin(bool *is_done, int argc, char **argv)
     return SONDE_OK;
 }
 
-int main(int argc, char **argv)
+int cli_main(int argc, char **argv)
 {
     const cli_command *command;
     int n_words;
     bool is_done;
     sonde_status status;
 
-    install_signals();
     if (argc < 2) {
         cli_print_usage(stderr);
         return sonde_status_exit_code(SONDE_E_ARG);
@@ -178,4 +177,10 @@ int main(int argc, char **argv)
     if (status == SONDE_OK)
         status = run_command(command, argc - 1 - n_words, argv + 1 + n_words);
     return finish(status);
+}
+
+int main(int argc, char **argv)
+{
+    install_signals();
+    return cli_main(argc, argv);
 }

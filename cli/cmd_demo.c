@@ -1,0 +1,402 @@
+/* cmd_demo.c - `sonde demo`: a tour of what the program does, on a model of the user's.  floor 10: cli
+ *
+ * The tour is a table of command lines with a few plain words each. Every one is shown and then run as it stands, in a
+ * child process, so that what the tour shows is what a person gets who types it. Pictures and files go to one folder; a
+ * page there (index.html) has them all.
+ */
+#include "common.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *model_path, *directory = "build/demo";
+
+static const cli_option options[] = {
+    {"model", 0, CLI_TEXT, &model_path, "DIR", 0, 0, "model to show; else the environment variable SONDE_MODEL"},
+    {"output", 'o', CLI_TEXT, &directory, "DIR", 0, 0, "folder to write to (build/demo)"},
+    {0},
+};
+
+#define SENTENCE "Once upon a time, there was a little girl named Lily. She had a big red ball."
+
+/* A stop of the tour. In words, {model}, {dir} and {layer} (the middle one) stand for themselves; `file` is what the command
+ * writes, `keep` where its stdout goes, NULL: to the reader. */
+typedef struct stop {
+    const char *title, *explanation, *file, *keep;
+    const char *words[12]; /* the command line behind "sonde", NULL ends it */
+} stop;
+
+static const stop stops[] = {
+    {"What the model is",
+     "A model is a stack of layers. This one's parts, as its own files say them:",
+     NULL,
+     NULL,
+     {"info", "{model}", "--quiet"}},
+    {"A sentence becomes tokens",
+     "The model reads pieces of words. Each has a number and owns some bytes of the text:",
+     NULL,
+     NULL,
+     {"tokenize", "{model}", SENTENCE}},
+    {"Activations",
+     "For every token, every layer writes a list of numbers: its activations. Here are all of them behind every layer, as "
+     "a\n"
+     "file that numpy and torch read, each tensor under the name of its hook point:",
+     "activations.safetensors",
+     NULL,
+     {"act", "{model}", SENTENCE, "--hook", "blocks.*.hook_resid_post", "-o", "{dir}/activations.safetensors"}},
+    {"The activations of one token",
+     "--pos picks a token (-1 is the last), --token picks by text. The full stop at the end, behind the middle layer:",
+     NULL,
+     NULL,
+     {"act", "{model}", SENTENCE, "--hook", "blocks.{layer}.hook_resid_post", "--pos", "-1"}},
+    {"Neurons as a heatmap",
+     "A row is a token, a column one of the 40 neurons that are busiest on this sentence; red is positive, blue negative.\n"
+     "Columns that light up on certain words only are what interpretability research looks for:",
+     "neurons.png",
+     NULL,
+     {"heatmap", "{model}", SENTENCE, "--hook", "blocks.{layer}.mlp.hook_post", "--neurons", "top:40", "--exclude-bos", "-o",
+      "{dir}/neurons.png"}},
+    {"How strong activations are, layer by layer",
+     "The length (L2 norm) of the residual stream at each layer and token. It grows with depth, as each layer adds to it:",
+     "norms.png",
+     NULL,
+     {"heatmap", "{model}", SENTENCE, "--hook", "blocks.*.hook_resid_post", "--stat", "l2", "--exclude-bos", "-o",
+      "{dir}/norms.png"}},
+    {"Attention",
+     "Which earlier tokens (columns) each token (row) looks at, for every head of the middle layer. Heads differ: some look "
+     "at\n"
+     "the token before, some at the start, some at a certain word:",
+     "attention.png",
+     NULL,
+     {"heatmap", "{model}", SENTENCE, "--hook", "blocks.{layer}.attn.hook_pattern", "-o", "{dir}/attention.png"}},
+    {"Which tokens are alike",
+     "The cosine between the activations of every two tokens: 1 is the same direction, 0 has nothing in common:",
+     "tokens.png",
+     NULL,
+     {"compare", "{model}", SENTENCE, "--by", "token", "--exclude-bos", "-o", "{dir}/tokens.png"}},
+    {"How much each layer changes",
+     "Cosine, correlation, distance and relative change from each layer to the next, mean over the tokens:",
+     NULL,
+     NULL,
+     {"compare", "{model}", SENTENCE, "--by", "layer", "--exclude-bos"}},
+    {"Layers against layers",
+     "The same as a picture, every layer with every other:",
+     "layers.png",
+     NULL,
+     {"compare", "{model}", SENTENCE, "--by", "layer", "--exclude-bos", "-o", "{dir}/layers.png"}},
+    {"Statistics",
+     "Mean, deviation, extremes, length, sparsity and kurtosis of each token's activations (and, in the JSON file, of each\n"
+     "neuron's). A high kurtosis means that few neurons carry most of it:",
+     NULL,
+     NULL,
+     {"stats", "{model}", SENTENCE, "--hook", "blocks.{layer}.mlp.hook_post", "--by", "token", "--exclude-bos"}},
+    {"The same statistics as JSON, for programs",
+     "Every number in full:",
+     "stats.json",
+     "stats.json",
+     {"stats", "{model}", SENTENCE, "--hook", "blocks.{layer}.mlp.hook_post", "--exclude-bos", "--json"}},
+    {"A story",
+     "What all this is for: the model goes on with a text, one token after the other:",
+     "story.txt",
+     "story.txt",
+     {"generate", "{model}", "Once upon a time", "--max-tokens", "120", "--temperature", "0.8", "--top-p", "0.95", "--seed",
+      "7"}},
+};
+enum { N_STOPS = sizeof stops / sizeof *stops };
+
+/* ---- command lines -------------------------------------------------------------------------------------------------------- */
+
+/* What the words in braces stand for. */
+typedef struct setting {
+    const char *model, *directory;
+    char layer[24];
+} setting;
+
+/* `word` with what stands in braces put in. Owns: *out (free). */
+static sonde_status expand(char **out, const char *word, const setting *s)
+{
+    const struct {
+        const char *name, *value;
+    } names[] = {{"{model}", s->model}, {"{dir}", s->directory}, {"{layer}", s->layer}};
+    size_t n = 0, room = strlen(word) + strlen(s->model) + strlen(s->directory) + sizeof s->layer;
+    char *to;
+
+    CLI_TRY(CLI_NEW(to, (int64_t)room + 1));
+    while (*word != '\0') {
+        int i = 0;
+        while (i < 3 && strncmp(word, names[i].name, strlen(names[i].name)) != 0)
+            i++;
+        if (i == 3) {
+            to[n++] = *word++;
+            continue;
+        }
+        memcpy(to + n, names[i].value, strlen(names[i].value));
+        n += strlen(names[i].value);
+        word += strlen(names[i].name);
+    }
+    *out = to;
+    return SONDE_OK;
+}
+
+enum { MOST_WORDS = 14 };
+typedef struct command_line {
+    char *words[MOST_WORDS]; /* "sonde" first, NULL behind the last */
+    int n;
+} command_line;
+
+static void command_line_release(command_line *line)
+{
+    for (int i = 0; i < line->n; i++)
+        free(line->words[i]);
+}
+
+static sonde_status command_line_init(command_line *line, const stop *s, const setting *with)
+{
+    *line = (command_line){.n = 1};
+    CLI_TRY(expand(&line->words[0], "sonde", with));
+    for (int i = 0; s->words[i] != NULL; i++)
+        CLI_TRY(expand(&line->words[line->n++], s->words[i], with));
+    return SONDE_OK;
+}
+
+/* As a person would type it: words that the shell would split or expand in quotes. */
+static void print_command(FILE *to, const command_line *line)
+{
+    for (int i = 0; i < line->n; i++) {
+        const char *quote = strpbrk(line->words[i], " *'{}$") == NULL ? ""
+                            : strchr(line->words[i], '\'') != NULL    ? "\""
+                                                                      : "'";
+        fprintf(to, "%s%s%s%s", i > 0 ? " " : "", quote, line->words[i], quote);
+    }
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------------------------- */
+
+/* In the child: the command with its stdout to a file, to the reader, or nowhere. Never returns. */
+static void run_in_child(const command_line *line, const char *keep)
+{
+    const char *to = keep != NULL ? keep : cli.json || cli.quiet ? "/dev/null" : NULL;
+
+    if (to != NULL && freopen(to, "w", stdout) == NULL)
+        _exit(cli_report(cli_fail(SONDE_E_IO, "cannot write '%s': %s", to, strerror(errno))));
+    cli = (cli_settings){.quiet = true};
+    _exit(cli_main(line->n, (char **)line->words));
+}
+
+/* The status whose exit code a child left with. */
+static sonde_status status_of_child(int code)
+{
+    for (int s = 0; s > -64; s--)
+        if (sonde_status_exit_code((sonde_status)s) == code)
+            return (sonde_status)s;
+    return SONDE_E_STATE;
+}
+
+static sonde_status run_command_line(const command_line *line, const char *keep)
+{
+    int how = 0;
+    pid_t child;
+
+    fflush(stdout);
+    child = fork();
+    if (child < 0)
+        return cli_fail(SONDE_E_IO, "cannot start a process: %s", strerror(errno));
+    if (child == 0)
+        run_in_child(line, keep);
+    while (waitpid(child, &how, 0) < 0 && errno == EINTR)
+        continue;
+    CLI_TRY(cli_check_interrupt());
+    if (WIFEXITED(how) && WEXITSTATUS(how) == 0)
+        return SONDE_OK;
+    return cli_fail(WIFEXITED(how) ? status_of_child(WEXITSTATUS(how)) : SONDE_E_STATE, "the tour stopped at 'sonde %s'",
+                    line->words[1]);
+}
+
+/* Makes a folder and those above it. */
+static sonde_status make_directory(const char *path)
+{
+    size_t n = strlen(path);
+    char *part;
+    sonde_status status = SONDE_OK;
+
+    CLI_TRY(CLI_NEW(part, (int64_t)n + 1));
+    for (size_t i = 1; i <= n && status == SONDE_OK; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            status = cli_fail(SONDE_E_IO, "cannot make the folder '%s': %s", part, strerror(errno));
+    }
+    free(part);
+    return status;
+}
+
+/* ---- the page ----------------------------------------------------------------------------------------------------------------- */
+
+static void print_html(FILE *to, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '<' || *text == '&' || *text == '>')
+            fprintf(to, "&#%d;", *text);
+        else
+            putc(*text, to);
+    }
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
+}
+
+static void write_stop(FILE *to, const stop *s, const setting *with)
+{
+    command_line line;
+
+    if (s->file == NULL)
+        return;
+    fprintf(to, "<h2>");
+    print_html(to, s->title);
+    fprintf(to, "</h2>\n<p>");
+    print_html(to, s->explanation);
+    fprintf(to, "</p>\n<pre>$ ");
+    if (command_line_init(&line, s, with) == SONDE_OK)
+        print_command(to, &line);
+    command_line_release(&line);
+    fprintf(to, "%s%s</pre>\n", s->keep != NULL ? " > " : "", s->keep != NULL ? s->keep : "");
+    if (ends_with(s->file, ".png"))
+        fprintf(to, "<img src=\"%s\" alt=\"\">\n", s->file);
+    else
+        fprintf(to, "<p><a href=\"%s\">%s</a></p>\n", s->file, s->file);
+}
+
+/* All that was written, on one page, beside it. */
+static sonde_status write_page(const setting *with)
+{
+    char *path, *part;
+    FILE *to = NULL;
+    sonde_status status = SONDE_OK;
+
+    CLI_TRY(expand(&path, "{dir}/index.html", with));
+    status = expand(&part, "{dir}/index.html.part", with);
+    if (status == SONDE_OK)
+        to = fopen(part, "w");
+    if (to != NULL) {
+        fprintf(
+            to,
+            "<!doctype html>\n<meta charset=\"utf-8\">\n<title>sonde: the tour</title>\n"
+            "<style>body{font:16px/1.5 sans-serif;max-width:960px;margin:2em auto;padding:0 1em}"
+            "img{max-width:100%%}pre{overflow-x:auto;background:#f2f2f2;padding:.5em}</style>\n<h1>sonde: the tour</h1>\n");
+        for (int i = 0; i < N_STOPS; i++)
+            write_stop(to, &stops[i], with);
+    }
+    if (status == SONDE_OK && (to == NULL || ferror(to) || fclose(to) != 0 || rename(part, path) != 0))
+        status = cli_fail(SONDE_E_IO, "cannot write '%s': %s", path, strerror(errno));
+    free(path);
+    free(part);
+    return status;
+}
+
+/* ---- the tour ------------------------------------------------------------------------------------------------------------------ */
+
+static sonde_status visit(int i, const setting *with)
+{
+    const stop *s = &stops[i];
+    command_line line;
+    char *keep = NULL;
+    sonde_status status;
+
+    status = command_line_init(&line, s, with);
+    if (status == SONDE_OK && s->keep != NULL) {
+        CLI_TRY_DONE(CLI_NEW(keep, (int64_t)(strlen(with->directory) + strlen(s->keep)) + 2));
+        sprintf(keep, "%s/%s", with->directory, s->keep);
+    }
+    if (!cli.json) {
+        printf("\n%d. %s\n%s\n\n$ ", i + 1, s->title, s->explanation);
+        print_command(stdout, &line);
+        printf("%s%s\n", keep != NULL ? " > " : "", keep != NULL ? keep : "");
+    }
+    if (status == SONDE_OK)
+        status = run_command_line(&line, keep);
+done:
+    command_line_release(&line);
+    free(keep);
+    return status;
+}
+
+static sonde_status print_json(const setting *with)
+{
+    json_t *out = cli_json("sonde.demo/1"), *files = json_array();
+
+    for (int i = 0; i < N_STOPS; i++)
+        if (stops[i].file != NULL)
+            json_array_append_new(files, json_string(stops[i].file));
+    json_array_append_new(files, json_string("index.html"));
+    json_object_set_new(out, "model", json_string(with->model));
+    json_object_set_new(out, "directory", json_string(with->directory));
+    json_object_set_new(out, "files", files);
+    return cli_json_write(out);
+}
+
+/* What lies where, at the end. */
+static void print_files(const setting *with)
+{
+    cli_table *table = cli_table_new("ll", "file\twhat it is");
+
+    for (int i = 0; i < N_STOPS; i++)
+        if (stops[i].file != NULL)
+            cli_table_row(table, "%s/%s\t%s", with->directory, stops[i].file, stops[i].title);
+    cli_table_row(table, "%s/index.html\tall of it on one page", with->directory);
+    printf("\nthat was the tour; all of it lies in '%s'\n\n", with->directory);
+    if (cli_table_print(table) == SONDE_OK)
+        printf("\n'sonde --help' lists the commands; each has examples in its own --help\n");
+}
+
+/* The middle layer; the model is closed again before any child is made. */
+static sonde_status look_at_model(setting *with)
+{
+    cli_model m;
+
+    CLI_TRY(cli_model_open(&m, with->model));
+    snprintf(with->layer, sizeof with->layer, "%lld", (long long)((m.config->n_layers - 1) / 2));
+    cli_model_close(&m);
+    return SONDE_OK;
+}
+
+static sonde_status run(const cli_call *call)
+{
+    setting with = {.model = model_path != NULL ? model_path : getenv("SONDE_MODEL"), .directory = directory};
+
+    (void)call;
+    if (with.model == NULL || with.model[0] == '\0')
+        return cli_fail(SONDE_E_NOTFOUND, "no model to show: give --model DIR or set SONDE_MODEL");
+    CLI_TRY(look_at_model(&with));
+    CLI_TRY(make_directory(directory));
+    if (!cli.json)
+        printf("sonde: a tour of '%s'\n", with.model);
+    for (int i = 0; i < N_STOPS; i++)
+        CLI_TRY(visit(i, &with));
+    CLI_TRY(write_page(&with));
+    if (cli.json)
+        return print_json(&with);
+    print_files(&with);
+    return SONDE_OK;
+}
+
+const cli_command cli_cmd_demo = {
+    .name = "demo",
+    .summary = "a tour of a model: activations, heatmaps, attention, similarity, statistics, a story",
+    .arguments = "",
+    .min_arguments = 0,
+    .max_arguments = 0,
+    .examples = {"sonde demo --model stories15M", "SONDE_MODEL=stories15M sonde demo -o /tmp/tour"},
+    .options = {options},
+    .notes = "Shows each command line and what it prints, and writes pictures, activations, statistics and a story to one "
+             "folder,\n"
+             "with a page (index.html) that has them all. Without a model it says so and exits with status 3.",
+    .run = run,
+};
