@@ -116,7 +116,7 @@ static sonde_status read_entry(sondep_entry *e, const char *name, const json_t *
 {
     const char *type = json_string_value(json_object_get(object, "dtype"));
     size_t rank = json_array_size(json_object_get(object, "shape"));
-    int64_t n, shape[SONDE_MAX_RANK];
+    int64_t n = 0, shape[SONDE_MAX_RANK];
     sonde_dtype dtype = SONDE_F32;
     bool is_ours;
     int bits;
@@ -232,8 +232,8 @@ sonde_status sondep_safetensors_read_shard(sonde_safetensors *file, int64_t shar
 {
     sondep_shard *s = &file->shards[shard];
     json_t *header = NULL, *value;
-    const char *data, *name;
-    int64_t data_bytes;
+    const char *data = NULL, *name;
+    int64_t data_bytes = 0;
     sonde_status status;
 
     SONDE_TRY_DONE(sondep_file_map(&s->file, path));
