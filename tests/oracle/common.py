@@ -231,7 +231,8 @@ def randomize(model, seed):
         if p.dim() == 2 and ("wte" in name or "embed" in name or "wpe" in name):
             p.copy_(0.7 * normal(p))
         elif p.dim() == 2:
-            p.copy_(normal(p) * (1.0 / np.sqrt(min(p.shape))))
+            n_in = p.shape[0] if ".c_" in name else p.shape[1]  # GPT-2 stores (in, out), nn.Linear (out, in)
+            p.copy_(normal(p) / np.sqrt(n_in))
         elif "norm" in name or "ln_" in name:
             p.copy_((0.3 * normal(p)) + (1.0 if name.endswith("weight") else 0.0))
         else:
