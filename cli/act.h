@@ -63,6 +63,7 @@ struct act {
     /* where it goes */
     sonde_sink *sink; /* NULL without -o */
     int64_t logits_index;
+    act_sums logits_sums;
     void *converted; /* scratch of one put */
     int64_t converted_capacity;
     act_next *next;

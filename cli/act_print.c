@@ -116,17 +116,24 @@ static sonde_status print_json(const act *a, const char *path)
 /* ---- tables
  * ---------------------------------------------------------------------------------------------------------------- */
 
+/* A line of the summary. */
+static void summary_row(cli_table *table, const char *name, const sonde_tensor *stored, const act_sums *sums)
+{
+    char shape[128];
+
+    cli_table_row(table, "%s\t%s\t%.5g\t%.5g\t%.5g\t%.5g", name, sonde_tensor_format_shape(shape, sizeof shape, stored),
+                  mean_of(sums), deviation_of(sums), sums->smallest, sums->largest);
+}
+
 static sonde_status print_summary(const act *a)
 {
     cli_table *table = cli_table_new("llrrrr", "hook\tshape\tmean\tstd\tmin\tmax");
-    char shape[128];
+    sonde_tensor logits = {.rank = 3, .shape = {a->n_documents, a->has_chosen ? a->P : a->T, a->m.config->n_vocab}};
 
-    for (int64_t i = 0; i < a->n_slots; i++) {
-        const act_slot *slot = &a->slots[i];
-        cli_table_row(table, "%s\t%s\t%.5g\t%.5g\t%.5g\t%.5g", slot->point->name,
-                      sonde_tensor_format_shape(shape, sizeof shape, &slot->shape), mean_of(&slot->sums),
-                      deviation_of(&slot->sums), slot->sums.smallest, slot->sums.largest);
-    }
+    for (int64_t i = 0; i < a->n_slots; i++)
+        summary_row(table, a->slots[i].point->name, &a->slots[i].shape, &a->slots[i].sums);
+    if (a->wants_logits)
+        summary_row(table, "logits", &logits, &a->logits_sums);
     return cli_table_print(table);
 }
 
@@ -191,7 +198,7 @@ sonde_status act_print(const act *a, const char *path)
            cli_count(a->n_ids), act_bos(a));
     if (path != NULL)
         printf("written to '%s'\n", path);
-    if (path == NULL && a->n_slots > 0) {
+    if (path == NULL && (a->n_slots > 0 || a->wants_logits)) {
         putchar('\n');
         CLI_TRY(print_summary(a));
     }

@@ -316,26 +316,35 @@ sonde_status act_add_next(act *a, int64_t document, int64_t position, const floa
     return SONDE_OK;
 }
 
+/* One stored row of logits: row k of document d. */
+static sonde_status store_logits(act *a, int64_t d, int64_t k, const float *logits, int64_t V)
+{
+    int64_t rows = a->has_chosen ? a->P : a->T;
+
+    if (!a->wants_logits)
+        return SONDE_OK;
+    if (a->wants_sums)
+        add_to_sums(&a->logits_sums, logits, V);
+    return a->sink != NULL ? put_floats(a, a->logits_index, (d * rows + k) * V, logits, V) : SONDE_OK;
+}
+
 /* One row of logits, of the document and position that are next in line. */
 static sonde_status take_logits(act *a, const float *logits, int64_t V)
 {
-    int64_t d = a->row_document, t = a->row_position, n, rows = a->has_chosen ? a->P : a->T;
+    int64_t d = a->row_document, t = a->row_position, n;
     const int64_t *chosen = act_chosen(a, d, &n);
-    bool is_last = t == a->documents[d].n - 1;
 
     for (int64_t k = 0; chosen != NULL && k < n; k++) { /* --pos may name a position twice */
         if (chosen[k] != t)
             continue;
-        if (a->wants_logits && a->sink != NULL)
-            CLI_TRY(put_floats(a, a->logits_index, (d * rows + k) * V, logits, V));
+        CLI_TRY(store_logits(a, d, k, logits, V));
         if (a->top > 0)
             CLI_TRY(act_add_next(a, d, t, logits, V));
     }
     if (chosen != NULL)
         return SONDE_OK;
-    if (a->wants_logits && a->sink != NULL)
-        CLI_TRY(put_floats(a, a->logits_index, (d * rows + t) * V, logits, V));
-    return a->top > 0 && is_last ? act_add_next(a, d, t, logits, V) : SONDE_OK;
+    CLI_TRY(store_logits(a, d, t, logits, V));
+    return a->top > 0 && t == a->documents[d].n - 1 ? act_add_next(a, d, t, logits, V) : SONDE_OK;
 }
 
 sonde_status act_on_logits(const float *logits, int64_t first_row, int64_t n_rows, int64_t n_vocab, void *ctx)

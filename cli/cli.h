@@ -189,7 +189,8 @@ sonde_status cli_print_text(const char *text, size_t n_bytes);
 /* Columns that a UTF-8 text takes on a terminal. */
 int64_t cli_width(const char *text);
 
-/* A table that aligns its columns: `align` has one l or r a column; rows are cells joined by tabs. print writes it to
+/* A table that aligns its columns: `align` has one l or r a column; rows (and headers, which
+ * may be NULL) are cells joined by tabs. print writes it to
  * stdout and frees it. Running out of memory shows at print. */
 typedef struct cli_table cli_table;
 cli_table *cli_table_new(const char *align, const char *headers);

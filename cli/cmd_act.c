@@ -281,7 +281,11 @@ done:
 static sonde_status run(const cli_call *call)
 {
     static const sonde_dtype dtypes[] = {[DTYPE_F32] = SONDE_F32, [DTYPE_BF16] = SONDE_BF16, [DTYPE_F16] = SONDE_F16};
-    act a = {.wants_logits = wants_logits, .top = top, .dtype = dtypes[act_dtype], .wants_sums = output == NULL || cli.json};
+    act a = {.wants_logits = wants_logits,
+             .top = top,
+             .dtype = dtypes[act_dtype],
+             .wants_sums = output == NULL || cli.json,
+             .logits_sums = {.smallest = INFINITY, .largest = -INFINITY}};
     sonde_status status;
 
     CLI_TRY(check_options());
@@ -297,7 +301,7 @@ done:
 const cli_command cli_cmd_act = {
     .name = "act",
     .summary = "activations at hook points, for whole texts or chosen tokens: to a file, or as numbers",
-    .arguments = "MODEL [TEXT] ",
+    .arguments = "MODEL [TEXT]",
     .min_arguments = 1,
     .max_arguments = 2,
     .examples = {"sonde act stories15M \"The cat sat on the mat\" --hook resid_post3 --token \" cat\" -o cat.safetensors",

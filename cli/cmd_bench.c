@@ -242,7 +242,7 @@ done:
 const cli_command cli_cmd_bench_forward = {
     .name = "bench forward",
     .summary = "speed and memory of a forward pass whose hooked activations are kept",
-    .arguments = "[MODEL] ",
+    .arguments = "[MODEL]",
     .min_arguments = 0,
     .max_arguments = 1,
     .examples = {"sonde bench forward stories15M --batch 4 --tokens 64 --hook '*.hook_resid_post'",

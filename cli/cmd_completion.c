@@ -217,7 +217,7 @@ static sonde_status run(const cli_call *call)
 const cli_command cli_cmd_completion = {
     .name = "completion",
     .summary = "print the completion of bash, zsh or fish",
-    .arguments = "SHELL ",
+    .arguments = "SHELL",
     .min_arguments = 1,
     .max_arguments = 1,
     .examples = {"sonde completion bash > sonde.bash", "sonde completion fish > sonde.fish"},

@@ -283,7 +283,7 @@ done:
 const cli_command cli_cmd_generate = {
     .name = "generate",
     .summary = "continue a text: greedy, or drawn with temperature, top-k, top-p and a seed",
-    .arguments = "MODEL [PROMPT] ",
+    .arguments = "MODEL [PROMPT]",
     .min_arguments = 1,
     .max_arguments = 2,
     .examples = {"sonde generate stories15M \"Once upon a time\" --temperature 0.8 --seed 7",

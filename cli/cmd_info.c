@@ -97,7 +97,8 @@ static json_t *plan_json(const sonde_plan *plan)
 
 static sonde_status print_json(const cli_model *m, const int64_t *wanted, int64_t n_wanted, const sonde_plan *plan)
 {
-    const sonde_hook_point *points = sonde_model_hook_points(m->model, NULL);
+    int64_t n_points;
+    const sonde_hook_point *points = sonde_model_hook_points(m->model, &n_points);
     json_t *out = cli_json("sonde.info/1"), *list = json_array();
 
     for (int64_t i = 0; i < n_wanted; i++)
@@ -118,13 +119,15 @@ static sonde_status print_json(const cli_model *m, const int64_t *wanted, int64_
 static sonde_status print_architecture(const cli_model *m)
 {
     const sonde_config *c = m->config;
-    cli_table *table = cli_table_new("ll", "model\t");
+    cli_table *table = cli_table_new("ll", NULL);
 
-    cli_table_row(table, "directory\t%s", m->path);
-    cli_table_row(
-        table, "architecture\t%s (%s), %s, %s positions%s%s", c->family, c->model_type,
-        c->norm == SONDE_RMSNORM ? "RMSNorm" : "LayerNorm", c->positions == SONDE_POSITIONS_ROTARY ? "rotary " : "learned",
-        c->positions == SONDE_POSITIONS_ROTARY ? "theta " : "", c->positions == SONDE_POSITIONS_ROTARY ? c->rope.type : "");
+    cli_table_row(table, "model\t%s", m->path);
+    cli_table_row(table, "architecture\t%s (%s), %s", c->family, c->model_type,
+                  c->norm == SONDE_RMSNORM ? "RMSNorm" : "LayerNorm");
+    if (c->positions == SONDE_POSITIONS_ROTARY)
+        cli_table_row(table, "positions\trotary, theta %g, scaling %s", c->rope.theta, c->rope.type);
+    else
+        cli_table_row(table, "positions\tlearned");
     cli_table_row(table, "layers\t%lld of width %lld", (long long)c->n_layers, (long long)c->d_model);
     cli_table_row(table, "attention\t%lld heads of width %lld, %lld for keys and values", (long long)c->n_heads,
                   (long long)c->d_head, (long long)c->n_kv_heads);
@@ -140,7 +143,8 @@ static sonde_status print_architecture(const cli_model *m)
 /* Hook points, those of layers that look alike on one line unless -v or --hook asks for each. */
 static sonde_status print_points(const cli_model *m, const int64_t *wanted, int64_t n_wanted)
 {
-    const sonde_hook_point *points = sonde_model_hook_points(m->model, NULL);
+    int64_t n_points;
+    const sonde_hook_point *points = sonde_model_hook_points(m->model, &n_points);
     bool is_short = !cli.verbose && cli.hooks.n == 0;
     cli_table *table = cli_table_new("lll", "hook point\tshape\t");
     char shape[128];
@@ -211,7 +215,7 @@ done:
 const cli_command cli_cmd_info = {
     .name = "info",
     .summary = "what a model is: architecture, parameters, hook points with shapes, memory of a pass",
-    .arguments = "MODEL ",
+    .arguments = "MODEL",
     .min_arguments = 1,
     .max_arguments = 1,
     .examples = {"sonde info stories15M", "sonde info stories15M --hook 'blocks.0.*' --tokens 256 --json"},

@@ -271,7 +271,7 @@ done:
 const cli_command cli_cmd_loss = {
     .name = "loss",
     .summary = "how well a model predicts texts: cross-entropy, perplexity, bits per byte, surprisal",
-    .arguments = "MODEL [TEXT] ",
+    .arguments = "MODEL [TEXT]",
     .min_arguments = 1,
     .max_arguments = 2,
     .examples = {"sonde loss stories15M -f stories.jsonl --each --limit 20",

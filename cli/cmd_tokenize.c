@@ -143,7 +143,7 @@ done:
 const cli_command cli_cmd_tokenize = {
     .name = "tokenize",
     .summary = "texts as tokens: ids, strings, the bytes that each owns; with --ids, ids as text",
-    .arguments = "MODEL [TEXT] ",
+    .arguments = "MODEL [TEXT]",
     .min_arguments = 1,
     .max_arguments = 2,
     .examples = {"sonde tokenize stories15M \"Once upon a time\"", "sonde tokenize stories15M -f stories.jsonl --json",

@@ -54,7 +54,7 @@ void cli_print_help(const cli_command *command)
     for (int i = 0; command->examples[i] != NULL; i++)
         printf("%s%s\n", i == 0 ? "examples:\n  " : "  ", command->examples[i]);
     printf("\nusage: sonde %s %s%s[OPTIONS]\n\n%s\n\noptions:\n", command->name, command->arguments,
-           command->arguments[0] ? " " : "", command->summary);
+           command->arguments[0] != '\0' ? " " : "", command->summary);
     cli_each_option(command, print_option, NULL);
     if (command->notes != NULL)
         printf("\n%s\n", command->notes);

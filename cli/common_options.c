@@ -316,8 +316,11 @@ static sonde_status take_arguments(cli_call *out, const cli_command *command, co
     while (rest != NULL && rest[n] != NULL)
         n++;
     CLI_TRY(CLI_NEW(out->arguments, n + 1));
-    for (int i = 0; i < n; i++)
-        out->arguments[i] = rest[i];
+    for (int i = 0; i < n; i++) { /* popt frees its own copies */
+        out->arguments[i] = strdup(rest[i]);
+        if (out->arguments[i] == NULL)
+            return cli_fail(SONDE_E_NOMEM, "out of memory");
+    }
     out->n_arguments = n;
     if (cli.help || cli.version)
         return SONDE_OK;

@@ -43,7 +43,8 @@ cli_table *cli_table_new(const char *align, const char *headers)
 
     if (table != NULL) {
         table->align = align;
-        cli_table_row(table, "%s", headers);
+        if (headers != NULL)
+            cli_table_row(table, "%s", headers);
     }
     return table;
 }
@@ -59,18 +60,21 @@ static char *next_cell(char **at)
     return cell;
 }
 
-/* Prints one row and leaves it cut. Nothing is padded behind the last column. */
+/* Prints one row and leaves it cut. Spaces are printed only where something follows. */
 static void print_row(char *row, const char *align, const int64_t *widths)
 {
+    int64_t gap = 0; /* spaces that are due before the next cell that is not empty */
+
     for (int column = 0; align[column] != '\0'; column++) {
         const char *cell = next_cell(&row);
-        int padding = (int)(widths[column] - cli_width(cell));
+        int64_t padding = widths[column] - cli_width(cell);
 
-        if (align[column] == 'r')
-            printf("%*s", padding, "");
-        fputs(cell, stdout);
-        if (align[column + 1] != '\0')
-            printf("%*s", (align[column] == 'l' ? padding : 0) + 2, "");
+        if (cell[0] == '\0') {
+            gap += widths[column] + 2;
+            continue;
+        }
+        printf("%*s%s", (int)(gap + (align[column] == 'r' ? padding : 0)), "", cell);
+        gap = 2 + (align[column] == 'l' ? padding : 0);
     }
     putchar('\n');
 }

@@ -78,11 +78,32 @@ static sonde_status unknown_command(const char *name)
     return cli_hint(SONDE_E_ARG, "'sonde --help' lists the commands");
 }
 
-/* The command that the first words name, and how many words that are. A noun alone is told its verbs. */
+/* A noun without a verb that is known: its verbs, or the help of the first where that is what was asked for. */
+static sonde_status choose_verb(const cli_command **out, int argc, char **argv)
+{
+    size_t n = strlen(argv[1]);
+    bool wants_help = argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0);
+
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        const char *name = cli_commands[i]->name;
+        if (strncmp(name, argv[1], n) != 0 || name[n] != ' ')
+            continue;
+        *out = cli_commands[i];
+        if (wants_help)
+            return SONDE_OK;
+        if (argc > 2)
+            cli_fail(SONDE_E_ARG, "unknown verb of '%s': '%s'", argv[1], argv[2]);
+        else
+            cli_fail(SONDE_E_ARG, "'%s' needs a verb", argv[1]);
+        return cli_hint(SONDE_E_ARG, "try 'sonde %s --help'", name);
+    }
+    return unknown_command(argv[1]);
+}
+
+/* The command that the first words name, and how many words that are. */
 static sonde_status choose_command(const cli_command **out, int *n_words, int argc, char **argv)
 {
     char both[128];
-    size_t noun_bytes = strlen(argv[1]);
 
     *n_words = 2;
     if (argc > 2 && snprintf(both, sizeof both, "%s %s", argv[1], argv[2]) < (int)sizeof both) {
@@ -92,19 +113,7 @@ static sonde_status choose_command(const cli_command **out, int *n_words, int ar
     }
     *n_words = 1;
     *out = cli_find_command(argv[1]);
-    if (*out != NULL)
-        return SONDE_OK;
-    for (int i = 0; cli_commands[i] != NULL; i++) {
-        const char *name = cli_commands[i]->name;
-        if (strncmp(name, argv[1], noun_bytes) == 0 && name[noun_bytes] == ' ') {
-            if (argc > 2 && strcmp(argv[2], "--help") != 0 && strcmp(argv[2], "-h") != 0)
-                cli_fail(SONDE_E_ARG, "unknown verb of '%s': '%s'", argv[1], argv[2]);
-            else
-                cli_fail(SONDE_E_ARG, "'%s' needs a verb", argv[1]);
-            return cli_hint(SONDE_E_ARG, "try 'sonde %s --help'", name);
-        }
-    }
-    return unknown_command(argv[1]);
+    return *out != NULL ? SONDE_OK : choose_verb(out, argc, argv);
 }
 
 /* Settings that hold for the whole process. */
