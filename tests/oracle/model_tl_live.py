@@ -88,10 +88,11 @@ def one_model(score, sonde, folder, name):
     compare(score, f"{name} on request", {p: x for p, x in every.items() if ".ln1." not in p}, split, mandatory)
 
 
-def dummy_tokenizer():
-    """TransformerBridge insists on one."""
+def dummy_tokenizer(folder):
+    """TransformerBridge insists on one, and loads it again from its folder."""
     words = Tokenizer(models.WordLevel({"<s>": 0, "a": 1}, unk_token="a"))
-    return PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", name_or_path="none")
+    PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>").save_pretrained(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def bridge(score, sonde, folder, name):
@@ -99,7 +100,7 @@ def bridge(score, sonde, folder, name):
     directory, ids = model_golden.ROOT / name, ["--ids", ",".join(map(str, IDS))]
     hf = common.load_float64(directory)
     model = TransformerBridge.boot_transformers(str(directory), dtype=torch.float64, hf_model=hf,
-                                                 tokenizer=dummy_tokenizer())
+                                                 tokenizer=dummy_tokenizer(folder))
     with torch.no_grad():
         _, cache = model.run_with_cache(torch.tensor([IDS]))
     got = sonde.act(folder / "bridge.safetensors", directory, *ids, "--hook", "*")
