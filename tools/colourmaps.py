@@ -21,7 +21,7 @@ import sys
 N = 257  # odd, so that the middle of the diverging map is an entry
 
 SEQUENTIAL = {"lightness": (0.22, 0.94), "hue": (282.0, 104.0), "chroma": (0.100, 0.050, 0.165)}
-DIVERGING = {"lightness": (0.40, 0.965), "hue": (255.0, 45.0), "chroma": (0.0, 0.190, 0.112)}
+DIVERGING = {"lightness": (0.43, 0.965), "hue": (256.0, 38.0), "chroma": (0.0, 0.205, 0.132)}
 
 
 def srgb_to_linear(c):

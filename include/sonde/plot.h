@@ -38,7 +38,7 @@ typedef enum sonde_plot_colours {
 
 /* Which values the ends of the colours stand for, where `low` and `high` do not say it. */
 typedef enum sonde_plot_range {
-    SONDE_PLOT_RANGE_AUTO = 0,      /* symmetric about zero for the diverging map, else full */
+    SONDE_PLOT_RANGE_AUTO = 0,      /* symmetric about zero for the diverging map, else full, from zero where that is near */
     SONDE_PLOT_RANGE_FULL = 1,      /* from the smallest finite value to the largest */
     SONDE_PLOT_RANGE_SYMMETRIC = 2, /* from -a to a, a the largest magnitude */
     SONDE_PLOT_RANGE_QUANTILE = 3   /* as AUTO, of the values (magnitudes if symmetric) within the `quantile`; the rest is clipped */
@@ -146,10 +146,11 @@ typedef struct sonde_plot_series {
 
 /* A matrix as coloured cells with labels and a colour bar.
  *
- * A value v has the colour t = (v - low) / (high - low) of the map, clipped to [0, 1]. Every row label is shown while
- * rows are 11 points high or more, then every nth, n said by the axis; columns narrower than 11 points likewise. Cells
- * are at least 1 point wide and high: beyond max_width or max_height, neighbouring ones are put together and shown by
- * the one of the largest magnitude (NaN if there is one), which the picture says.
+ * A value v has the colour t = (v - low) / (high - low) of the map, clipped to [0, 1]; on the diverging map, where
+ * low < 0 < high, t = 1/2 + v / (2 max(-low, high)), so that zero is neutral. Every row label is shown while rows are 11
+ * points high or more, then every nth, which the picture says; column labels likewise, flat or read upwards. Cells are at
+ * least 1 point wide and high: beyond max_width or max_height, neighbouring ones are put together and shown by the one of
+ * the largest magnitude (NaN if there is one), which the picture says.
  *
  * path   where to; the ending says what
  * m      at least 1 x 1

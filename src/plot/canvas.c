@@ -5,6 +5,8 @@
  */
 #include "plot/canvas.h"
 
+#include <cairo-pdf.h>
+#include <cairo-svg.h>
 #include <math.h>
 #include <pango/pangocairo.h>
 
@@ -22,7 +24,7 @@ static const struct {
     [SONDEP_STYLE_TOKEN] = {12, PANGO_WEIGHT_NORMAL},
 };
 
-static const char *const font_families = "Noto Sans,Helvetica,DejaVu Sans,sans-serif,Noto Color Emoji";
+static const char *const font_families = "Noto Sans,Helvetica,DejaVu Sans,sans-serif";
 
 static sonde_status format_of_path(sondep_format *out, const char *path)
 {

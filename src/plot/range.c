@@ -167,6 +167,8 @@ sonde_status sondep_range_of(sondep_range *out, const sonde_plot_matrix *m, int6
         range.low = is_symmetric ? -a : range.smallest;
         range.high = is_symmetric ? a : range.largest;
     }
+    if (opts->range == SONDE_PLOT_RANGE_AUTO && range.low > 0 && range.low < range.high / 10)
+        range.low = 0; /* near zero means zero: attention, norms, probabilities */
     SONDE_TRY(apply_given(&range, is_symmetric, opts));
     if (is_symmetric && range.low == 0 && range.high == 0)
         range.low = -1;
