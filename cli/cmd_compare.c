@@ -39,7 +39,7 @@ typedef struct result {
 typedef struct comparison {
     cli_model m;
     const sonde_hook_point *points;
-    int64_t *wanted, n_wanted;
+    int64_t n_points, *wanted, n_wanted; /* wanted: indices into points */
     cli_subject *texts;
     int64_t n_texts;
     side sides[2];   /* of one text: the second is a copy of the first */
@@ -73,7 +73,7 @@ static void comparison_close(comparison *c)
     cli_model_close(&c->m);
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 /* --pos in the text, or all positions that count. */
 static sonde_status choose_positions(side *s)
@@ -138,7 +138,7 @@ done:
     return status;
 }
 
-/* ---- comparing ----------------------------------------------------------------------------------------------------------- */
+/* ---- comparing --------------------------------------------------------------------------------------------------- */
 
 static sonde_status result_init(result *r, int64_t rows, int64_t columns)
 {
@@ -243,7 +243,7 @@ static sonde_status label_points(comparison *c)
     return SONDE_OK;
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------------------ */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 static json_t *matrix_json(const double *values, int64_t n_rows, int64_t n_columns)
 {
@@ -324,7 +324,7 @@ static sonde_status print_json(const comparison *c)
     return cli_json_write(out);
 }
 
-/* ---- files ----------------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 /* The matrices as tensors of doubles: one for each measure and point ("blocks.0.hook_resid_post.cosine"; by layer "cosine");
  * a .npy has room for one: that of --measure. */
@@ -415,7 +415,7 @@ done:
     return status;
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------------------------------- */
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 static const char *number(double x)
 {
@@ -508,7 +508,7 @@ static sonde_status print_tables(const comparison *c)
     return SONDE_OK;
 }
 
-/* ---- the command ----------------------------------------------------------------------------------------------------------- */
+/* ---- the command ------------------------------------------------------------------------------------------------- */
 
 /* Without --hook: the residual stream behind the middle layer (by token) or behind every layer. */
 static sonde_status choose_points(comparison *c)
@@ -521,7 +521,7 @@ static sonde_status choose_points(comparison *c)
         items[0] = by == BY_LAYER ? "blocks.*.hook_resid_post" : middle;
         cli.hooks = (cli_strings){items, 1, 0};
     }
-    c->points = sonde_model_hook_points(c->m.model, NULL);
+    c->points = sonde_model_hook_points(c->m.model, &c->n_points);
     return cli_match_hooks(&c->wanted, &c->n_wanted, c->m.model);
 }
 

@@ -42,9 +42,8 @@ static const stop stops[] = {
      NULL,
      {"tokenize", "{model}", SENTENCE}},
     {"Activations",
-     "For every token, every layer writes a list of numbers: its activations. Here are all of them behind every layer, as "
-     "a\n"
-     "file that numpy and torch read, each tensor under the name of its hook point:",
+     "For every token, every layer writes a list of numbers: its activations. Here are those behind every layer, as a file\n"
+     "that numpy and torch read, each tensor under the name of its hook point:",
      "activations.safetensors",
      NULL,
      {"act", "{model}", SENTENCE, "--hook", "blocks.*.hook_resid_post", "-o", "{dir}/activations.safetensors"}},
@@ -108,7 +107,7 @@ static const stop stops[] = {
 };
 enum { N_STOPS = sizeof stops / sizeof *stops };
 
-/* ---- command lines -------------------------------------------------------------------------------------------------------- */
+/* ---- command lines ----------------------------------------------------------------------------------------------- */
 
 /* What the words in braces stand for. */
 typedef struct setting {
@@ -174,7 +173,7 @@ static void print_command(FILE *to, const command_line *line)
     }
 }
 
-/* ---- running ---------------------------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 /* In the child: the command with its stdout to a file, to the reader, or nowhere. Never returns. */
 static void run_in_child(const command_line *line, const char *keep)
@@ -236,7 +235,7 @@ static sonde_status make_directory(const char *path)
     return status;
 }
 
-/* ---- the page ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the page ---------------------------------------------------------------------------------------------------- */
 
 static void print_html(FILE *to, const char *text)
 {
@@ -301,7 +300,7 @@ static sonde_status write_page(const setting *with)
     return status;
 }
 
-/* ---- the tour ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the tour ---------------------------------------------------------------------------------------------------- */
 
 static sonde_status visit(int i, const setting *with)
 {

@@ -59,7 +59,7 @@ static sonde_status picture_init(picture *p, const char *kind, int64_t n_panels)
 typedef struct view {
     cli_model m;
     const sonde_hook_point *points;
-    int64_t *wanted, n_wanted;
+    int64_t n_points, *wanted, n_wanted; /* wanted: indices into points */
     cli_subject *text;
     int64_t n_texts;
     sonde_run *run;
@@ -80,7 +80,7 @@ static bool is_attention(const sonde_hook_point *point)
     return strcmp(point->axes, "BHTT") == 0;
 }
 
-/* ---- which neurons and heads ------------------------------------------------------------------------------------------ */
+/* ---- which neurons and heads ------------------------------------------------------------------------------------- */
 
 /* One number of a list; false where there is none. */
 static bool take_number(int64_t *out, const char **at)
@@ -165,7 +165,7 @@ static sonde_status choose_neurons(int64_t **out, int64_t *n, const float *rows,
     return SONDE_OK;
 }
 
-/* ---- tokens x neurons ------------------------------------------------------------------------------------------------- */
+/* ---- tokens x neurons -------------------------------------------------------------------------------------------- */
 
 /* Labels of chosen neurons, where numbers from 0 on would be wrong. */
 static sonde_status label_neurons(picture *p, const sonde_hook_point *point, const int64_t *neurons, int64_t n)
@@ -214,7 +214,7 @@ done:
     return status;
 }
 
-/* ---- points x tokens of a statistic -------------------------------------------------------------------------------------- */
+/* ---- points x tokens of a statistic ------------------------------------------------------------------------------ */
 
 /* The statistic of each token at a point, into one row. */
 static sonde_status fill_statistic(float *out, const view *v, const sonde_hook_point *point, sonde_statistic which)
@@ -275,7 +275,7 @@ static sonde_status build_statistic(picture *p, const view *v, sonde_statistic w
     return SONDE_OK;
 }
 
-/* ---- attention, a panel a head ------------------------------------------------------------------------------------------ */
+/* ---- attention, a panel a head ----------------------------------------------------------------------------------- */
 
 /* --head as indices; all where it was not given. Owns: *out (free). */
 static sonde_status choose_heads(int64_t **out, int64_t *n, int64_t n_heads)
@@ -342,7 +342,7 @@ done:
     return status;
 }
 
-/* ---- which picture ------------------------------------------------------------------------------------------------------ */
+/* ---- which picture ----------------------------------------------------------------------------------------------- */
 
 static sonde_status refuse(const char *option, const char *why)
 {
@@ -372,7 +372,7 @@ static sonde_status build(picture *p, const view *v)
     return build_statistic(p, v, which);
 }
 
-/* ---- output -------------------------------------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------------------------------ */
 
 static json_t *labels_json(const sonde_plot_label *labels, int64_t n)
 {
@@ -460,7 +460,7 @@ static sonde_status run(const cli_call *call)
         return cli_misuse("option '--output' is '%s': a picture ends in .png, .svg or .pdf", cli_picture.output);
     CLI_TRY_DONE(cli_picture_opts(&p.opts));
     CLI_TRY_DONE(cli_model_open(&v.m, call->arguments[0]));
-    v.points = sonde_model_hook_points(v.m.model, NULL);
+    v.points = sonde_model_hook_points(v.m.model, &v.n_points);
     CLI_TRY_DONE(cli_match_hooks(&v.wanted, &v.n_wanted, v.m.model));
     CLI_TRY_DONE(cli_subjects_read(&v.text, &v.n_texts, &v.m, call->arguments + 1, call->n_arguments - 1, 1));
     CLI_TRY_DONE(capture(&v));

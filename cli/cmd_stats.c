@@ -30,8 +30,8 @@ typedef struct counted {
 typedef struct survey {
     cli_model m;
     const sonde_hook_point *points;
-    int64_t *wanted, n_wanted;
-    sonde_stats **stats; /* (n_wanted) */
+    int64_t n_points, *wanted, n_wanted; /* wanted: indices into points */
+    sonde_stats **stats;                 /* (n_wanted) */
     struct listener {
         struct survey *survey;
         sonde_stats *stats;
@@ -143,7 +143,7 @@ static const char *bos_text(const survey *s)
     return s->n_bos == 0 ? "no BOS" : cli_exclude_bos ? "BOS left out" : "BOS included";
 }
 
-/* ---- the order of neurons ------------------------------------------------------------------------------------------- */
+/* ---- the order of neurons ---------------------------------------------------------------------------------------- */
 
 /* The n neurons that are most or least active over all tokens. Owns: *out (free). */
 static sonde_status rank_neurons(int64_t **out, int64_t *n, const sonde_stats *stats, bool most)
@@ -174,7 +174,7 @@ static void format_neuron(char out[48], const sonde_hook_point *point, int64_t n
         snprintf(out, 48, "%lld", (long long)neuron);
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 static void add_moments(json_t *out, const sonde_moments *m)
 {
@@ -290,7 +290,7 @@ static sonde_status print_json(const survey *s)
     return cli_json_write(out);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------------ */
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 /* A number of a table: five digits, "-" where it is not defined. Buffers rotate. */
 static const char *number(double x)
@@ -414,7 +414,7 @@ static sonde_status run(const cli_call *call)
     if (cli.hooks.n == 0)
         return cli_misuse("no hook: give '--hook PATTERN', as in --hook resid_post0");
     CLI_TRY_DONE(cli_model_open(&s.m, call->arguments[0]));
-    s.points = sonde_model_hook_points(s.m.model, NULL);
+    s.points = sonde_model_hook_points(s.m.model, &s.n_points);
     CLI_TRY_DONE(cli_match_hooks(&s.wanted, &s.n_wanted, s.m.model));
     if (cli.ids.n > 0)
         cli_model_has_tokenizer(&s.m);

@@ -113,7 +113,7 @@ sonde_status cli_subject_rows(float **out, int64_t *width, const sonde_run *run,
     return SONDE_OK;
 }
 
-/* ---- labels ---------------------------------------------------------------------------------------------------------- */
+/* ---- labels ------------------------------------------------------------------------------------------------------ */
 
 json_t *cli_label_json(sonde_plot_label label)
 {

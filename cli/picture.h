@@ -7,7 +7,7 @@
 #include <sonde/analysis.h>
 #include <sonde/plot.h>
 
-/* ---- texts to look at ---------------------------------------------------------------------------------------------- */
+/* ---- texts to look at -------------------------------------------------------------------------------------------- */
 
 /* --exclude-bos: leave the BOS token out; its activations are often a hundred times as large as all others. */
 extern bool cli_exclude_bos;
@@ -48,7 +48,7 @@ json_t *cli_label_json(sonde_plot_label label);
 const char *cli_base_name(const char *path);
 const char *cli_hook_suffix(const sonde_hook_point *point);
 
-/* ---- pictures ------------------------------------------------------------------------------------------------------ */
+/* ---- pictures ---------------------------------------------------------------------------------------------------- */
 
 typedef struct cli_picture_settings {
     const char *output, *title, *range;

@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-/* ---- one series of numbers ------------------------------------------------------------------------------------------ */
+/* ---- one series of numbers --------------------------------------------------------------------------------------- */
 
 /* The one list of statistics: value, name on the command line and in JSON, what it is (n values x, m_k = mean((x - mean)^k)). */
 #define SONDE_STATISTIC_LIST(X)                                                                                  \
@@ -96,7 +96,7 @@ SONDE_API double sonde_moments_get(const sonde_moments *m, sonde_statistic which
  * Owns: nothing; allocates nothing. Cost: n log k. Errors: none. Returns how many were chosen: k, or fewer where values are NaN. */
 SONDE_API int64_t sonde_top_k(int64_t *out, const double *values, int64_t n, int64_t k, bool largest);
 
-/* ---- statistics of a hook point --------------------------------------------------------------------------------------- */
+/* ---- statistics of a hook point ---------------------------------------------------------------------------------- */
 
 /* How many neurons a point has in the above sense. Owns: nothing. Errors: none. */
 SONDE_API int64_t sonde_hook_n_neurons(const sonde_hook_point *point);
@@ -165,7 +165,7 @@ typedef struct sonde_activity {
  * *n is how many (opts.top at most). Owns: borrows; valid until the next add. Errors: none; NULL and 0 if none are kept. */
 SONDE_API const sonde_activity *sonde_stats_token_top(const sonde_stats *stats, int64_t i, bool most, int64_t *n);
 
-/* ---- how alike two vectors are ------------------------------------------------------------------------------------------ */
+/* ---- how alike two vectors are ----------------------------------------------------------------------------------- */
 
 /* The one list of measures: value, name, formula for vectors a and b of n numbers. */
 #define SONDE_SIMILARITY_LIST(X)                                                                        \

@@ -118,16 +118,15 @@ void sonde_stats_free(sonde_stats *stats)
     sondep_free(stats);
 }
 
-/* ---- room ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- room -------------------------------------------------------------------------------------------------------- */
 
 /* `p` resized to n objects; p is left as it was on failure. */
-#define GROW(p, n)                                                                                                          \
-    do {                                                                                                                    \
-        void *grown_ = sondep_resize((p), (n), sizeof *(p));                                                                \
-        if (grown_ == NULL)                                                                                                 \
-            return SONDE_E_NOMEM;                                                                                           \
-        (p) = grown_;                                                                                                       \
+#define GROW(p, n)                                           \
+    do {                                                     \
+        void *grown_ = sondep_resize((p), (n), sizeof *(p)); \
+        if (grown_ == NULL)                                  \
+            return SONDE_E_NOMEM;                            \
+        (p) = grown_;                                        \
     } while (0)
 
 /* Room for `more` tokens; doubled, so that adding is cheap on average. */
@@ -157,8 +156,7 @@ static sonde_status reserve_row(sonde_stats *stats, int64_t width)
     return SONDE_OK;
 }
 
-/* ---- adding -------------------------------------------------------------------------------------------------------------
- */
+/* ---- adding ------------------------------------------------------------------------------------------------------ */
 
 /* Keys of the sequence that has most: its tokens so far and those of this pass. */
 static int64_t longest_context(const sonde_hook_event *event)
@@ -251,8 +249,7 @@ sonde_status sonde_stats_add(sonde_stats *stats, const sonde_hook_event *event, 
     return SONDE_OK;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 const sonde_moments *sonde_stats_total(const sonde_stats *stats)
 {

@@ -68,8 +68,7 @@ static double uniform(uint64_t i)
     return sonde_random_uniform(1, 2, i) * 2.0 - 1.0;
 }
 
-/* ---- moments ------------------------------------------------------------------------------------------------------------
- */
+/* ---- moments ----------------------------------------------------------------------------------------------------- */
 
 /* Relative; what cancels is relative to what cancelled: the mean to the mean size, skewness and kurtosis to 1. */
 static void check_series(const json_t *row, const sonde_moments *m)
@@ -186,8 +185,7 @@ static void names_are_parsed(void **unused)
     assert_string_equal(sonde_similarity_formula((sonde_similarity)-1), "?");
 }
 
-/* ---- top-k --------------------------------------------------------------------------------------------------------------
- */
+/* ---- top-k ------------------------------------------------------------------------------------------------------- */
 
 static void ties_go_to_the_lower_index(void **unused)
 {
