@@ -53,6 +53,23 @@ SONDE_API const char *sonde_safetensors_metadata(const sonde_safetensors *file, 
 SONDE_API sonde_status sonde_npy_read(sonde_tensor *out, const char *path) SONDE_MUST_USE;
 SONDE_API void sonde_npy_free(sonde_tensor *t);
 
+/* An .npz file: a zip of .npy files, stored or deflated. */
+typedef struct sonde_npz sonde_npz;
+
+/* Opens one; nothing but its directory is read.
+ * Owns: *out is yours: sonde_npz_close. One thread at a time. Errors: SONDE_E_NOTFOUND, SONDE_E_IO, SONDE_E_FORMAT (not a zip),
+ * SONDE_E_NOMEM. *out is NULL then. */
+SONDE_API sonde_status sonde_npz_open(sonde_npz **out, const char *path) SONDE_MUST_USE;
+SONDE_API void sonde_npz_close(sonde_npz *file);
+
+/* Number of arrays, and the name of the i-th in order of the file. Owns: borrows. Errors: none; i is in [0, n). */
+SONDE_API int64_t sonde_npz_n(const sonde_npz *file);
+SONDE_API const char *sonde_npz_name(const sonde_npz *file, int64_t i);
+
+/* Reads one array. Owns: *out has memory that sonde_npy_free gives back.
+ * Errors: SONDE_E_NOTFOUND (no such array), SONDE_E_FORMAT (damaged: array and byte), SONDE_E_UNSUPPORTED, SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_npz_read(sonde_tensor *out, const sonde_npz *file, const char *name) SONDE_MUST_USE;
+
 /* ---- writing ---------------------------------------------------------------------------------------------------------- */
 
 /* A file of tensors whose names, types and shapes are known before their values: values come in any order and in pieces, so

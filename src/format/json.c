@@ -42,8 +42,8 @@ static sonde_status fail_json(const json_error_t *error, const char *path, int64
     return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not valid JSON: byte %lld: %s", path, byte, error->text);
 }
 
-sonde_status sondep_json_parse(json_t **out, const char *text, size_t n, const char *path, int64_t first_line,
-                               int64_t first_byte)
+static sonde_status parse(json_t **out, const char *text, size_t n, bool is_exact, const char *path, int64_t first_line,
+                          int64_t first_byte)
 {
     json_error_t error;
     size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
@@ -53,7 +53,7 @@ sonde_status sondep_json_parse(json_t **out, const char *text, size_t n, const c
     sondep_json_setup();
     out_of_memory = false;
     root = json_loadb(text, n, flags, &error);
-    if (root == NULL && !out_of_memory && json_error_code(&error) == json_error_numeric_overflow)
+    if (root == NULL && !is_exact && !out_of_memory && json_error_code(&error) == json_error_numeric_overflow)
         root = json_loadb(text, n, flags | JSON_DECODE_INT_AS_REAL, &error);
     if (out_of_memory) { /* jansson may have gone on without the piece that was missing */
         json_decref(root);
@@ -63,6 +63,17 @@ sonde_status sondep_json_parse(json_t **out, const char *text, size_t n, const c
         return fail_json(&error, path, first_line, first_byte);
     *out = root;
     return SONDE_OK;
+}
+
+sonde_status sondep_json_parse(json_t **out, const char *text, size_t n, const char *path, int64_t first_line,
+                               int64_t first_byte)
+{
+    return parse(out, text, n, false, path, first_line, first_byte);
+}
+
+sonde_status sondep_json_parse_exact(json_t **out, const char *text, size_t n, const char *path, int64_t first_byte)
+{
+    return parse(out, text, n, true, path, 0, first_byte);
 }
 
 sonde_status sondep_json_load(json_t **out, const char *path)

@@ -24,6 +24,9 @@ sonde_status sondep_json_load(json_t **out, const char *path);
 sonde_status sondep_json_parse(json_t **out, const char *text, size_t n, const char *path, int64_t first_line,
                                int64_t first_byte);
 
+/* The same without lines, and an integer beyond 64 bits is an error. */
+sonde_status sondep_json_parse_exact(json_t **out, const char *text, size_t n, const char *path, int64_t first_byte);
+
 /* Must be called before jansson is used in any other way (json_object() and the like): points it at base's memory. */
 void sondep_json_setup(void);
 

@@ -211,7 +211,7 @@ static sonde_status parse_header(json_t **out, const char **data, int64_t *data_
     if (length > f->bytes - LENGTH_BYTES)
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is truncated: the header ends at byte %llu, the file at %zu", f->path,
                           (unsigned long long)length + LENGTH_BYTES, f->bytes);
-    SONDE_TRY(sondep_json_parse(out, f->data + LENGTH_BYTES, (size_t)length, f->path, 0, LENGTH_BYTES));
+    SONDE_TRY(sondep_json_parse_exact(out, f->data + LENGTH_BYTES, (size_t)length, f->path, LENGTH_BYTES));
     *data = f->data + LENGTH_BYTES + length;
     *data_bytes = (int64_t)(f->bytes - LENGTH_BYTES - length);
     return SONDE_OK;

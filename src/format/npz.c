@@ -1,0 +1,130 @@
+/* npz.c - reading .npz: a zip of .npy files, stored or deflated.               floor 2: format */
+#include "format/npy.h"
+
+#include "base/base.h"
+
+#include <zip.h>
+
+struct sonde_npz {
+    char *path;
+    zip_t *zip;
+    char **names; /* of the members that end in .npy, without that ending; in order of the file */
+    zip_uint64_t *members;
+    int64_t n;
+};
+
+/* libzip's own words for an error that it gives as a number; they live in `error` until it is finished. */
+static sonde_status fail_zip(const char *path, zip_error_t *error)
+{
+    bool is_missing = zip_error_code_zip(error) == ZIP_ER_NOENT;
+    bool is_system = zip_error_system_type(error) == ZIP_ET_SYS;
+    sonde_status status = is_missing ? SONDE_E_NOTFOUND : is_system ? SONDE_E_IO : SONDE_E_FORMAT;
+    status = SONDE_FAIL(status, "cannot read '%s': %s", path, zip_error_strerror(error));
+    zip_error_fini(error);
+    return status;
+}
+
+static sonde_status list_members(sonde_npz *file)
+{
+    zip_int64_t n = zip_get_num_entries(file->zip, 0);
+
+    SONDE_TRY(SONDE_NEW(file->names, n));
+    SONDE_TRY(SONDE_NEW(file->members, n));
+    for (zip_int64_t i = 0; i < n; i++) {
+        const char *name = zip_get_name(file->zip, (zip_uint64_t)i, ZIP_FL_ENC_GUESS);
+        size_t length = name ? strlen(name) : 0;
+        if (length < 4 || strcmp(name + length - 4, ".npy") != 0)
+            continue;
+        SONDE_TRY(sondep_copy_bytes(&file->names[file->n], name, length - 4));
+        file->members[file->n++] = (zip_uint64_t)i;
+    }
+    return SONDE_OK;
+}
+
+sonde_status sonde_npz_open(sonde_npz **out, const char *path)
+{
+    sonde_npz *file;
+    zip_error_t error;
+    sonde_status status;
+    int code = 0;
+
+    *out = NULL;
+    SONDE_TRY(SONDE_NEW(file, 1));
+    SONDE_TRY_DONE(sondep_copy_string(&file->path, path));
+    file->zip = zip_open(path, ZIP_RDONLY, &code);
+    if (file->zip == NULL) {
+        zip_error_init_with_code(&error, code);
+        status = fail_zip(path, &error);
+        goto done;
+    }
+    SONDE_TRY_DONE(list_members(file));
+    *out = file;
+done:
+    if (status != SONDE_OK)
+        sonde_npz_close(file);
+    return status;
+}
+
+void sonde_npz_close(sonde_npz *file)
+{
+    if (file == NULL)
+        return;
+    for (int64_t i = 0; i < file->n; i++)
+        sondep_free(file->names[i]);
+    if (file->zip != NULL)
+        zip_discard(file->zip);
+    sondep_free(file->names);
+    sondep_free(file->members);
+    sondep_free(file->path);
+    sondep_free(file);
+}
+
+int64_t sonde_npz_n(const sonde_npz *file)
+{
+    return file->n;
+}
+
+const char *sonde_npz_name(const sonde_npz *file, int64_t i)
+{
+    SONDE_ASSERT(i >= 0 && i < file->n);
+    return file->names[i];
+}
+
+/* All bytes of a member. The size that the archive claims is not trusted: room grows as bytes come. */
+static sonde_status read_member(sondep_string *out, const sonde_npz *file, int64_t i)
+{
+    static const size_t piece = 1 << 16;
+    zip_file_t *member = zip_fopen_index(file->zip, file->members[i], 0);
+    zip_int64_t got = -1;
+    char *buffer = NULL;
+    sonde_status status;
+
+    SONDE_TRY_DONE(SONDE_NEW(buffer, (int64_t)piece));
+    while (member != NULL && (got = zip_fread(member, buffer, piece)) > 0)
+        SONDE_TRY_DONE(sondep_string_append(out, buffer, (size_t)got));
+    if (got < 0)
+        status = SONDE_FAIL(SONDE_E_FORMAT, "cannot read '%s': array '%s', after %zu bytes: %s", file->path, file->names[i],
+                            out->n, member ? zip_file_strerror(member) : zip_strerror(file->zip));
+done:
+    if (member != NULL)
+        zip_fclose(member);
+    sondep_free(buffer);
+    return status;
+}
+
+sonde_status sonde_npz_read(sonde_tensor *out, const sonde_npz *file, const char *name)
+{
+    sondep_string bytes = {0};
+    sonde_status status;
+
+    for (int64_t i = 0; i < file->n; i++) {
+        if (strcmp(file->names[i], name) != 0)
+            continue;
+        status = read_member(&bytes, file, i);
+        if (status == SONDE_OK)
+            status = sondep_npy_decode(out, bytes.text ? bytes.text : "", bytes.n, name);
+        sondep_string_release(&bytes);
+        return status;
+    }
+    return SONDE_FAIL(SONDE_E_NOTFOUND, "array '%s' is missing in '%s'", name, file->path);
+}
