@@ -1,11 +1,12 @@
 """`sonde act` against transformers in float64, on random tiny models made now: every hook point, every element.
 
-    model_live.py SONDE_PROGRAM [N_MODELS [SEED]]
+    model_live.py [SONDE_PROGRAM [N_MODELS [SEED]]]
 
 Shapes, activation functions, head counts, biases, positions, storage types and forms of config.json are drawn at random.
 Also here: models that must be refused by name, and the other formats of the output.
 """
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -226,4 +227,5 @@ def main(program, n_models=48, seed=0):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], *map(int, sys.argv[2:])))
+    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("SONDE_PROGRAM", "build/sonde")
+    sys.exit(main(program, *map(int, sys.argv[2:])))
