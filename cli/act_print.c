@@ -1,9 +1,15 @@
-/* act_print.c - `sonde act`: what was seen, as tables or as JSON.                  floor 10: cli */
+/* act_print.c - `sonde act`: what was seen, as tables or as JSON.                  floor 10: cli
+ *
+ * Without a file: a line of statistics for each hook point, and for a few of them the first values at the first positions,
+ * so that a person sees numbers at once. With --top, a table of the likeliest tokens for each position. All numbers come
+ * from the sums and previews that act_write.c gathered while the model ran.
+ */
 #include "act.h"
 
 #include <math.h>
 #include <stdlib.h>
 
+/* Mean over all elements that were stored. */
 static double mean_of(const act_sums *sums)
 {
     return sums->sum / sums->n;
@@ -19,6 +25,7 @@ static double deviation_of(const act_sums *sums)
 /* ---- JSON ---------------------------------------------------------------------------------------------------------------
  */
 
+/* [1, 2, 288] */
 static json_t *shape_json(const sonde_tensor *t)
 {
     json_t *out = json_array();
@@ -28,6 +35,7 @@ static json_t *shape_json(const sonde_tensor *t)
     return out;
 }
 
+/* One hook point: its tensor and its statistics. */
 static json_t *slot_json(const act *a, const act_slot *slot)
 {
     json_t *out = json_pack("{s:s, s:s, s:o}", "name", slot->point->name, "dtype", sonde_dtype_name(a->dtype), "shape",
@@ -55,6 +63,7 @@ static json_t *label_json(const act *a, int32_t id)
     return out;
 }
 
+/* The likeliest tokens behind one position, with their probabilities. */
 static json_t *next_json(const act *a, const act_next *next)
 {
     json_t *list = json_array();
@@ -93,6 +102,7 @@ static json_t *documents_json(const act *a)
     return out;
 }
 
+/* All of it as one object. Activations themselves go to a file (-o x.json), not here. */
 static sonde_status print_json(const act *a, const char *path)
 {
     json_t *out = cli_json("sonde.act/1"), *hooks = json_array(), *top = json_array();
@@ -170,6 +180,7 @@ static sonde_status print_preview(const act *a, const act_slot *slot)
     return cli_table_print(table);
 }
 
+/* The likeliest tokens behind one position as a table. */
 static sonde_status print_next(const act *a, const act_next *next)
 {
     cli_table *table = cli_table_new("rrrl", "rank\tprobability\tid\ttoken");

@@ -1,4 +1,12 @@
-/* act_select.c - `sonde act`: documents, and the positions of each that were asked for.    floor 10: cli */
+/* act_select.c - `sonde act`: documents, and the positions of each that were asked for.    floor 10: cli
+ *
+ * Texts are read once, as tokens, and kept as ids (4 bytes a token): the file's shapes must be known before the first pass.
+ * Which positions are meant is decided here too, while a text and the bytes of its tokens are at hand:
+ *
+ *   --token   a table over the vocabulary is filled once, so that a token costs one look-up
+ *   --pos     counted from the front, or from the end of each text
+ *   --word    the bytes of a word, then all tokens that own one of them
+ */
 #include "act.h"
 
 #include <stdlib.h>
@@ -38,6 +46,7 @@ static sonde_status token_matches(bool *out, const sonde_tokenizer *tokenizer, i
     return SONDE_OK;
 }
 
+/* Fills the table of ids that match, once for all texts. */
 static sonde_status select_token(selector *s, cli_model *m, const char *query)
 {
     if (query[0] == '\0')
@@ -100,6 +109,7 @@ static bool find_word(const char *text, size_t n_bytes, int64_t wanted, size_t *
 /* ---- one document
  * ----------------------------------------------------------------------------------------------------------- */
 
+/* Notes one position of the document that is being read. */
 static sonde_status add_position(act *a, act_document *document, int64_t position)
 {
     CLI_TRY(CLI_GROW(a->positions, a->n_positions, a->positions_capacity));
@@ -108,6 +118,7 @@ static sonde_status add_position(act *a, act_document *document, int64_t positio
     return SONDE_OK;
 }
 
+/* The positions of --pos; one that a text does not have is an error, whichever text it is. */
 static sonde_status choose_by_pos(act *a, act_document *document, const selector *s)
 {
     for (int64_t i = 0; i < s->n_pos; i++) {
@@ -139,6 +150,7 @@ static sonde_status choose_by_word(act *a, act_document *document, const selecto
     return SONDE_OK;
 }
 
+/* Positions of one document by whichever option was given; none without one. */
 static sonde_status choose_positions(act *a, act_document *document, const selector *s, const cli_sequence *sequence)
 {
     document->first_position = a->n_positions;
@@ -161,6 +173,7 @@ static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
     return hash;
 }
 
+/* Keeps the ids of one sequence and the positions chosen in it. */
 static sonde_status add_document(act *a, const selector *s, const cli_sequence *sequence)
 {
     act_document document = {.first_id = a->n_ids, .n = sequence->n, .has_bos = sequence->has_bos};
@@ -172,6 +185,7 @@ static sonde_status add_document(act *a, const selector *s, const cli_sequence *
     if (sequence->n > 0)
         memcpy(a->ids + a->n_ids, sequence->ids, n_bytes);
     CLI_TRY(choose_positions(a, &document, s, sequence));
+    /* lengths are hashed too: two texts are not the same as their sum */
     a->hash = hash_bytes(hash_bytes(a->hash, &document.n, sizeof document.n), sequence->ids, n_bytes);
     a->n_ids += document.n;
     a->documents[a->n_documents++] = document;
@@ -180,6 +194,7 @@ static sonde_status add_document(act *a, const selector *s, const cli_sequence *
     return SONDE_OK;
 }
 
+/* Reads the option that chooses positions; two of them exclude each other. */
 static sonde_status make_selector(selector *s, act *a, const act_choice *choice)
 {
     char *end;
@@ -219,6 +234,7 @@ sonde_status act_read_documents(act *a, const cli_call *call, const act_choice *
             CLI_TRY_DONE(add_document(a, &s, &sequence));
         CLI_TRY_DONE(cli_check_interrupt());
     }
+    /* a file could have no tensors of 0 tokens, and an answer "no" writes none */
     if (a->n_ids == 0)
         status = cli_fail(SONDE_E_RANGE, "nothing to run: the text has 0 tokens");
     else if (a->has_chosen && a->P == 0)

@@ -49,6 +49,7 @@ static sonde_status put_integers(act *a, int64_t index, int64_t width, bool is_p
     return status;
 }
 
+/* The number of tokens of each document. */
 static sonde_status put_lengths(act *a, int64_t index)
 {
     for (int64_t d = 0; d < a->n_documents; d++)
@@ -117,6 +118,7 @@ static sonde_status join_hooks(char **out, const act *a)
     return SONDE_OK;
 }
 
+/* Whether a path has an ending. */
 static bool ends_with(const char *text, const char *ending)
 {
     size_t n = strlen(text), m = strlen(ending);
@@ -136,6 +138,7 @@ sonde_status act_open_sink(act *a, const char *path)
         cli_misuse("'%s' holds one tensor, %lld are asked for", path, (long long)a->n_slots + a->wants_logits);
         return cli_hint(SONDE_E_ARG, ".npz and .safetensors hold several");
     }
+    /* names, shapes and metadata must be known before the first value */
     CLI_TRY_DONE(CLI_NEW(names, a->n_slots + 4));
     CLI_TRY_DONE(CLI_NEW(declared, a->n_slots + 4));
     CLI_TRY_DONE(join_hooks(&hooks, a));
@@ -164,6 +167,7 @@ done:
 /* ---- sums ----------------------------------------------------------------------------------------------------------------
  */
 
+/* Adds n values; the sums of one call are gathered in registers first. */
 static void add_to_sums(act_sums *sums, const float *x, int64_t n)
 {
     double sum = 0, squares = 0, count = 0, smallest = sums->smallest, largest = sums->largest;
@@ -273,6 +277,7 @@ sonde_status act_on_hook(const sonde_hook_event *event, sonde_tensor *x, void *c
     float *row = NULL;
     sonde_status status = SONDE_OK;
 
+    /* scores and patterns are square, and their squares differ from pass to file: they go row by row */
     if (is_attention)
         CLI_TRY(CLI_NEW(row, slot->shape.shape[3]));
     count_inner(x, &per_document, &per_position);
@@ -352,6 +357,7 @@ sonde_status act_on_logits(const float *logits, int64_t first_row, int64_t n_row
     act *a = ctx;
 
     (void)first_row; /* rows come in order */
+    /* rows are those of real tokens: documents without any have none */
     for (int64_t r = 0; r < n_rows; r++) {
         while (a->row_position >= a->documents[a->row_document].n) {
             a->row_document++;

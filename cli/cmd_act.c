@@ -1,4 +1,12 @@
-/* cmd_act.c - `sonde act`: activations of a text, by name, to a file or as numbers.   floor 10: cli */
+/* cmd_act.c - `sonde act`: activations of a text, by name, to a file or as numbers.   floor 10: cli
+ *
+ *   texts -> ids and positions (act_select.c)
+ *         -> passes over batches, with a reading hook at every point that is wanted
+ *         -> the file and running sums (act_write.c), while the pass goes on
+ *         -> tables or JSON (act_print.c)
+ *
+ * Nothing is kept from pass to pass: memory is the weights and one pass, however long the texts are.
+ */
 #include "act.h"
 
 #include <math.h>
@@ -47,6 +55,7 @@ static void store_shape(act_slot *slot)
     }
 }
 
+/* One slot for each point that the patterns name. Previews are for people, and for few points only. */
 static sonde_status make_slots(act *a)
 {
     int64_t *wanted = NULL, n_points;
@@ -73,6 +82,7 @@ done:
     return status;
 }
 
+/* Gives back all that was gathered. */
 static void free_act(act *a)
 {
     for (int64_t i = 0; a->slots != NULL && i < a->n_slots; i++) {
@@ -163,6 +173,7 @@ done:
     return status;
 }
 
+/* All batches, in the order of the documents. An interrupted pass ends here with its status. */
 static sonde_status run_all(act *a, sonde_run *run)
 {
     cli_progress progress;
@@ -233,6 +244,7 @@ static sonde_status print_plan(const act *a, const sonde_run *run)
 /* ---- the command
  * ---------------------------------------------------------------------------------------------------------------- */
 
+/* What can be refused before the model is opened: nothing asked for, an ending that no format has. */
 static sonde_status check_options(void)
 {
     static const char *const endings[] = {".safetensors", ".npz", ".npy", ".json"};
@@ -260,6 +272,7 @@ static sonde_status extract(act *a)
         status = print_plan(a, run);
         goto done;
     }
+    /* the file comes first: a path that cannot be written should not cost a run */
     if (output != NULL)
         CLI_TRY_DONE(act_open_sink(a, output));
     CLI_TRY_DONE(run_all(a, run));

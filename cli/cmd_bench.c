@@ -1,6 +1,8 @@
 /* cmd_bench.c - `sonde bench forward`: how fast a forward pass with hooks is here.   floor 10: cli
  *
- * A speed is printed only after the chosen kernels have agreed with the plain-C ones on a short input.
+ * A speed is printed only after the chosen kernels have agreed with the plain-C ones on a short input. What is timed is a
+ * whole pass as a user sees it: hooked activations kept, logits computed. The peak that it is held against is measured
+ * before and after on the same threads, since other programs and the processor's clock change it.
  */
 #include "cli.h"
 
@@ -32,6 +34,7 @@ typedef struct bench_result {
     double check_error;
 } bench_result;
 
+/* A model from its folder, or one with random weights of a known shape. */
 static sonde_status open_model(cli_model *m, const cli_call *call)
 {
     sonde_config config;
@@ -108,6 +111,7 @@ static sonde_status check_kernels(double *error, const sonde_model *model)
     CLI_TRY_DONE(CLI_NEW(want, V));
     CLI_TRY_DONE(last_logits(got, model, n));
     snprintf(chosen, sizeof chosen, "%s", sonde_kernel_name());
+    /* the same input by the definition of each operation, then back */
     CLI_TRY_DONE(sonde_kernel_choose("ref"));
     status = last_logits(want, model, n);
     CLI_TRY_DONE(status != SONDE_OK ? status : sonde_kernel_choose(chosen));
@@ -125,18 +129,21 @@ done:
 
 /* ---- the measurement -------------------------------------------------------------------------------------------------------------- */
 
+/* Order of numbers for qsort. */
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
+/* The middle of n numbers, which are sorted here. */
 static double median(double *x, int64_t n)
 {
     qsort(x, (size_t)n, sizeof *x, by_value);
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
 
+/* Times the passes. The first ones fill caches and pages, and do not count. */
 static sonde_status time_passes(bench_result *out, sonde_run *run, const int32_t *tokens)
 {
     double *seconds;
@@ -155,6 +162,7 @@ static sonde_status time_passes(bench_result *out, sonde_run *run, const int32_t
     return status;
 }
 
+/* Check first, then the passes between two measurements of the peak, of which the higher counts. */
 static sonde_status measure(bench_result *out, const cli_model *m)
 {
     sonde_run *run = NULL;
@@ -183,6 +191,7 @@ done:
     return status;
 }
 
+/* All numbers under the names that scripts rely on. */
 static sonde_status print_json(const cli_model *m, const bench_result *r)
 {
     double gflops = r->flops / r->seconds * 1e-9;

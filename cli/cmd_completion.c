@@ -1,4 +1,8 @@
-/* cmd_completion.c - `sonde completion`: completion for bash, zsh and fish, from the option tables.   floor 10: cli */
+/* cmd_completion.c - `sonde completion`: completion for bash, zsh and fish, from the option tables.   floor 10: cli
+ *
+ * Each shell has a script of its own kind, and each is printed from the same tables that parse the command line: an option
+ * that exists is completed, and nothing else. Values with choices are offered; other values and arguments are files.
+ */
 #include "cli.h"
 
 #include <string.h>
@@ -49,6 +53,7 @@ static void print_choices(const char *value)
 
 /* ---- bash ---------------------------------------------------------------------------------------------------------------------- */
 
+/* " --output -o" */
 static void bash_option(const cli_option *option, void *ctx)
 {
     (void)ctx;
@@ -67,6 +72,7 @@ static void bash_choice(const cli_option *option, void *ctx)
     printf("' -- \"$word\")); return ;;\n");
 }
 
+/* A function that looks at the words before the cursor: commands, then choices, then options. */
 static void print_bash(void)
 {
     char noun[64];
@@ -111,6 +117,7 @@ static void print_bash(void)
 
 /* ---- zsh ----------------------------------------------------------------------------------------------------------------------- */
 
+/* One or two lines of _arguments: the long form, and the letter if there is one. */
 static void zsh_option(const cli_option *option, void *ctx)
 {
     (void)ctx;
@@ -133,6 +140,7 @@ static void zsh_option(const cli_option *option, void *ctx)
     }
 }
 
+/* _describe for commands, _arguments for the options of each. */
 static void print_zsh(void)
 {
     char noun[64];
@@ -162,6 +170,7 @@ static void print_zsh(void)
 
 /* ---- fish ---------------------------------------------------------------------------------------------------------------------- */
 
+/* One `complete` line, valid behind its command. */
 static void fish_option(const cli_option *option, void *ctx)
 {
     printf("complete -c sonde -n '__fish_seen_subcommand_from %s' -l %s", (const char *)ctx, option->name);
@@ -179,6 +188,7 @@ static void fish_option(const cli_option *option, void *ctx)
     printf("'\n");
 }
 
+/* Lines that fish reads one by one: commands, verbs, options. */
 static void print_fish(void)
 {
     char noun[64];

@@ -1,4 +1,8 @@
-/* cmd_doctor.c - `sonde doctor`: what this machine gives, and what slows it down.   floor 10: cli */
+/* cmd_doctor.c - `sonde doctor`: what this machine gives, and what slows it down.   floor 10: cli
+ *
+ * Speed depends on what the processor has and on which BLAS was found: this is where a user sees what was chosen, and what
+ * a bug report should begin with.
+ */
 #include "cli.h"
 
 #include <pango/pangocairo.h>

@@ -1,4 +1,8 @@
-/* cmd_generate.c - `sonde generate`: continues texts, streamed as the tokens come.   floor 10: cli */
+/* cmd_generate.c - `sonde generate`: continues texts, streamed as the tokens come.   floor 10: cli
+ *
+ * All samples run side by side. One sample alone is printed while it grows: a token may be a part of a character, so what
+ * is decoded is printed up to its last complete one. Several samples, and JSON, are printed at the end.
+ */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -38,6 +42,7 @@ typedef struct generation {
 
 enum { ALL_FINISHED = 1 }; /* what the token callback returns to end a run; no status of the library */
 
+/* Appends a token to a sample. */
 static sonde_status push_id(sample *s, int32_t id)
 {
     CLI_TRY(CLI_GROW(s->ids, s->n, s->capacity));
@@ -90,6 +95,7 @@ static bool is_end_id(const generation *g, int32_t id)
     return !ignore_eos && (id == g->m.config->eos_id || id == cli_bos_id(&g->m));
 }
 
+/* Each new token, of any sample. Ends the run when every sample has come to its end. */
 static sonde_status on_token(int64_t sequence, int32_t id, void *ctx)
 {
     generation *g = ctx;
@@ -109,6 +115,7 @@ static sonde_status on_token(int64_t sequence, int32_t id, void *ctx)
 
 /* ---- results -------------------------------------------------------------------------------------------------------------------- */
 
+/* Ids as a JSON list. */
 static json_t *ids_json(const int32_t *ids, int64_t n)
 {
     json_t *out = json_array();
@@ -137,6 +144,7 @@ static json_t *text_json(generation *g, const sample *s, bool is_prompt)
     return out;
 }
 
+/* All samples as one object. */
 static sonde_status print_json(generation *g)
 {
     json_t *out = cli_json("sonde.generate/1"), *list = json_array();
@@ -166,6 +174,7 @@ static void print_ids(const sample *s)
     putchar('\n');
 }
 
+/* Samples at the end of the run; the one that was streamed only lacks its last bytes. */
 static sonde_status print_samples(generation *g)
 {
     if (cli.json)
@@ -222,6 +231,7 @@ done:
     return status;
 }
 
+/* Lays the prompts side by side and runs the model until all are finished. */
 static sonde_status generate(generation *g)
 {
     sonde_generate_opts opts;
@@ -230,6 +240,7 @@ static sonde_status generate(generation *g)
     int64_t *lengths = NULL, T = 0;
     sonde_status status;
 
+    /* options of the command line over the defaults of the library */
     sonde_generate_opts_init(&opts);
     opts.max_tokens = max_tokens;
     opts.top_k = top_k;
@@ -237,6 +248,7 @@ static sonde_status generate(generation *g)
     opts.temperature = is_greedy ? 0 : temperature;
     opts.seed = (uint64_t)seed;
     opts.stop_id = ignore_eos ? -1 : g->m.config->eos_id;
+    /* prompts side by side, padded to the longest */
     for (int64_t b = 0; b < g->n; b++)
         T = g->samples[b].n > T ? g->samples[b].n : T;
     CLI_TRY_DONE(CLI_NEW(prompts, g->n * T));

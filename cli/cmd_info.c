@@ -1,4 +1,8 @@
-/* cmd_info.c - `sonde info`: what a model is, what can be hooked, what a pass costs.     floor 10: cli */
+/* cmd_info.c - `sonde info`: what a model is, what can be hooked, what a pass costs.     floor 10: cli
+ *
+ * Everything comes from config.json and the headers of the weight files: no weight is read. Layers look alike, so their
+ * hook points are listed once for all of them, unless -v or --hook asks for each.
+ */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -48,6 +52,7 @@ done:
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------------ */
 
+/* One hook point; axes that the input decides stand as letters. */
 static json_t *point_json(const sonde_hook_point *point)
 {
     json_t *shape = json_array();
@@ -62,6 +67,7 @@ static json_t *point_json(const sonde_hook_point *point)
                      point->layer, "fires_by_default", (int)point->fires_by_default);
 }
 
+/* The fields of the config, by the names that the library gives them. What does not apply is left out or null. */
 static json_t *config_json(const sonde_config *c)
 {
     json_t *rope = NULL, *out;
@@ -87,6 +93,7 @@ static json_t *config_json(const sonde_config *c)
     return out;
 }
 
+/* What a pass of this size takes. */
 static json_t *plan_json(const sonde_plan *plan)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:I}", "batch", (json_int_t)batch, "tokens", (json_int_t)n_tokens,
@@ -95,6 +102,7 @@ static json_t *plan_json(const sonde_plan *plan)
                      (json_int_t)plan->n_layers);
 }
 
+/* Config, sizes, points and plan as one object. */
 static sonde_status print_json(const cli_model *m, const int64_t *wanted, int64_t n_wanted, const sonde_plan *plan)
 {
     int64_t n_points;
@@ -116,6 +124,7 @@ static sonde_status print_json(const cli_model *m, const int64_t *wanted, int64_
 /* ---- tables ------------------------------------------------------------------------------------------------------------
  */
 
+/* The config for a person: a line for each part. */
 static sonde_status print_architecture(const cli_model *m)
 {
     const sonde_config *c = m->config;
@@ -165,6 +174,7 @@ static sonde_status print_points(const cli_model *m, const int64_t *wanted, int6
     return cli_table_print(table);
 }
 
+/* What a pass takes, in one line. */
 static void print_plan(const sonde_plan *plan)
 {
     printf("a pass of %lld x %lld tokens that keeps %s and the logits: weights %s, kept %s, scratch %s, %.3g GFLOP\n",

@@ -87,6 +87,7 @@ static sonde_status on_logits(const float *logits, int64_t first_row, int64_t n_
     while (w->rows_capacity < n_rows)
         CLI_TRY(CLI_GROW(w->log_sum_exp, w->rows_capacity, w->rows_capacity));
     sonde_log_sum_exp(w->log_sum_exp, logits, n_rows, n_vocab);
+    /* walks rows and contexts together; the last row of a context predicts nothing that is there */
     for (int64_t r = 0; r < n_rows; r++) {
         int64_t row = first_row + r;
         while (row >= end && b + 1 < w->B)
@@ -139,6 +140,7 @@ static sonde_status add_document(loss_work *w, const cli_sequence *sequence, int
     for (int64_t t = 0; t < sequence->n; t++) {
         int64_t end = sequence->end != NULL ? sequence->end[t] : 0, bytes = end > reached ? end - reached : 0;
 
+        /* the context is full: it may run, and this token begins the next one */
         if (*open == context) {
             CLI_TRY(end_context(w, *open));
             *open = 0;
@@ -156,6 +158,7 @@ static sonde_status add_document(loss_work *w, const cli_sequence *sequence, int
     return SONDE_OK;
 }
 
+/* Reads the texts and runs their contexts as they fill; the last one may be short. */
 static sonde_status run_all(loss_work *w)
 {
     cli_sequence sequence;
@@ -179,11 +182,13 @@ static sonde_status run_all(loss_work *w)
 
 /* ---- results -------------------------------------------------------------------------------------------------------------------- */
 
+/* Whether BOS stood in front of the texts. */
 static const char *bos_text(const loss_work *w)
 {
     return w->n_with_bos == w->n_documents ? "true" : w->n_with_bos == 0 ? "false" : "mixed";
 }
 
+/* The results under the names that scripts rely on. */
 static sonde_status print_json(loss_work *w, double ce, double bits)
 {
     json_t *out = cli_json("sonde.loss/1");
@@ -204,6 +209,7 @@ static sonde_status print_json(loss_work *w, double ce, double bits)
     return cli_json_write(out);
 }
 
+/* Means of the sums, with all counts that a reader needs to compare them with another tool. */
 static sonde_status print_results(loss_work *w)
 {
     double ce = w->nats / (double)w->n_predicted, bits = w->nats / log(2.0) / (double)w->n_bytes;
@@ -232,6 +238,7 @@ static sonde_status print_results(loss_work *w)
     return SONDE_OK;
 }
 
+/* Gives back all that was made. */
 static void free_work(loss_work *w)
 {
     cli_progress_end(&w->progress);

@@ -1,4 +1,8 @@
-/* cmd_tokenize.c - `sonde tokenize`: texts to tokens with the bytes they own, and ids to text.   floor 10: cli */
+/* cmd_tokenize.c - `sonde tokenize`: texts to tokens with the bytes they own, and ids to text.   floor 10: cli
+ *
+ * The text in the colours of its tokens on a terminal, a table of ids and offsets, or one JSON object a document. Documents
+ * are streamed: one is in memory at a time. Only the tokenizer is loaded, never the model.
+ */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -68,6 +72,7 @@ static sonde_status print_table(const cli_model *m, const cli_sequence *sequence
     return SONDE_OK;
 }
 
+/* One document in the form that was asked for. */
 static sonde_status print_document(const cli_model *m, const cli_sequence *sequence)
 {
     if (cli.json)
@@ -79,6 +84,7 @@ static sonde_status print_document(const cli_model *m, const cli_sequence *seque
     return print_table(m, sequence);
 }
 
+/* Ids with their strings and the text that they make. */
 static json_t *decoded_json(const cli_model *m, const cli_sequence *sequence, const char *text, size_t n_bytes)
 {
     json_t *out = cli_json("sonde.tokenize/1"), *ids = json_array(), *tokens = json_array();

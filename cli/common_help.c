@@ -1,8 +1,13 @@
-/* common_help.c - --help and the usage of the program, printed from the tables.         floor 10: cli */
+/* common_help.c - --help and the usage of the program, printed from the tables.         floor 10: cli
+ *
+ * Help leads with examples that work; they are run by the tests. What is listed comes from the command's own rows, so that
+ * help cannot name an option that does not exist.
+ */
 #include "common.h"
 
 #include <string.h>
 
+/* The whole program on one screen. */
 void cli_print_usage(FILE *stream)
 {
     fputs("usage: sonde COMMAND [ARGUMENTS] [OPTIONS]\n\n"
@@ -34,6 +39,7 @@ static void print_default(const cli_option *option)
     }
 }
 
+/* One option: letter, name and value on the left, what it does on the right. */
 static void print_option(const cli_option *option, void *ctx)
 {
     char left[96], letter[8] = "    ";

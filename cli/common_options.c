@@ -1,7 +1,10 @@
 /* common_options.c - tables of options: parsing with popt, bounds, what was meant.      floor 10: cli
  *
- * popt splits the command line; which options there are, what they may be and where they go stands in the tables. Each
- * flag can be taken back: --quiet by --no-quiet, --no-special by --special.
+ * popt splits the command line (--x=v, --x v, -f FILE, --); which options there are, what they may be and where they go
+ * stands in the tables. Each flag can be taken back: --quiet by --no-quiet, --no-special by --special.
+ *
+ * A value that is out of bounds is an error with the bounds in it, never clamped. A name that is not known is answered
+ * with the nearest one that is.
  */
 #include "common.h"
 
@@ -87,6 +90,7 @@ static int edit_distance(const char *a, const char *b)
         d[i][0] = i;
     for (int j = 0; j <= m; j++)
         d[0][j] = j;
+    /* d[i][j] is the distance of the first i letters from the first j */
     for (int i = 1; i <= n; i++) {
         for (int j = 1; j <= m; j++) {
             int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
@@ -125,11 +129,13 @@ static const char *option_title(const cli_option *option)
     return title;
 }
 
+/* A number that is outside the bounds of its option, in the words of the user. */
 static sonde_status out_of_bounds(const cli_option *option, const char *text)
 {
     return cli_misuse("option '%s' is %s, outside [%.16g, %.16g]", option_title(option), text, option->min, option->max);
 }
 
+/* A whole number within bounds. */
 static sonde_status parse_int(const cli_option *option, const char *text)
 {
     char *end;
@@ -145,6 +151,7 @@ static sonde_status parse_int(const cli_option *option, const char *text)
     return SONDE_OK;
 }
 
+/* A number within bounds; NaN is in none. */
 static sonde_status parse_real(const cli_option *option, const char *text)
 {
     char *end;
@@ -176,6 +183,7 @@ static sonde_status parse_choice(const cli_option *option, const char *text)
     return cli_misuse("option '%s' is '%s', not one of %s", option_title(option), text, option->value);
 }
 
+/* One more text of an option that may be repeated. */
 static sonde_status append_text(cli_strings *list, const char *text)
 {
     CLI_TRY(CLI_GROW(list->items, list->n, list->capacity));
@@ -183,6 +191,7 @@ static sonde_status append_text(cli_strings *list, const char *text)
     return SONDE_OK;
 }
 
+/* Puts the value of one option where its row says. */
 static sonde_status set_option(const cli_option *option, const char *text, bool is_opposite)
 {
     switch (option->kind) {
@@ -235,12 +244,14 @@ typedef struct popt_table {
     int64_t n;
 } popt_table;
 
+/* For cli_each_option: how many rows there are. */
 static void count_option(const cli_option *option, void *ctx)
 {
     (void)option;
     *(int64_t *)ctx += 1;
 }
 
+/* For cli_each_option: the two rows of popt for one of ours. */
 static void add_option(const cli_option *option, void *ctx)
 {
     popt_table *table = ctx;
@@ -261,6 +272,7 @@ static void add_option(const cli_option *option, void *ctx)
     table->options[table->n++] = option;
 }
 
+/* Frees the tables; options that were read stay. */
 static void popt_table_release(popt_table *table)
 {
     free(table->rows);
@@ -268,6 +280,7 @@ static void popt_table_release(popt_table *table)
     free(table->opposites);
 }
 
+/* Makes popt's table of all options of a command. */
 static sonde_status popt_table_init(popt_table *table, const cli_command *command)
 {
     int64_t n = 0;
@@ -293,6 +306,7 @@ static sonde_status refuse_option(const popt_table *table, const char *bad, int 
 
     snprintf(word, sizeof word, "%s", bad + strspn(bad, "-"));
     word[strcspn(word, "=")] = '\0';
+    /* a value that is missing or not wanted, before a name that is not known */
     if (why == POPT_ERROR_NOARG)
         return cli_misuse("option '%s' needs a value", bad);
     if (why != POPT_ERROR_BADOPT)
@@ -349,6 +363,7 @@ sonde_status cli_parse(cli_call *out, const cli_command *command, int n, char **
         status = cli_fail(SONDE_E_NOMEM, "out of memory");
         goto done;
     }
+    /* options in the order of the command line: the last one wins, lists gather all */
     while ((number = poptGetNextOpt(popt)) > 0) {
         char *text = poptGetOptArg(popt); /* ours from here on: options live until exit */
         CLI_TRY_DONE(set_option(table.options[(number & ~OPPOSITE) - 1], text, (number & OPPOSITE) != 0));

@@ -1,4 +1,9 @@
-/* common_output.c - errors, memory, texts that are safe to show, numbers.                floor 10: cli */
+/* common_output.c - errors, memory, texts that are safe to show, numbers.                floor 10: cli
+ *
+ * An error is one line on stderr, and a hint in a second one. It is the library's own, or one that a command recorded with
+ * cli_fail; whichever is newer is shown. Texts that come from files or models never reach a terminal as they are: control
+ * characters could move its cursor or change its title.
+ */
 #include "common.h"
 
 #include <errno.h>
@@ -301,6 +306,7 @@ const char *cli_bytes(double n_bytes)
     char *out = rotating_buffer();
     int unit = 0;
 
+    /* 999.5 would be shown as 1000 */
     while (n_bytes >= 999.5 && unit < 5) {
         n_bytes /= 1000;
         unit++;
@@ -314,6 +320,7 @@ const char *cli_count(int64_t n)
     char digits[32], *out = rotating_buffer();
     int length = snprintf(digits, sizeof digits, "%lld", (long long)n), used = 0;
 
+    /* a comma behind every digit that has a multiple of three behind it */
     for (int i = 0; i < length; i++) {
         out[used++] = digits[i];
         if (digits[i] != '-' && i + 1 < length && (length - 1 - i) % 3 == 0)

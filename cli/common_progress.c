@@ -1,4 +1,8 @@
-/* common_progress.c - how far a long run is: rate, time left, memory, on stderr.         floor 10: cli */
+/* common_progress.c - how far a long run is: rate, time left, memory, on stderr.         floor 10: cli
+ *
+ * On a terminal one line is drawn over and over; messages take it away before they are printed. Elsewhere (a log file) a
+ * line is written each ten seconds. What is done within a second says nothing.
+ */
 #include "common.h"
 
 #include <unistd.h>
@@ -44,6 +48,7 @@ void cli_progress_step(cli_progress *p, double done, double share)
     p->done = done;
     if (cli.quiet || elapsed < FIRST_AFTER || now - p->shown < (is_terminal ? REDRAW_EVERY : LINE_EVERY))
         return;
+    /* one line: what is done, how fast, how long it will take, how much memory it took */
     p->shown = now;
     format_line(line, sizeof line, p, share, elapsed);
     if (share >= 0)

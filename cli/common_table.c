@@ -1,4 +1,8 @@
-/* common_table.c - results on stdout: aligned tables and JSON.                           floor 10: cli */
+/* common_table.c - results on stdout: aligned tables and JSON.                           floor 10: cli
+ *
+ * A table keeps its rows as texts until it is printed, since the width of a column is known only then. Widths are those of
+ * a terminal: a CJK character takes two columns, a combining mark none.
+ */
 #include "common.h"
 
 #include <errno.h>
@@ -132,6 +136,7 @@ sonde_status cli_json_write(json_t *object)
 
     if (object == NULL)
         return cli_fail(SONDE_E_NOMEM, "out of memory while writing JSON");
+    /* what fails is the writing, or a text that is not UTF-8: stdout knows which */
     errno = 0;
     failed = json_dumpf(object, stdout, JSON_COMPACT);
     json_decref(object);

@@ -1,4 +1,12 @@
-/* common_text.c - models, tokenizers and the stream of sequences that commands read.     floor 10: cli */
+/* common_text.c - models, tokenizers and the stream of sequences that commands read.     floor 10: cli
+ *
+ * Wherever a command takes a TEXT it takes files and token ids too, by the same options and through the same source:
+ *
+ *   TEXT, -f FILE ...  ->  documents  ->  tokenizer  ->  specials, BOS  \
+ *   --ids 1,2,3 ...    ------------------------------------------------> sequences, held to the context
+ *
+ * Sequences come one by one; batches put several side by side for one pass.
+ */
 #include "common.h"
 
 #include <stdlib.h>
@@ -218,6 +226,7 @@ static sonde_status take_text(cli_source *source, cli_sequence *out, const char 
                                    cli.no_special ? SONDE_SPECIALS_NONE : SONDE_SPECIALS_AS_FILE));
     *out = (cli_sequence){
         .ids = tokens->ids, .n = tokens->n, .start = tokens->start, .end = tokens->end, .text = text, .text_bytes = n_bytes};
+    /* what was added owns no bytes */
     is_added = out->n > 0 && out->ids[0] == bos && out->start[0] == out->end[0];
     if (cli.bos == CLI_BOS_ALWAYS && !is_added)
         return prepend_bos(source, out, bos);
@@ -236,6 +245,7 @@ static sonde_status take_document(cli_source *source, cli_sequence *out, bool *h
     const char *text = NULL;
     size_t n_bytes = 0;
 
+    /* files follow each other; an empty one has no documents */
     while (text == NULL) {
         if (source->documents == NULL) {
             *has_more = source->item < cli.files.n;

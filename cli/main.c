@@ -29,10 +29,12 @@ bool cli_interrupted(void)
     return caught_signal != 0;
 }
 
+/* Handlers for the process; the library installs none. */
 static void install_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal};
 
+    /* no SA_RESTART: a read that waits for a person should end at once */
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -127,6 +129,7 @@ static sonde_status apply_settings(void)
     return SONDE_OK;
 }
 
+/* Parses what stands behind the command's name and runs it, unless only help or the version is asked for. */
 static sonde_status run_command(const cli_command *command, int n, char **arguments)
 {
     cli_call call;

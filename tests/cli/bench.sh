@@ -1,0 +1,10 @@
+# stderr: any
+# The benchmark names every number that it promises, and refuses nothing silently.
+sonde bench forward tiny --batch 2 --tokens 16 --hook '*.hook_resid_post' --repeat 2 --json | python3 -c 'import json, sys
+r = json.load(sys.stdin)
+for key in "tokens_per_s", "gflops", "peak_gflops", "share", "peak_memory_bytes":
+    print(key, r[key] > 0)
+print(r["kernel"] != "", r["check_error"] <= 2e-5)'
+sonde bench forward tiny --tokens 16 --repeat 1 --no-logits --hook resid_post0 | grep -c 'tokens/s'
+sonde bench forward tiny --tokens 512 --repeat 1
+echo "status $?"

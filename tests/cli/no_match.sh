@@ -1,0 +1,8 @@
+# No match is the answer "no": status 1, nothing written.
+sonde act tiny "the cat sat" --hook embed --token " dog" -o x.safetensors
+echo "status $?" >&2
+sonde act tiny "the cat sat" --hook embed --token " elephant" -o x.safetensors
+echo "status $?" >&2
+sonde act tiny "the cat sat" --hook embed --word 3 -o x.safetensors
+echo "status $?" >&2
+ls x.safetensors 2>/dev/null
