@@ -45,7 +45,7 @@ static double element(const void *src, sonde_dtype dtype, int64_t i)
     case SONDE_U16: return READ(uint16_t, src, i);
     case SONDE_U32: return READ(uint32_t, src, i);
     case SONDE_U64: return (double)READ(uint64_t, src, i);
-    default: SONDE_ASSERT(!"an element type"); return NAN;
+    default: sondep_assert_failed("an element type", __FILE__, __LINE__); return NAN;
     }
 }
 
@@ -124,7 +124,7 @@ static void write_element(void *dst, sonde_dtype dtype, int64_t i, float x)
     case SONDE_U16: WRITE(uint16_t, dst, i, clamp_integer(x, 0, UINT16_MAX)); break;
     case SONDE_U32: WRITE(uint32_t, dst, i, clamp_integer(x, 0, UINT32_MAX)); break;
     case SONDE_U64: WRITE(uint64_t, dst, i, to_uint64(x)); break;
-    default: SONDE_ASSERT(!"an element type");
+    default: sondep_assert_failed("an element type", __FILE__, __LINE__);
     }
 }
 
