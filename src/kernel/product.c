@@ -1,25 +1,26 @@
 /* product.c - the product, cut into tiles.                                     floor 2: kernel
  *
  *            B (K, N)                    One thread takes a block of C, some strips of columns wide and all (or many)
- *         +--+--+--+----+                rows high. For each depth block of K it packs its piece of B once, into its
- *         |  |//|  |    | k block        own cache, and runs every strip of A over it; sums of the depth blocks gather
- *         |  |//|  |    |                in a buffer of the thread's, and the last one goes through the epilogue to C
- *         +--+--+--+----+                while the tile is still in the first cache.
- *    +--+ +--+--+--+----+
- *    |//| |  |##|  |    | strip of A     A is packed once, by all threads, before that. B is never copied as a whole.
- *    +--+ +--+--+--+----+
+ *         +--+--+--+----+                rows high. For each span of K it packs its piece of B once, into its own cache,
+ *         |  |//|  |    | span of K      and runs every strip of A over it, a tile of C at a time, in depths of K that
+ *         |  |//|  |    |                leave the strip's piece in the first cache. Sums gather in a buffer of the
+ *         +--+--+--+----+                thread's, and after the last span go through the epilogue to C while they are
+ *    +--+ +--+--+--+----+                still in the first cache.
+ *    |//| |  |##|  |    | strip of A
+ *    +--+ +--+--+--+----+                A is packed once, by all threads, before that. B is never copied as a whole.
  *    A     C
  *
- * The terms of an element are summed in the order of k within a depth block, and depth blocks in their order; both
- * depend on K alone, so that no cut of M or N and no number of threads changes a bit.
+ * The terms of an element are summed in the order of k within a depth, and the depths in their order; both depend on K
+ * alone, so that no cut of M or N and no number of threads changes a bit.
  */
 #include "kernel/leaf.h"
 
 #include <omp.h>
 
 enum {
-    DEPTH = 384,        /* of a block of K: a strip of A stays in the first cache, a strip of B in the second */
-    STRIPS = 3,         /* of columns in a block of C */
+    DEPTH = 384,        /* of K in one run of a tile: a strip of A stays in the first cache */
+    SPAN = 1024,        /* of K for which B is packed at a time: COLUMNS columns of it stay in the second cache */
+    COLUMNS = 96,       /* of a block of C at most */
     ROWS = 1024,        /* of A that are packed at a time */
     PACKED_A = 4 << 20, /* elements of A that are packed at a time, if that is fewer rows */
     FEW = 8,            /* rows up to which B is read where it lies */
@@ -30,12 +31,13 @@ enum {
 typedef struct plan {
     const sondep_tiler *tiler;
     int64_t N, K;
-    int64_t rows, n_strips_a;    /* of a chunk of A; strips of a chunk */
-    int64_t n_depths, depth;     /* blocks of K; K's of one (a multiple of k_step) */
-    int64_t columns, n_blocks;   /* of a block of C; blocks side by side */
-    int64_t n_bands, n_tasks;    /* blocks above each other; both together */
+    int64_t rows, n_strips_a;     /* of a chunk of A; strips of a chunk */
+    int64_t n_depths, depth;      /* of K; K's of one (a multiple of k_step) */
+    int64_t span;                 /* depths in a span */
+    int64_t columns, n_blocks;    /* of a block of C; blocks side by side */
+    int64_t n_bands, n_tasks;     /* blocks above each other; both together */
     size_t a_bytes, thread_bytes; /* of scratch */
-    size_t b_bytes, sums_bytes;   /* the parts of thread_bytes: packed B; sums of the depth blocks, or one tile */
+    size_t b_bytes, sums_bytes;   /* the parts of thread_bytes: packed B; sums of a block, or of a strip if K is one span */
 } plan;
 
 static int64_t ceiling(int64_t a, int64_t b)
@@ -65,16 +67,18 @@ static plan make_plan(const sondep_tiler *tiler, int64_t rows, int64_t N, int64_
     p.n_strips_a = ceiling(rows, tiler->rows);
     p.n_depths = K > DEPTH ? ceiling(K, DEPTH) : 1;
     p.depth = ceiling(ceiling(K, p.n_depths), tiler->k_step) * tiler->k_step;
+    p.span = p.depth > SPAN || p.depth == 0 ? 1 : SPAN / p.depth;
+    p.span = p.span > p.n_depths ? p.n_depths : p.span;
     per_block = strips / (4 * threads);
-    per_block = per_block > STRIPS ? STRIPS : per_block < 1 ? 1 : per_block;
+    per_block = per_block > COLUMNS / tiler->columns ? COLUMNS / tiler->columns : per_block < 1 ? 1 : per_block;
     p.columns = per_block * tiler->columns;
     p.n_blocks = ceiling(strips, per_block);
     p.n_bands = ceiling(3 * threads, p.n_blocks); /* only where there are too few blocks for all threads */
     p.n_bands = p.n_blocks >= 2 * threads ? 1 : p.n_bands > p.n_strips_a ? p.n_strips_a : p.n_bands;
     p.n_tasks = p.n_blocks * p.n_bands;
     p.a_bytes = aligned(rows * p.n_depths * p.depth * tiler->element_bytes);
-    p.b_bytes = aligned(p.columns * p.depth * tiler->element_bytes);
-    p.sums_bytes = aligned((p.n_depths > 1 ? rows * p.columns : tiler->rows * tiler->columns) * 4);
+    p.b_bytes = aligned(p.columns * p.span * p.depth * tiler->element_bytes);
+    p.sums_bytes = aligned((p.n_depths > p.span ? rows : tiler->rows) * p.columns * 4);
     p.thread_bytes = p.b_bytes + p.sums_bytes;
     return p;
 }
@@ -91,13 +95,18 @@ static char *packed_strip(const plan *p, char *packed_a, int64_t s, int64_t dept
     return packed_a + (row * p->n_depths + depth * rows) * p->depth * p->tiler->element_bytes;
 }
 
+static int64_t depth_of(const plan *p, int64_t d)
+{
+    int64_t rest = p->K - d * p->depth;
+    return rest < p->depth ? rest : p->depth;
+}
+
 static void pack_strip(const plan *p, char *packed_a, const sondep_matrix *a, int64_t first_row, int64_t s)
 {
     int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
 
     for (int64_t d = 0; d < p->n_depths; d++) {
-        int64_t k = d * p->depth, n = p->K - k < p->depth ? p->K - k : p->depth;
-        p->tiler->pack_a(packed_a ? packed_strip(p, packed_a, s, d) : NULL, a, first_row + row, k, n, (int)rows,
+        p->tiler->pack_a(packed_strip(p, packed_a, s, d), a, first_row + row, d * p->depth, depth_of(p, d), (int)rows,
                          p->tiler->rounds);
     }
 }
@@ -112,51 +121,82 @@ typedef struct job {
     char *packed_a, *threads;
 } job;
 
-/* One tile of one depth block: the first ones only gather, the last one finishes. Sums lie tile by tile. */
-static void run_tile(const job *w, char *own, int64_t d, int64_t s, int64_t column, int64_t columns, int64_t at)
+/* Where a thread keeps strip `at / t->columns` of depth d of its piece of B. */
+static char *packed_piece(const plan *p, char *own, int64_t d, int64_t at)
+{
+    return own + (at * p->span + d % p->span * p->tiler->columns) * p->depth * p->tiler->element_bytes;
+}
+
+static void pack_span(const job *w, char *own, int64_t d, int64_t end, int64_t column, int64_t width)
+{
+    const plan *p = &w->p;
+    const sondep_tiler *t = p->tiler;
+
+    for (int64_t j = 0; j < width; j += t->columns)
+        for (int64_t i = d; i < end; i++)
+            t->pack_b(packed_piece(p, own, i, j), w->b, i * p->depth, depth_of(p, i), column + j,
+                      width - j < t->columns ? width - j : t->columns, t->rounds);
+}
+
+/* Has the lines of C on their way while the tile is computed. */
+static void fetch_tile(const job *w, int64_t row, int64_t rows, int64_t column, int64_t columns)
+{
+    for (int64_t i = row; i < row + rows; i++)
+        for (int64_t j = 0; j < columns; j += 16)
+            __builtin_prefetch(w->c + (w->first_row + i) * w->ldc + column + j, 1);
+}
+
+/* One strip of A over a span; after the last one, the epilogue. Sums lie tile by tile. */
+static void run_strip(const job *w, char *own, int64_t d, int64_t end, int64_t s, int64_t column, int64_t width)
 {
     const plan *p = &w->p;
     const sondep_tiler *t = p->tiler;
     int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
-    int64_t k = d * p->depth, n = p->K - k < p->depth ? p->K - k : p->depth;
-    const char *packed_b = own + at * p->depth * t->element_bytes;
-    float *sums = (float *)(own + p->b_bytes) + (p->n_depths > 1 ? row * p->columns + at * rows : 0);
+    float *sums = (float *)(own + p->b_bytes) + (p->n_depths > p->span ? row * p->columns : 0);
 
-    t->tile(sums, t->columns, packed_strip(p, w->packed_a, s, d), packed_b, n, (int)rows, d > 0);
-    if (d == p->n_depths - 1)
-        w->leaf->finish(w->c, w->ldc, sums, t->columns, rows, columns, w->first_row + row, column, w->epilogue);
+    for (int64_t i = d; i < end; i++) {
+        for (int64_t j = 0; j < width; j += t->columns) {
+            int64_t columns = width - j < t->columns ? width - j : t->columns;
+            bool is_last = i == p->n_depths - 1;
+
+            if (is_last)
+                fetch_tile(w, row, rows, column + j, columns);
+            t->tile(sums + j * rows, t->columns, packed_strip(p, w->packed_a, s, i), packed_piece(p, own, i, j),
+                    depth_of(p, i), (int)rows, i > 0);
+            if (is_last)
+                w->leaf->finish(w->c, w->ldc, sums + j * rows, t->columns, rows, columns, w->first_row + row, column + j,
+                                w->epilogue);
+        }
+    }
 }
 
 /* One block of C. */
 static void run_block(const job *w, int64_t task)
 {
     const plan *p = &w->p;
-    const sondep_tiler *t = p->tiler;
     char *own = w->threads + (size_t)omp_get_thread_num() * p->thread_bytes;
     int64_t band = task % p->n_bands, column = task / p->n_bands * p->columns;
     int64_t width = p->N - column < p->columns ? p->N - column : p->columns;
     int64_t strip = band * p->n_strips_a / p->n_bands, end = (band + 1) * p->n_strips_a / p->n_bands;
 
-    for (int64_t d = 0; d < p->n_depths; d++) {
-        int64_t k = d * p->depth, n = p->K - k < p->depth ? p->K - k : p->depth;
-        for (int64_t j = 0; j < width; j += t->columns)
-            t->pack_b(own + j * p->depth * t->element_bytes, w->b, k, n, column + j,
-                      width - j < t->columns ? width - j : t->columns, t->rounds);
+    for (int64_t d = 0; d < p->n_depths; d += p->span) {
+        int64_t next = d + p->span < p->n_depths ? d + p->span : p->n_depths;
+        pack_span(w, own, d, next, column, width);
         for (int64_t s = strip; s < end; s++)
-            for (int64_t j = 0; j < width; j += t->columns)
-                run_tile(w, own, d, s, column + j, width - j < t->columns ? width - j : t->columns, j);
+            run_strip(w, own, d, next, s, column, width);
     }
 }
 
 static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
-                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, char *scratch)
+                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue,
+                      char *scratch)
 {
     int64_t chunk = chunk_rows(M, K);
 
 #pragma omp parallel num_threads(sonde_threads())
     for (int64_t first = 0; first < M; first += chunk) {
-        job w = {leaf, make_plan(tiler, M - first < chunk ? M - first : chunk, N, K), c, ldc, first, b, epilogue,
-                 scratch, NULL};
+        job w = {leaf, make_plan(tiler, M - first < chunk ? M - first : chunk, N, K), c, ldc, first, b, epilogue, scratch,
+                 NULL};
         w.threads = scratch + w.p.a_bytes;
 #pragma omp for schedule(dynamic, 4)
         for (int64_t s = 0; s < w.p.n_strips_a; s++)
@@ -174,8 +214,8 @@ static bool is_few(const sondep_matrix *b, int64_t M, int64_t K)
     return K > 0 && M <= FEW && (b->col_stride == 1 || b->row_stride == 1);
 }
 
-static void few_rows(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M,
-                     int64_t N, int64_t K, const sondep_epilogue *epilogue, bool rounds, char *scratch)
+static void few_rows(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b,
+                     int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, bool rounds, char *scratch)
 {
     bool along_rows = b->col_stride == 1;
     int64_t width = along_rows ? FEW_COLUMNS : FEW_COLUMNS / 8;

@@ -12,6 +12,13 @@
 
 enum { TILE_COLUMNS = TILE_VECTORS * V_WIDTH };
 
+/* Loops over registers must disappear: what is left of one goes through memory. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* ---- loading elements of any type ------------------------------------------------------------------------------------- */
 
 static inline __attribute__((always_inline)) vec v_load_as(const void *p, sonde_dtype dtype, bool rounds)
@@ -64,25 +71,25 @@ static inline __attribute__((always_inline)) void tile_of(float *tile, int64_t l
 {
     vec sum[TILE_ROWS][TILE_VECTORS];
 
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < TILE_VECTORS; v++)
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++)
             sum[i][v] = v_set(0.0f);
     for (int64_t k = 0; k < K; k++) {
         vec x[TILE_VECTORS];
-        for (int v = 0; v < TILE_VECTORS; v++)
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++)
             x[v] = v_load(b + v * V_WIDTH);
-        __builtin_prefetch(b + 8 * TILE_COLUMNS);
-        __builtin_prefetch(b + 8 * TILE_COLUMNS + 16);
-        for (int i = 0; i < rows; i++) {
+        UNROLL for (int c = 0; c < TILE_COLUMNS; c += 16)
+            __builtin_prefetch(b + 8 * TILE_COLUMNS + c);
+        UNROLL for (int i = 0; i < rows; i++) {
             vec w = v_set(a[i * row_step]);
-            for (int v = 0; v < TILE_VECTORS; v++)
+            UNROLL for (int v = 0; v < TILE_VECTORS; v++)
                 sum[i][v] = v_fma(w, x[v], sum[i][v]);
         }
         a += k_step;
         b += TILE_COLUMNS;
     }
-    for (int i = 0; i < rows; i++) {
-        for (int v = 0; v < TILE_VECTORS; v++) {
+    UNROLL for (int i = 0; i < rows; i++) {
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++) {
             float *at = tile + i * ld + v * V_WIDTH;
             v_store(at, add ? v_add(v_load(at), sum[i][v]) : sum[i][v]);
         }
