@@ -1,0 +1,95 @@
+/* mutation.c - wrong kernels, to see that the tests which compare them turn red.
+ *
+ * Linked (with ld's --wrap) into a second copy of such a test, it stands between the kernels and everyone who calls them.
+ * The environment variable SONDE_MUTATION chooses what is wrong; without it nothing is, and the copy must pass.
+ */
+#include "kernel/kernel.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Whether the mutation `name` is asked for. */
+static bool is_on(const char *name)
+{
+    const char *wanted = getenv("SONDE_MUTATION");
+    return wanted != NULL && strcmp(wanted, name) == 0;
+}
+
+/* Makes n numbers wrong as the mutation says; `kernel` is the first half of its name. */
+static void spoil(const char *kernel, float *x, int64_t n)
+{
+    static const char *const kinds[] = {"nan", "sign", "zero", "scale"};
+    char name[64];
+
+    for (int kind = 0; kind < 4 && n > 0; kind++) {
+        snprintf(name, sizeof name, "%s-%s", kernel, kinds[kind]);
+        if (!is_on(name))
+            continue;
+        if (kind == 0)
+            x[n - 1] = NAN;
+        for (int64_t i = 0; i < n && kind > 0; i++)
+            x[i] = kind == 1 ? -x[i] : kind == 2 ? 0.0f : x[i] * 1.0005f;
+    }
+}
+
+void __real_sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
+                           const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
+void __wrap_sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
+                           const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
+void __wrap_sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
+                           const sondep_epilogue *epilogue, sondep_precision precision, void *scratch)
+{
+    __real_sondep_product(c, ldc, a, b, M, N, K, epilogue, precision, scratch);
+    for (int64_t i = 0; i < M; i++)
+        spoil("product", c + i * ldc, N);
+}
+
+void __real_sondep_activate(float *out, const float *in, sondep_act act, int64_t n);
+void __wrap_sondep_activate(float *out, const float *in, sondep_act act, int64_t n);
+void __wrap_sondep_activate(float *out, const float *in, sondep_act act, int64_t n)
+{
+    __real_sondep_activate(out, in, act, n);
+    spoil("activate", out, n);
+}
+
+void __real_sondep_softmax_rows(float *x, int64_t n_rows, int64_t n_columns);
+void __wrap_sondep_softmax_rows(float *x, int64_t n_rows, int64_t n_columns);
+void __wrap_sondep_softmax_rows(float *x, int64_t n_rows, int64_t n_columns)
+{
+    __real_sondep_softmax_rows(x, n_rows, n_columns);
+    spoil("softmax", x, n_rows * n_columns);
+}
+
+void __real_sondep_attend(const sondep_attention *sequences, int64_t n, void *scratch);
+void __wrap_sondep_attend(const sondep_attention *sequences, int64_t n, void *scratch);
+void __wrap_sondep_attend(const sondep_attention *sequences, int64_t n, void *scratch)
+{
+    __real_sondep_attend(sequences, n, scratch);
+    for (int64_t s = 0; s < n; s++)
+        for (int64_t i = 0; i < sequences[s].n_query; i++)
+            spoil("attend", sequences[s].z + i * sequences[s].ld_z, sequences[s].n_heads * sequences[s].d_head);
+}
+
+void __real_sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
+                        double eps, int64_t N, int64_t D);
+void __wrap_sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
+                        double eps, int64_t N, int64_t D);
+void __wrap_sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
+                        double eps, int64_t N, int64_t D)
+{
+    __real_sondep_norm(y, normalized, scale, x, w, b, is_rms, eps, N, D);
+    spoil("norm", scale, scale != NULL ? N : 0);
+}
+
+void __real_sondep_rotate(float *out, const float *x, const int64_t *position, const float *cos, const float *sin, int64_t N,
+                          int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x);
+void __wrap_sondep_rotate(float *out, const float *x, const int64_t *position, const float *cos, const float *sin, int64_t N,
+                          int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x);
+void __wrap_sondep_rotate(float *out, const float *x, const int64_t *position, const float *cos, const float *sin, int64_t N,
+                          int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x)
+{
+    __real_sondep_rotate(out, x, position, cos, sin, N, n_heads, d, ld_out, ld_x);
+    for (int64_t i = 0; i < N; i++)
+        spoil("rotate", out + i * ld_out, n_heads * d);
+}
