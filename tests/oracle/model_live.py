@@ -192,8 +192,9 @@ def formats(score, sonde, folder):
         ok = ok and np.array_equal(np.isfinite(flat), finite)
         ok = ok and np.array_equal(flat[finite].astype(x.dtype), x.reshape(-1)[finite])
         score.check(f"json {name}", ok)
-    sonde.run("act", model, *ids, "--hook", "resid_post1", "-q", "-o", folder / "a.npy")
     name = "blocks.1.hook_resid_post"
+    want = sonde.act(folder / "b.safetensors", model, *ids, "--hook", "resid_post1")  # alone: attention stays fused
+    sonde.run("act", model, *ids, "--hook", "resid_post1", "-q", "-o", folder / "a.npy")
     score.check("npy", np.array_equal(np.load(folder / "a.npy"), want[name]))
     for dtype, torch_dtype in (("bf16", torch.bfloat16), ("f16", torch.float16)):
         from safetensors.torch import load_file
