@@ -56,6 +56,7 @@ static json_t *label_json(const act *a, int32_t id)
     char *label;
     json_t *out;
 
+    /* no label is better than an error at the very end */
     if (a->m.tokenizer == NULL || cli_token_label(&label, &a->m, id) != SONDE_OK)
         return json_null();
     out = json_string(label);
@@ -201,6 +202,7 @@ static sonde_status print_next(const act *a, const act_next *next)
     return cli_table_print(table);
 }
 
+/* Statistics are for those who write no file: a file holds the numbers themselves. */
 sonde_status act_print(const act *a, const char *path)
 {
     if (cli.json)

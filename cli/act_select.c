@@ -94,6 +94,7 @@ static bool find_word(const char *text, size_t n_bytes, int64_t wanted, size_t *
         utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(n_bytes - i), &c);
         bool space = length > 0 && is_space(c);
 
+        /* a word begins where a space or nothing was before */
         if (!space && !inside && (*n_words)++ == wanted) {
             *start = i;
             is_found = true;
@@ -206,6 +207,7 @@ static sonde_status make_selector(selector *s, act *a, const act_choice *choice)
         return select_token(s, &a->m, choice->token);
     if (choice->pos != NULL)
         return cli_parse_integers(&s->pos, &s->n_pos, choice->pos, "--pos");
+    /* without any of them all positions are taken */
     if (choice->word == NULL)
         return SONDE_OK;
     if (cli.ids.n > 0)
@@ -217,6 +219,7 @@ static sonde_status make_selector(selector *s, act *a, const act_choice *choice)
     return SONDE_OK;
 }
 
+/* All texts; then whether there is anything to run. */
 sonde_status act_read_documents(act *a, const cli_call *call, const act_choice *choice)
 {
     selector s = {0};
@@ -247,6 +250,7 @@ done:
     return status;
 }
 
+/* The one place that knows how "all positions" is written. */
 const int64_t *act_chosen(const act *a, int64_t d, int64_t *n)
 {
     const act_document *document = &a->documents[d];

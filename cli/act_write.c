@@ -14,6 +14,7 @@
 /* Writes n floats of tensor i from element `first` on, in the type that is stored. */
 static sonde_status put_floats(act *a, int64_t i, int64_t first, const float *x, int64_t n)
 {
+    /* as they are, without a copy */
     if (a->dtype == SONDE_F32)
         return sonde_sink_put(a->sink, i, first, x, n);
     if (a->converted_capacity < n) {
@@ -57,6 +58,7 @@ static sonde_status put_lengths(act *a, int64_t index)
     return SONDE_OK;
 }
 
+/* Over all documents: --ids may begin with BOS in one and not in another. */
 const char *act_bos(const act *a)
 {
     int64_t n_with = 0;
@@ -87,6 +89,7 @@ static int64_t declare_tensors(act *a, const char **names, sonde_tensor *declare
         names[n] = "logits";
         declared[n++] = (sonde_tensor){.dtype = a->dtype, .rank = 3, .shape = {B, rows, a->m.config->n_vocab}};
     }
+    /* what goes with the activations; an .npy has no room for it */
     if (is_npy)
         return n;
     extra->tokens = n;
@@ -125,6 +128,7 @@ static bool ends_with(const char *text, const char *ending)
     return n >= m && strcmp(text + n - m, ending) == 0;
 }
 
+/* Declares all tensors, writes the integers at once, and leaves activations to the hooks. */
 sonde_status act_open_sink(act *a, const char *path)
 {
     const char **names = NULL;
@@ -225,6 +229,7 @@ static sonde_status take_positions(act_slot *slot, int64_t d, const float *x, in
     int64_t n, rows = slot->shape.shape[1];
     const int64_t *chosen = act_chosen(a, d, &n);
 
+    /* the first positions are kept for the tables, whether or not they are written */
     for (int64_t k = 0; k < n && rows_before(a, d) + k < ACT_SHOWN; k++)
         keep_preview(slot, rows_before(a, d) + k, x + (chosen != NULL ? chosen[k] : k) * inner, inner);
     if (chosen == NULL)
@@ -252,6 +257,7 @@ static sonde_status take_attention(act_slot *slot, int64_t d, const float *x, in
                 row[j] = is_there && j < length ? x[(h * T + query) * T + j] : slot->fill;
             if (is_there && a->wants_sums)
                 add_to_sums(&slot->sums, row, length);
+            /* what is never written is 0: padding is written only where it is something else */
             if (a->sink != NULL && (is_there || slot->fill != 0))
                 CLI_TRY(put_floats(a, slot->index, ((d * H + h) * rows + k) * keys, row, keys));
         }
@@ -268,6 +274,7 @@ static void count_inner(const sonde_tensor *x, int64_t *document, int64_t *posit
     *document = *position * x->shape[1];
 }
 
+/* Called during the pass, once for each batch: x is gone afterwards. */
 sonde_status act_on_hook(const sonde_hook_event *event, sonde_tensor *x, void *ctx)
 {
     act_slot *slot = ctx;
@@ -295,6 +302,7 @@ sonde_status act_on_hook(const sonde_hook_event *event, sonde_tensor *x, void *c
 /* ---- logits
  * ------------------------------------------------------------------------------------------------------------------ */
 
+/* One pass over the row: most logits are below the k-th best so far. */
 sonde_status act_add_next(act *a, int64_t document, int64_t position, const float *logits, int64_t n_vocab)
 {
     act_next next = {.document = document, .position = position};
@@ -307,6 +315,7 @@ sonde_status act_add_next(act *a, int64_t document, int64_t position, const floa
     next = a->next[a->n_next - 1];
     for (int64_t v = 0; v < n_vocab; v++) { /* insertion into the k best so far; the lower id wins ties */
         int64_t at = n < k ? n : k - 1;
+        /* by far the most: not among the k best */
         if (n == k && !(logits[v] > next.logit[k - 1]))
             continue;
         n += n < k;
@@ -352,6 +361,7 @@ static sonde_status take_logits(act *a, const float *logits, int64_t V)
     return a->top > 0 && t == a->documents[d].n - 1 ? act_add_next(a, d, t, logits, V) : SONDE_OK;
 }
 
+/* Blocks of rows come in order, so that a place in the documents is enough to know whose they are. */
 sonde_status act_on_logits(const float *logits, int64_t first_row, int64_t n_rows, int64_t n_vocab, void *ctx)
 {
     act *a = ctx;

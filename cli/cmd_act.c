@@ -15,6 +15,7 @@
 
 enum { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
 
+/* what the command line says */
 static const char *output;
 static act_choice choice;
 static bool wants_logits;
@@ -48,6 +49,7 @@ static void store_shape(act_slot *slot)
         slot->shape.shape[i] = point->width[i];
         if (point->axes[i] == 'B')
             slot->shape.shape[i] = a->n_documents;
+        /* attention is square: only its first T, the query, can be chosen */
         if (point->axes[i] == 'T') {
             slot->shape.shape[i] = is_first_t && a->has_chosen ? a->P : a->T;
             is_first_t = false;
@@ -162,6 +164,7 @@ static sonde_status run_batch(act *a, sonde_run *run, int64_t first, int64_t B, 
         lengths[b] = document->n;
         memcpy(tokens + b * T, a->ids + document->first_id, (size_t)document->n * sizeof *tokens);
     }
+    /* where the hooks and the rows of logits find themselves among the documents */
     a->first_document = a->row_document = first;
     a->row_position = 0;
     CLI_TRY_DONE(sonde_run_forward(run, tokens, lengths, B, T));
@@ -277,6 +280,7 @@ static sonde_status extract(act *a)
         CLI_TRY_DONE(act_open_sink(a, output));
     CLI_TRY_DONE(run_all(a, run));
     if (a->sink != NULL) {
+        /* the file appears under its name only now */
         sonde_sink *sink = a->sink;
         a->sink = NULL; /* committing frees it */
         CLI_TRY_DONE(sonde_sink_commit(sink));
@@ -291,6 +295,7 @@ done:
     return status;
 }
 
+/* Refuse early, read, choose, run; one exit frees all. */
 static sonde_status run(const cli_call *call)
 {
     static const sonde_dtype dtypes[] = {[DTYPE_F32] = SONDE_F32, [DTYPE_BF16] = SONDE_BF16, [DTYPE_F16] = SONDE_F16};

@@ -15,6 +15,7 @@ enum { N_WARM_UP = 2, CHECKED_TOKENS = 4 };
 /* Largest error of a logit, relative to the largest logit, that passes: seen are 2e-6 (f32) and 1e-2 (bf16). */
 static const double LIMIT_F32 = 2e-5, LIMIT_BF16 = 5e-2;
 
+/* what the command line says */
 static const char *shape;
 static int64_t batch = 1, n_tokens = 1024, n_repeats = 5;
 static bool no_logits;
@@ -89,6 +90,7 @@ static double relative_error(const float *got, const float *want, int64_t n)
 
     for (int64_t i = 0; i < n; i++) {
         double difference = fabs((double)got[i] - want[i]);
+        /* NaN first: it would pass every comparison */
         if (!isfinite(difference))
             return NAN;
         error = difference > error ? difference : error;
@@ -115,6 +117,7 @@ static sonde_status check_kernels(double *error, const sonde_model *model)
     CLI_TRY_DONE(sonde_kernel_choose("ref"));
     status = last_logits(want, model, n);
     CLI_TRY_DONE(status != SONDE_OK ? status : sonde_kernel_choose(chosen));
+    /* !(error <= limit) is true for NaN */
     *error = relative_error(got, want, V);
     if (!(*error <= limit))
         status =
@@ -150,6 +153,7 @@ static sonde_status time_passes(bench_result *out, sonde_run *run, const int32_t
     sonde_status status = SONDE_OK;
 
     CLI_TRY(CLI_NEW(seconds, n_repeats));
+    /* negative: not counted */
     for (int64_t i = -N_WARM_UP; i < n_repeats && status == SONDE_OK; i++) {
         double start = cli_seconds();
         status = sonde_run_forward(run, tokens, NULL, batch, n_tokens);
@@ -219,6 +223,7 @@ static sonde_status print_json(const cli_model *m, const bench_result *r)
     return cli_json_write(out);
 }
 
+/* Measure, then say it to people or to scripts. */
 static sonde_status run(const cli_call *call)
 {
     cli_model m = {0};

@@ -36,6 +36,7 @@ static bool is_repeated_noun(int i)
 static void print_quoted(const char *text, const char *escaped)
 {
     for (; *text != '\0'; text++) {
+        /* a quote would end the quoted text */
         if (*text == '\'')
             continue;
         if (strchr(escaped, *text) != NULL)
@@ -103,6 +104,7 @@ static void print_bash(void)
         printf("        '%s') options='", cli_commands[i]->name);
         cli_each_option(cli_commands[i], bash_option, NULL);
         printf("' ;;\n");
+        /* a noun alone offers its verbs */
         if (verb[0] != '\0')
             printf("        '%s') verbs='%s' ;;\n", noun, verb);
     }
@@ -207,6 +209,7 @@ static void print_fish(void)
     }
 }
 
+/* The script goes to stdout, for `source` or for a file. */
 static sonde_status run(const cli_call *call)
 {
     static const struct {

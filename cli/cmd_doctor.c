@@ -25,6 +25,7 @@ static void count_fonts(int *n_families, int *n_noto)
     g_object_unref(map);
 }
 
+/* The same for scripts. */
 static sonde_status print_json(double peak, int n_families, int n_noto)
 {
     json_t *out = cli_json("sonde.doctor/1"), *operations = json_array();
@@ -44,6 +45,7 @@ static sonde_status print_json(double peak, int n_families, int n_noto)
     return cli_json_write(out);
 }
 
+/* The peak is measured first, while nothing else runs. */
 static sonde_status run(const cli_call *call)
 {
     double peak = sonde_measure_peak_gflops();

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* what the command line says; these are the defaults */
 static int64_t max_tokens = 128, top_k, seed, n_samples = 1;
 static double temperature = 1.0, top_p = 1.0;
 static bool is_greedy, no_echo, ignore_eos;
@@ -104,6 +105,7 @@ static sonde_status on_token(int64_t sequence, int32_t id, void *ctx)
     if (s->is_finished)
         return SONDE_OK;
     CLI_TRY(push_id(s, id));
+    /* what ends a text is kept as an id, but not shown */
     if (is_end_id(g, id)) {
         s->is_finished = true;
         g->n_finished++;
@@ -187,6 +189,7 @@ static sonde_status print_samples(generation *g)
             print_ids(s);
             continue;
         }
+        /* print_new prints what lies behind n_printed: all of it here, or all but the prompt */
         if (!g->streams) {
             g->n_printed = 0;
             if (no_echo)
@@ -218,6 +221,7 @@ static sonde_status read_prompts(generation *g, const cli_call *call)
                 CLI_TRY_DONE(push_id(&g->samples[g->n], sequence.ids[t]));
             g->n++;
         }
+        /* there is nothing to predict the first token from */
         if (has_more && sequence.n == 0) {
             cli_fail(SONDE_E_RANGE, "prompt %lld has 0 tokens, at least 1 is needed", (long long)sequence.index);
             status = cli_hint(SONDE_E_RANGE, "--bos always puts one there");
@@ -268,6 +272,7 @@ done:
     return status;
 }
 
+/* The prompt is printed before the first token comes, so that a reader sees that it began. */
 static sonde_status run(const cli_call *call)
 {
     generation g = {0};

@@ -133,6 +133,7 @@ static sonde_status print_architecture(const cli_model *m)
     cli_table_row(table, "model\t%s", m->path);
     cli_table_row(table, "architecture\t%s (%s), %s", c->family, c->model_type,
                   c->norm == SONDE_RMSNORM ? "RMSNorm" : "LayerNorm");
+    /* the base and the scaling decide how far a rotary model can look */
     if (c->positions == SONDE_POSITIONS_ROTARY)
         cli_table_row(table, "positions\trotary, theta %g, scaling %s", c->rope.theta, c->rope.type);
     else
@@ -164,6 +165,7 @@ static sonde_status print_points(const cli_model *m, const int64_t *wanted, int6
         const char *rest = strncmp(point->name, "blocks.", 7) == 0 ? strchr(point->name + 7, '.') : NULL;
 
         format_axes(shape, sizeof shape, point);
+        /* the first layer stands for all */
         if (is_short && point->layer > 0)
             continue;
         if (is_short && point->layer == 0 && rest != NULL && m->config->n_layers > 1)
@@ -195,6 +197,7 @@ static sonde_status choose_points(int64_t **out, int64_t *n, const sonde_model *
     return SONDE_OK;
 }
 
+/* The plan is that of the model's own context, unless another size is asked for. */
 static sonde_status run(const cli_call *call)
 {
     cli_model m;

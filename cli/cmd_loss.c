@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* what the command line says */
 static bool is_each, per_token;
 
 static const cli_option options[] = {
@@ -68,6 +69,7 @@ static sonde_status add_row(loss_work *w, const float *logits, double log_sum_ex
 
     if (target->id < 0 || target->id >= V)
         return cli_fail(SONDE_E_RANGE, "token %d is outside the vocabulary of %lld", (int)target->id, (long long)V);
+    /* -log softmax(logits)[target] */
     nats = log_sum_exp - (double)logits[target->id];
     if (!isfinite(nats))
         return cli_fail(SONDE_E_NONFINITE, "the surprisal of token %lld of text %lld is not finite",
@@ -114,6 +116,7 @@ static sonde_status run_pass(loss_work *w)
     }
     status = T > 0 ? sonde_run_forward(w->run, ids, w->lengths, w->B, T) : SONDE_OK;
     free(ids);
+    /* results are in the sums: the contexts may go */
     w->n_contexts += w->B;
     w->n_tokens = w->B = 0;
     if (status == SONDE_OK && ferror(stdout))
@@ -151,6 +154,7 @@ static sonde_status add_document(loss_work *w, const cli_sequence *sequence, int
         reached += bytes;
         (*open)++;
     }
+    /* the next text begins a context of its own */
     if (is_each) {
         CLI_TRY(end_context(w, *open));
         *open = 0;
@@ -251,6 +255,7 @@ static void free_work(loss_work *w)
     cli_model_close(&w->m);
 }
 
+/* Logits are never kept: the run hands over blocks of rows. */
 static sonde_status run(const cli_call *call)
 {
     loss_work w = {0};

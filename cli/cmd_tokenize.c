@@ -44,6 +44,7 @@ static sonde_status print_coloured(const cli_model *m, const cli_sequence *seque
 {
     static const int backgrounds[] = {24, 58, 22, 53, 60}; /* dark, of the 256-colour palette; text stays readable on them */
 
+    /* each token as it is shown in the table, so that spaces and line ends are seen */
     for (int64_t i = 0; i < sequence->n; i++) {
         char *label;
         CLI_TRY(cli_token_label(&label, m, sequence->ids[i]));
@@ -77,6 +78,7 @@ static sonde_status print_document(const cli_model *m, const cli_sequence *seque
 {
     if (cli.json)
         return print_json(m, sequence);
+    /* documents are parted by an empty line */
     if (sequence->index > 0)
         putchar('\n');
     if (cli_has_colour(stdout))
@@ -117,6 +119,7 @@ static sonde_status print_decoded(const cli_model *m, const cli_sequence *sequen
     return status;
 }
 
+/* One document after another; a closed pipe ends it after the one that is being printed. */
 static sonde_status run(const cli_call *call)
 {
     cli_model m = {.path = call->arguments[0]};
@@ -135,6 +138,7 @@ static sonde_status run(const cli_call *call)
         if (!has_more)
             break;
         CLI_TRY_DONE(sequence.text == NULL ? print_decoded(&m, &sequence) : print_document(&m, &sequence));
+        /* a reader that has gone, or a person that has had enough */
         CLI_TRY_DONE(ferror(stdout) ? cli_check_stdout() : cli_check_interrupt());
         n_tokens += (double)sequence.n;
         cli_progress_step(&progress, n_tokens, cli_source_progress(source));

@@ -45,6 +45,7 @@ static void print_option(const cli_option *option, void *ctx)
     char left[96], letter[8] = "    ";
 
     (void)ctx;
+    /* letters stand in a column of their own */
     if (option->letter != 0)
         snprintf(letter, sizeof letter, "-%c, ", option->letter);
     snprintf(left, sizeof left, "%s--%s%s%s", letter, option->name, option->value ? " " : "",
@@ -54,6 +55,7 @@ static void print_option(const cli_option *option, void *ctx)
     putchar('\n');
 }
 
+/* Examples, usage, options, notes: in the order in which people look for them. */
 void cli_print_help(const cli_command *command)
 {
     cli.help = cli.version = false; /* they are not defaults */

@@ -58,6 +58,7 @@ const cli_option cli_dry_run_options[] = {
     {0},
 };
 
+/* Own options first, common ones last: the order of --help. */
 void cli_each_option(const cli_command *command, cli_option_fn *fn, void *ctx)
 {
     for (int t = 0; command->options[t] != NULL; t++) {
@@ -68,6 +69,7 @@ void cli_each_option(const cli_command *command, cli_option_fn *fn, void *ctx)
         fn(option, ctx);
 }
 
+/* One rule for all flags: --no-x, and --x where the flag is called no-x. */
 void cli_opposite(char *out, size_t out_bytes, const char *flag)
 {
     if (strncmp(flag, "no-", 3) == 0)
@@ -86,6 +88,7 @@ static int edit_distance(const char *a, const char *b)
 
     if (n > LONGEST || m > LONGEST)
         return 99;
+    /* to or from the empty word: every letter is a change */
     for (int i = 0; i <= n; i++)
         d[i][0] = i;
     for (int j = 0; j <= m; j++)
@@ -96,6 +99,7 @@ static int edit_distance(const char *a, const char *b)
             int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
             best = best < d[i - 1][j] + 1 ? best : d[i - 1][j] + 1;
             best = best < d[i][j - 1] + 1 ? best : d[i][j - 1] + 1;
+            /* two letters in the wrong order are one mistake */
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
                 best = d[i - 2][j - 2] + 1;
             d[i][j] = best;
@@ -104,6 +108,7 @@ static int edit_distance(const char *a, const char *b)
     return d[n][m];
 }
 
+/* A third of the letters may be wrong; what is farther away was not meant. */
 const char *cli_nearest(const char *word, const char *const *words, int64_t n)
 {
     const char *nearest = NULL;
@@ -141,6 +146,7 @@ static sonde_status parse_int(const cli_option *option, const char *text)
     char *end;
     long long value;
 
+    /* base 10: "010" is ten */
     errno = 0;
     value = strtoll(text, &end, 10);
     if (end == text || *end != '\0')
@@ -174,6 +180,7 @@ static sonde_status parse_choice(const cli_option *option, const char *text)
     for (const char *at = option->value; at != NULL; index++) {
         const char *bar = strchr(at, '|');
         size_t length = bar != NULL ? (size_t)(bar - at) : strlen(at);
+        /* whole words: "f" is not f32 */
         if (length == n && strncmp(at, text, n) == 0) {
             *(int64_t *)option->to = index;
             return SONDE_OK;
@@ -206,6 +213,7 @@ static sonde_status set_option(const cli_option *option, const char *text, bool 
     return SONDE_OK;
 }
 
+/* One number at least; a comma at the end is wrong. */
 sonde_status cli_parse_integers(int64_t **out, int64_t *n, const char *text, const char *option)
 {
     int64_t capacity = 0, *numbers = NULL, count = 0;
@@ -262,6 +270,7 @@ static void add_option(const cli_option *option, void *ctx)
                                  .shortName = option->letter,
                                  .argInfo = option->kind == CLI_FLAG ? POPT_ARG_NONE : POPT_ARG_STRING,
                                  .val = number};
+    /* the opposite of a flag; for the others the row is there twice, which popt does not mind */
     row[1] = row[0];
     row[1].shortName = 0;
     if (option->kind == CLI_FLAG) {
@@ -345,6 +354,7 @@ static sonde_status take_arguments(cli_call *out, const cli_command *command, co
     return SONDE_OK;
 }
 
+/* Every error names what was typed. */
 sonde_status cli_parse(cli_call *out, const cli_command *command, int n, char **arguments)
 {
     popt_table table;
@@ -358,6 +368,7 @@ sonde_status cli_parse(cli_call *out, const cli_command *command, int n, char **
     line[0] = "sonde";
     for (int i = 0; i < n; i++)
         line[i + 1] = arguments[i];
+    /* popt takes the first word for the program's name */
     popt = poptGetContext("sonde", n + 1, line, table.rows, 0);
     if (popt == NULL) {
         status = cli_fail(SONDE_E_NOMEM, "out of memory");

@@ -24,6 +24,7 @@ static struct {
     bool says_no, pipe_is_closed;
 } state;
 
+/* Forgets the library's error: from here on this one is the newest. */
 sonde_status cli_fail(sonde_status status, const char *format, ...)
 {
     va_list arguments;
@@ -36,6 +37,7 @@ sonde_status cli_fail(sonde_status status, const char *format, ...)
     return status;
 }
 
+/* May follow an error of the library, too, which has no hint of its own. */
 sonde_status cli_hint(sonde_status status, const char *format, ...)
 {
     va_list arguments;
@@ -46,6 +48,7 @@ sonde_status cli_hint(sonde_status status, const char *format, ...)
     return status;
 }
 
+/* What was typed is wrong: where to read how it is right. */
 sonde_status cli_misuse(const char *format, ...)
 {
     va_list arguments;
@@ -62,12 +65,14 @@ static void say(const char *prefix, const char *text)
 {
     char *clean = NULL;
 
+    /* a message may quote names from files: it is escaped like everything else */
     cli_progress_clear();
     if (cli_escape(&clean, text, strlen(text)) == SONDE_OK)
         fprintf(stderr, "%s%s\n", prefix, clean);
     free(clean);
 }
 
+/* Said at once, since it is no error: the command may go on to clean up. */
 sonde_status cli_answer_no(const char *format, ...)
 {
     char line[1024];
@@ -81,6 +86,7 @@ sonde_status cli_answer_no(const char *format, ...)
     return SONDE_OK;
 }
 
+/* A remark; results never depend on whether somebody reads it. */
 void cli_note(const char *format, ...)
 {
     char line[1024];
@@ -94,6 +100,7 @@ void cli_note(const char *format, ...)
     say("sonde: note: ", line);
 }
 
+/* Warnings and notes of the library are shown, its debug lines with -v. */
 void cli_log(sonde_log_level level, const char *line, void *ctx)
 {
     (void)ctx;
@@ -102,6 +109,7 @@ void cli_log(sonde_log_level level, const char *line, void *ctx)
     say(level == SONDE_LOG_WARN ? "sonde: warning: " : level == SONDE_LOG_NOTE ? "sonde: note: " : "sonde: debug: ", line);
 }
 
+/* The last error as one line, its hint as a second one. */
 int cli_report(sonde_status status)
 {
     const sonde_error *error = sonde_last_error();
@@ -128,11 +136,13 @@ sonde_status cli_stdout_failed(int error_number)
     return cli_fail(SONDE_E_IO, "cannot write to standard output: %s", strerror(error_number));
 }
 
+/* Then the program ends without a word, as other tools do. */
 bool cli_pipe_is_closed(void)
 {
     return state.pipe_is_closed;
 }
 
+/* stdio keeps what it writes: only a flush tells whether it arrived. */
 sonde_status cli_check_stdout(void)
 {
     errno = 0;
@@ -143,6 +153,7 @@ sonde_status cli_check_stdout(void)
 
 /* ---- memory and machine ---------------------------------------------------------------------------------------------- */
 
+/* Zeroed, so that a struct of pointers can be freed at any time. */
 void *cli_alloc(int64_t n, size_t size)
 {
     void *p = n < 0 ? NULL : calloc(n > 0 ? (size_t)n : 1, size);
@@ -152,6 +163,7 @@ void *cli_alloc(int64_t n, size_t size)
     return p;
 }
 
+/* The old block is untouched on failure. */
 void *cli_resize(void *p, int64_t n, size_t size)
 {
     void *larger = n <= 0 || (size_t)n > SIZE_MAX / size ? NULL : realloc(p, (size_t)n * size);
@@ -161,6 +173,7 @@ void *cli_resize(void *p, int64_t n, size_t size)
     return larger;
 }
 
+/* Twice as much each time, so that appending n elements costs n. */
 sonde_status cli_grow(void **p, int64_t n, int64_t *capacity, size_t size)
 {
     int64_t wanted = *capacity < 16 ? 16 : *capacity * 2;
@@ -176,6 +189,7 @@ sonde_status cli_grow(void **p, int64_t n, int64_t *capacity, size_t size)
     return SONDE_OK;
 }
 
+/* Does not jump when somebody sets the clock. */
 double cli_seconds(void)
 {
     struct timespec now;
@@ -208,6 +222,7 @@ int64_t cli_peak_bytes(void)
 /* ---- texts and numbers -------------------------------------------------------------------------------------------------
  */
 
+/* NO_COLOR counts where it is not empty, as no-color.org has it. */
 bool cli_has_colour(FILE *stream)
 {
     const char *no_colour = getenv("NO_COLOR"), *terminal = getenv("TERM");
@@ -230,6 +245,7 @@ static int escape_byte(char out[5], unsigned char byte)
     return snprintf(out, 5, "\\x%02x", byte);
 }
 
+/* A character is kept whole or escaped byte by byte; four bytes of output for one is the most. */
 sonde_status cli_escape(char **out, const char *text, size_t n_bytes)
 {
     char *to;
@@ -241,12 +257,14 @@ sonde_status cli_escape(char **out, const char *text, size_t n_bytes)
         utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(n_bytes - i), &c);
         char piece[5];
 
+        /* a whole character that may be seen */
         if (length > 0 && is_shown(c)) {
             memcpy(to + n, text + i, (size_t)length);
             n += (size_t)length;
             i += (size_t)length;
             continue;
         }
+        /* a control character, or one stray byte */
         for (utf8proc_ssize_t k = 0; k < (length > 0 ? length : 1); k++, i++) {
             int written = escape_byte(piece, (unsigned char)text[i]);
             memcpy(to + n, piece, (size_t)written);
@@ -258,6 +276,7 @@ sonde_status cli_escape(char **out, const char *text, size_t n_bytes)
     return SONDE_OK;
 }
 
+/* A file should hold exactly what was generated or decoded; a terminal should not obey it. */
 sonde_status cli_print_text(const char *text, size_t n_bytes)
 {
     if (!isatty(STDOUT_FILENO)) {
@@ -279,6 +298,7 @@ sonde_status cli_print_text(const char *text, size_t n_bytes)
     return SONDE_OK;
 }
 
+/* Bytes that are not UTF-8 count as one column each. */
 int64_t cli_width(const char *text)
 {
     int64_t width = 0;
@@ -300,6 +320,7 @@ static char *rotating_buffer(void)
     return buffers[next++ & 7];
 }
 
+/* Decimal units, three digits. */
 const char *cli_bytes(double n_bytes)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB"};
@@ -315,6 +336,7 @@ const char *cli_bytes(double n_bytes)
     return out;
 }
 
+/* With commas, for people; JSON has the plain number. */
 const char *cli_count(int64_t n)
 {
     char digits[32], *out = rotating_buffer();

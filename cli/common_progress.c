@@ -11,12 +11,14 @@ static const double FIRST_AFTER = 1.0, REDRAW_EVERY = 0.2, LINE_EVERY = 10.0; /*
 
 static cli_progress *drawn; /* whose line stands on the terminal */
 
+/* Time runs from here. */
 void cli_progress_begin(cli_progress *p, const char *unit)
 {
     *p = (cli_progress){.unit = unit, .started = cli_seconds()};
     p->shown = p->started;
 }
 
+/* Called before anything else is written to stderr. */
 void cli_progress_clear(void)
 {
     if (drawn != NULL && drawn->is_drawn)
@@ -39,6 +41,7 @@ static void format_line(char *out, size_t out_bytes, const cli_progress *p, doub
              cli_bytes((double)cli_peak_bytes()));
 }
 
+/* Cheap enough to be called after every pass: mostly it only looks at the clock. */
 void cli_progress_step(cli_progress *p, double done, double share)
 {
     double now = cli_seconds(), elapsed = now - p->started;
@@ -46,6 +49,7 @@ void cli_progress_step(cli_progress *p, double done, double share)
     char line[160];
 
     p->done = done;
+    /* short runs, and looks that come too early, are silent */
     if (cli.quiet || elapsed < FIRST_AFTER || now - p->shown < (is_terminal ? REDRAW_EVERY : LINE_EVERY))
         return;
     /* one line: what is done, how fast, how long it will take, how much memory it took */
@@ -60,12 +64,14 @@ void cli_progress_step(cli_progress *p, double done, double share)
     fflush(stderr);
 }
 
+/* Leaves no trace on the terminal; results follow. */
 void cli_progress_end(cli_progress *p)
 {
     cli_progress_clear();
     p->is_drawn = false;
 }
 
+/* For loops that call nothing of the library that would notice. */
 sonde_status cli_check_interrupt(void)
 {
     return cli_interrupted() ? cli_fail(SONDE_E_INTERRUPTED, "interrupted") : SONDE_OK;

@@ -21,6 +21,7 @@ struct cli_table {
     bool failed;
 };
 
+/* Formats one row; the first failure is remembered, and shown when the table is printed. */
 void cli_table_row(cli_table *table, const char *format, ...)
 {
     char *row = NULL;
@@ -73,6 +74,7 @@ static void print_row(char *row, const char *align, const int64_t *widths)
         const char *cell = next_cell(&row);
         int64_t padding = widths[column] - cli_width(cell);
 
+        /* an empty cell only widens the gap: no row ends in spaces */
         if (cell[0] == '\0') {
             gap += widths[column] + 2;
             continue;
@@ -99,6 +101,7 @@ static sonde_status measure_columns(const cli_table *table, int64_t *widths)
     return SONDE_OK;
 }
 
+/* Widths first, then rows; whatever happens, the table is gone afterwards. */
 sonde_status cli_table_print(cli_table *table)
 {
     int64_t widths[64] = {0};
@@ -120,16 +123,19 @@ sonde_status cli_table_print(cli_table *table)
 /* ---- JSON
  * ------------------------------------------------------------------------------------------------------------------ */
 
+/* The schema comes first, so that a reader knows what it has before it goes on. */
 json_t *cli_json(const char *schema)
 {
     return json_pack("{s:s}", "schema", schema);
 }
 
+/* JSON has no infinities and no NaN. */
 json_t *cli_json_real(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
 }
 
+/* 17 digits, which give the same double back. */
 sonde_status cli_json_write(json_t *object)
 {
     int failed;

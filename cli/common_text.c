@@ -14,6 +14,7 @@
 
 /* ---- models ---------------------------------------------------------------------------------------------------------- */
 
+/* The weights are mapped, not read: opening costs the headers. The tokenizer waits until a text needs it. */
 sonde_status cli_model_open(cli_model *out, const char *path)
 {
     sonde_model_opts opts;
@@ -26,6 +27,7 @@ sonde_status cli_model_open(cli_model *out, const char *path)
     return SONDE_OK;
 }
 
+/* Loaded once, however often it is asked for. */
 sonde_status cli_model_tokenizer(cli_model *m)
 {
     if (m->tokenizer != NULL)
@@ -34,6 +36,7 @@ sonde_status cli_model_tokenizer(cli_model *m)
     return SONDE_OK;
 }
 
+/* Labels are worth having, but no reason to fail: a folder without a tokenizer still has ids. */
 bool cli_model_has_tokenizer(cli_model *m)
 {
     if (m->tokenizer == NULL && sonde_tokenizer_load(&m->tokenizer, m->path) != SONDE_OK)
@@ -41,6 +44,7 @@ bool cli_model_has_tokenizer(cli_model *m)
     return m->tokenizer != NULL;
 }
 
+/* Fine on a model that was never opened. */
 void cli_model_close(cli_model *m)
 {
     sonde_tokenizer_free(m->tokenizer);
@@ -57,6 +61,7 @@ int32_t cli_bos_id(const cli_model *m)
     return id;
 }
 
+/* All patterns together; a point that two of them name is there once. */
 sonde_status cli_match_hooks(int64_t **out, int64_t *n, const sonde_model *model)
 {
     int64_t n_points;
@@ -80,6 +85,7 @@ done:
     return status;
 }
 
+/* What stands in tables and messages for a token. */
 sonde_status cli_token_label(char **out, const cli_model *m, int32_t id)
 {
     char number[32];
@@ -120,6 +126,7 @@ static sonde_status check_kinds(int n_texts)
     return SONDE_OK;
 }
 
+/* The tokenizer is loaded here, so that a folder without one is refused before anything is read. */
 sonde_status cli_source_open(cli_source **out, cli_model *m, const char *const *texts, int n_texts, cli_too_long too_long)
 {
     cli_source *source;
@@ -139,6 +146,7 @@ sonde_status cli_source_open(cli_source **out, cli_model *m, const char *const *
     return SONDE_OK;
 }
 
+/* NULL is fine, as for every close. */
 void cli_source_close(cli_source *source)
 {
     if (source == NULL)
@@ -151,6 +159,7 @@ void cli_source_close(cli_source *source)
     free(source);
 }
 
+/* By the share of the open file that was read, since documents are not counted beforehand. */
 double cli_source_progress(const cli_source *source)
 {
     double share = 0, n = (double)(source->n_texts > 0 ? source->n_texts : cli.ids.n > 0 ? cli.ids.n : cli.files.n);
@@ -230,6 +239,7 @@ static sonde_status take_text(cli_source *source, cli_sequence *out, const char 
     is_added = out->n > 0 && out->ids[0] == bos && out->start[0] == out->end[0];
     if (cli.bos == CLI_BOS_ALWAYS && !is_added)
         return prepend_bos(source, out, bos);
+    /* the other special tokens stay: BOS alone was refused */
     if (cli.bos == CLI_BOS_NEVER && is_added) {
         out->ids++;
         out->start++;
@@ -270,6 +280,7 @@ static sonde_status fit_context(const cli_source *source, cli_sequence *sequence
 
     if (config == NULL || sequence->n <= config->n_context || source->too_long == CLI_LONG_IS_FINE)
         return SONDE_OK;
+    /* never cut without being told to: the activations would be those of another text */
     if (source->too_long == CLI_LONG_FAILS) {
         cli_fail(SONDE_E_RANGE, "text %lld has %lld tokens, the context of '%s' is %lld", (long long)sequence->index,
                  (long long)sequence->n, source->m->path, (long long)config->n_context);
@@ -280,6 +291,7 @@ static sonde_status fit_context(const cli_source *source, cli_sequence *sequence
     return SONDE_OK;
 }
 
+/* One sequence of whichever kind, its number, and whether BOS is there; then the context. */
 sonde_status cli_source_next(cli_source *source, cli_sequence *out, bool *has_more)
 {
     *has_more = false;
@@ -344,12 +356,14 @@ static void start_batch(cli_batch *batch)
         batch->n_flat = 0;
         return;
     }
+    /* the one that waits lies at the end of the list: it moves to the front */
     memmove(batch->flat, batch->flat + batch->n_flat - batch->n_pending, (size_t)batch->n_pending * sizeof *batch->flat);
     batch->n_flat = batch->T = batch->lengths[0] = batch->n_pending;
     batch->B = 1;
     batch->has_pending = false;
 }
 
+/* Gathers until the next sequence would make the padded batch too large; that one waits for the next call. */
 sonde_status cli_batch_next(cli_batch *batch, cli_source *source, int64_t max_tokens)
 {
     cli_sequence sequence;
@@ -362,6 +376,7 @@ sonde_status cli_batch_next(cli_batch *batch, cli_source *source, int64_t max_to
         if (!has_more)
             break;
         CLI_TRY(append_ids(batch, &sequence));
+        /* padding is computed nowhere, but it takes memory */
         if (batch->B > 0 && (batch->B + 1) * (sequence.n > batch->T ? sequence.n : batch->T) > max_tokens) {
             batch->has_pending = true;
             batch->n_pending = sequence.n;
@@ -373,6 +388,7 @@ sonde_status cli_batch_next(cli_batch *batch, cli_source *source, int64_t max_to
     return lay_out(batch);
 }
 
+/* Leaves it as it began: zero. */
 void cli_batch_release(cli_batch *batch)
 {
     free(batch->tokens);

@@ -24,6 +24,7 @@ static void on_signal(int number)
     signal(number, SIG_DFL);
 }
 
+/* Set by the handler, read by loops. */
 bool cli_interrupted(void)
 {
     return caught_signal != 0;
@@ -50,12 +51,14 @@ static int finish(sonde_status status)
         status = cli_check_stdout();
     if (status == SONDE_OK && fclose(stdout) != 0)
         status = cli_stdout_failed(errno);
+    /* 128 + SIGPIPE: what the shell shows for tools that the signal ends */
     if (cli_pipe_is_closed())
         return 128 + SIGPIPE;
     code = cli_report(status);
     return status == SONDE_E_INTERRUPTED && caught_signal ? 128 + (int)caught_signal : code;
 }
 
+/* A dozen commands: no need for more than a loop. */
 const cli_command *cli_find_command(const char *name)
 {
     for (int i = 0; cli_commands[i] != NULL; i++) {
@@ -107,6 +110,7 @@ static sonde_status choose_command(const cli_command **out, int *n_words, int ar
 {
     char both[128];
 
+    /* two words before one: `bench forward` */
     *n_words = 2;
     if (argc > 2 && snprintf(both, sizeof both, "%s %s", argv[1], argv[2]) < (int)sizeof both) {
         *out = cli_find_command(both);
@@ -121,6 +125,7 @@ static sonde_status choose_command(const cli_command **out, int *n_words, int ar
 /* Settings that hold for the whole process. */
 static sonde_status apply_settings(void)
 {
+    /* before the model is opened: notes on its config come then */
     sonde_log_to(cli_log, NULL);
     if (cli.threads > 0)
         CLI_TRY(sonde_set_threads((int)cli.threads));
