@@ -93,8 +93,9 @@ typedef struct sonde_plan {
     int64_t n_layers; /* layers that are computed */
 } sonde_plan;
 
-/* The plan of a pass over B x T tokens with the present hooks. Owns: nothing. Errors: SONDE_E_RANGE. */
-SONDE_API sonde_status sonde_run_plan(sonde_plan *out, const sonde_run *run, int64_t B, int64_t T) SONDE_MUST_USE;
+/* The plan of a pass over B x T tokens with the present hooks. What the last pass captured stays. Owns: nothing.
+ * Errors: SONDE_E_RANGE. */
+SONDE_API sonde_status sonde_run_plan(sonde_plan *out, sonde_run *run, int64_t B, int64_t T) SONDE_MUST_USE;
 
 /* ---- generation ---------------------------------------------------------------------------------------------------- */
 

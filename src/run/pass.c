@@ -202,20 +202,18 @@ static int64_t block_bytes(const sondep_block *b)
            linear_bytes(&b->up) + linear_bytes(&b->down);
 }
 
-sonde_status sonde_run_plan(sonde_plan *out, const sonde_run *run, int64_t B, int64_t T)
+sonde_status sonde_run_plan(sonde_plan *out, sonde_run *run, int64_t B, int64_t T)
 {
-    /* The present hooks stay as they are: only the batch, which the next pass fills anew, is borrowed. */
-    sonde_run *scratch = (sonde_run *)(uintptr_t)run;
     const sonde_model *model = run->model;
     sondep_hooks hooks = {.wanted = run->wanted};
     sondep_pass pass;
     sonde_plan plan = {0};
     int64_t D = model->config.d_model;
 
-    SONDE_TRY(fill_batch(scratch, NULL, NULL, NULL, B, T));
-    hooks.last = gather_wanted(scratch);
-    pass = make_pass(scratch, &hooks, NULL);
-    SONDE_TRY(sondep_run_prepare_captures(scratch, &plan.kept_bytes));
+    SONDE_TRY(fill_batch(run, NULL, NULL, NULL, B, T));
+    hooks.last = gather_wanted(run);
+    pass = make_pass(run, &hooks, NULL);
+    SONDE_TRY(sondep_run_prepare_captures(run, &plan.kept_bytes));
     plan.scratch_bytes = (int64_t)sondep_pass_plan(&pass, NULL);
     plan.flops = sondep_pass_flops(&pass, &plan.n_layers);
     for (int64_t layer = 0; layer < plan.n_layers; layer++)
