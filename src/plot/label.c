@@ -62,19 +62,11 @@ static sonde_status append_character(sondep_string *out, const char *bytes, int 
     return sondep_string_append(out, bytes, (size_t)length);
 }
 
-sonde_status sondep_label_append(sondep_string *out, int64_t *n_columns, sonde_plot_label label)
+/* Appends every character of text[0..n); spaces before first_ink and from last_ink on are shown as signs. */
+static sonde_status append_shown(sondep_string *out, const char *text, size_t n, size_t first_ink, size_t last_ink)
 {
-    const char *text = label.text ? label.text : "";
-    size_t n = label.text == NULL ? 0 : label.n_bytes < 0 ? strlen(text) : (size_t)label.n_bytes;
-    size_t first_ink = 0, last_ink = n, start = out->n;
     bool can_carry = false;
 
-    while (first_ink < n && text[first_ink] == ' ')
-        first_ink++;
-    while (last_ink > first_ink && text[last_ink - 1] == ' ')
-        last_ink--;
-    if (n == 0)
-        SONDE_TRY(sondep_string_append(out, "\"\"", 2));
     for (size_t i = 0; i < n;) {
         uint32_t c;
         int length = sondep_utf8_decode(&c, text + i, n - i);
@@ -89,9 +81,35 @@ sonde_status sondep_label_append(sondep_string *out, int64_t *n_columns, sonde_p
         can_carry = c > ' ' && !needs_escape(c, utf8proc_category((utf8proc_int32_t)c), true);
         i += (size_t)length;
     }
+    return SONDE_OK;
+}
+
+static size_t label_bytes(sonde_plot_label label)
+{
+    return label.text == NULL ? 0 : label.n_bytes < 0 ? strlen(label.text) : (size_t)label.n_bytes;
+}
+
+sonde_status sondep_label_append(sondep_string *out, int64_t *n_columns, sonde_plot_label label)
+{
+    size_t n = label_bytes(label), first_ink = 0, last_ink = n, start = out->n;
+
+    while (first_ink < n && label.text[first_ink] == ' ')
+        first_ink++;
+    while (last_ink > first_ink && label.text[last_ink - 1] == ' ')
+        last_ink--;
+    if (n == 0)
+        SONDE_TRY(sondep_string_append(out, "\"\"", 2));
+    SONDE_TRY(append_shown(out, label.text, n, first_ink, last_ink));
     if (n_columns != NULL)
         *n_columns += sondep_text_columns(out->text + start, out->n - start);
     return SONDE_OK;
+}
+
+sonde_status sondep_token_append(sondep_string *out, sonde_plot_label label)
+{
+    size_t n = label_bytes(label);
+    SONDE_TRY(sondep_string_append(out, "", 0));
+    return append_shown(out, label.text, n, 0, n);
 }
 
 sonde_status sondep_label_at(sondep_string *out, int64_t *n_columns, const sonde_plot_label *labels, int64_t first, int64_t i)
@@ -127,8 +145,7 @@ void sonde_plot_text_free(char *text)
     sondep_free(text);
 }
 
-/* Bytes of the longest beginning of a text that takes at most `columns`; marks stay with their letter. */
-static size_t prefix_of_columns(int64_t *width, const char *text, size_t n, int64_t columns)
+size_t sondep_text_prefix(int64_t *width, const char *text, size_t n, int64_t columns)
 {
     size_t i = 0;
     *width = 0;
@@ -148,7 +165,7 @@ static size_t prefix_of_columns(int64_t *width, const char *text, size_t n, int6
 int64_t sondep_text_columns(const char *text, size_t n)
 {
     int64_t width;
-    prefix_of_columns(&width, text, n, INT64_MAX / 2);
+    sondep_text_prefix(&width, text, n, INT64_MAX / 2);
     return width;
 }
 
@@ -162,11 +179,11 @@ static sonde_status append_spaces(sondep_string *out, int64_t n)
 sonde_status sondep_text_fit(sondep_string *out, const char *text, size_t n, int64_t columns, bool is_right_aligned)
 {
     int64_t width;
-    size_t kept = prefix_of_columns(&width, text, n, columns);
+    size_t kept = sondep_text_prefix(&width, text, n, columns);
     bool is_cut = kept < n;
 
     if (is_cut) {
-        kept = prefix_of_columns(&width, text, n, columns > 0 ? columns - 1 : 0);
+        kept = sondep_text_prefix(&width, text, n, columns > 0 ? columns - 1 : 0);
         width += columns > 0;
     }
     if (is_right_aligned)

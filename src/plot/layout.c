@@ -49,7 +49,7 @@ int64_t sondep_panels_across(double *panel_width, double *panel_height, int64_t 
         double cell_w = fmin(w / (double)n_columns, largest_width), cell_h = fmin(h / (double)n_rows, largest_height);
         double side = fmin(cell_w, cell_h);
         double area = is_square ? side * side : cell_w * cell_h;
-        double score = area * (1 - 0.1 * (double)(across * down - n) / (double)(across * down));
+        double score = area * (1 - (double)(across * down - n) / (double)(across * down)); /* empty places look unfinished */
         bool is_best = opts->panel_columns > 0 ? across == opts->panel_columns : score > best_score * 1.0001;
 
         if (is_best || best_score < 0) {

@@ -21,8 +21,15 @@ sonde_status sondep_plot_check(const sonde_plot_matrix *m, int64_t n);
 /* Appends a label as it is shown; *n_columns (may be NULL) grows by the columns of a terminal that it takes. */
 sonde_status sondep_label_append(sondep_string *out, int64_t *n_columns, sonde_plot_label label);
 
+/* The same, with spaces at the ends as they are, and nothing for the empty label: for tokens whose ground is coloured. */
+sonde_status sondep_token_append(sondep_string *out, sonde_plot_label label);
+
 /* Label i of `labels`, or where that is NULL the number first + i. */
 sonde_status sondep_label_at(sondep_string *out, int64_t *n_columns, const sonde_plot_label *labels, int64_t first, int64_t i);
+
+/* Bytes of the longest beginning of a shown text that takes at most `columns` columns of a terminal, which *width gets;
+ * marks stay with their letter. */
+size_t sondep_text_prefix(int64_t *width, const char *text, size_t n, int64_t columns);
 
 /* Columns of a terminal that a shown text takes. */
 int64_t sondep_text_columns(const char *text, size_t n);
