@@ -226,7 +226,7 @@ static sonde_status fill_statistic(float *out, const view *v, const sonde_hook_p
     CLI_TRY(cli_subject_rows(&rows, &width, v->run, point, v->text));
     for (int64_t t = 0; t < n_rows(v); t++) {
         sonde_moments m = {0};
-        CLI_TRY_DONE(sonde_moments_add(&m, rows + t * width, width, 1, threshold, is_attention(point)));
+        CLI_TRY_DONE(sonde_moments_add(&m, rows + t * width, width, threshold, is_attention(point)));
         out[t] = (float)sonde_moments_get(&m, which);
     }
 done:

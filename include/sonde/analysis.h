@@ -56,30 +56,30 @@ typedef struct sonde_moments {
     double min, max, sum_abs, sum_squares;
 } sonde_moments;
 
-/* Adds n values, `stride` elements apart, in two passes: the mean first, then powers of the distance from it.
+/* Adds n values in two passes: the mean first, then powers of the distance from it.
  *
  * m          in and out
  * x          n values; with `skip_masked`, -inf is left out and counted in n_masked
  * threshold  |x| < threshold counts in n_below
  *
- * Owns: nothing. Cost: 12 n flops. m is untouched on failure.
+ * Owns: nothing. Cost: 16 n flops. m is untouched on failure.
  * Errors: SONDE_E_NONFINITE names the index of the first NaN or infinity.
  * Source: Chan, Golub, LeVeque 1983 (corrected two-pass); joined as sonde_moments_merge.
- * Reference: numpy and scipy, tests/oracle/analysis_golden.py. */
-SONDE_API sonde_status sonde_moments_add(sonde_moments *m, const float *x, int64_t n, int64_t stride, double threshold,
+ * Reference: exact fractions, numpy and scipy: tests/oracle/analysis_golden.py. */
+SONDE_API sonde_status sonde_moments_add(sonde_moments *m, const float *x, int64_t n, double threshold,
                                          bool skip_masked) SONDE_MUST_USE;
 
-/* Adds N rows to a series for each column, one row after the other: columns[c] takes x[row][c * per .. c * per + per - 1].
+/* Adds N rows to a series for each column, one row after the other.
  *
- * columns    (C)
- * x          (N, C * per) contiguous; per is 1 for neurons, the number of keys for attention heads
+ * columns    (C) with the same number of rows each so far
+ * x          (N,C)
  *
  * Owns: nothing. Threads: columns are spread over sonde_threads(); each is summed by one thread in the order of rows, so
- * bytes depend neither on threads nor on how rows were cut into calls. Cost: 20 N C per flops.
- * Errors: SONDE_E_NONFINITE names row and column of the first one; columns are then partly updated.
+ * bytes depend neither on threads nor on how rows were cut into calls. Cost: 30 N C flops. Columns are untouched on failure.
+ * Errors: SONDE_E_NONFINITE names row and column of the first one; SONDE_E_STATE if the numbers of rows differ.
  * Source: Pebay 2008, SAND2008-6212, eqs. 2.1 and 3.1 with one added value. Reference: as above. */
-SONDE_API sonde_status sonde_moments_add_rows(sonde_moments *columns, const float *x, int64_t N, int64_t C, int64_t per,
-                                              double threshold, bool skip_masked) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_moments_add_rows(sonde_moments *columns, const float *x, int64_t N, int64_t C,
+                                              double threshold) SONDE_MUST_USE;
 
 /* Joins series b to series a: a becomes what adding b's values to it would have made it.
  * Owns: nothing. Errors: none. Source: Pebay 2008, eq. 2.1 (Chan et al. for m2). Reference: as above. */

@@ -9,6 +9,7 @@
 #include <sonde/analysis.h>
 
 #include "base/base.h"
+#include "tensor/half.h"
 
 #include <math.h>
 
@@ -43,120 +44,242 @@ sonde_status sonde_statistic_parse(sonde_statistic *out, const char *name)
 }
 #undef LISTED
 
-/* Counts, extremes and plain sums: what needs no mean. */
-static void count_value(sonde_moments *m, double x, double threshold)
+/* Whether any of n floats is infinite or not a number: all bits of its exponent are set. */
+static bool has_nonfinite(const float *x, int64_t n)
 {
-    double size = fabs(x);
-    m->min = m->n == 0 || x < m->min ? x : m->min;
-    m->max = m->n == 0 || x > m->max ? x : m->max;
-    m->n++;
-    m->n_zero += size == 0.0;
-    m->n_below += size < threshold;
-    m->sum_abs += size;
-    m->sum_squares += x * x;
+    uint32_t found = 0;
+    for (int64_t i = 0; i < n; i++)
+        found |= (sondep_float_bits(x[i]) & 0x7f800000u) == 0x7f800000u;
+    return found != 0;
 }
 
-/* First pass over a block: everything but the powers; `sum` of the distances from the first value that counts. */
-static sonde_status first_pass(sonde_moments *m, double *sum, const float *x, int64_t n, int64_t stride, double threshold,
-                               bool skip_masked)
+/* ---- a block in two passes ------------------------------------------------------------------------------------------ */
+
+/* Sums run in eight lanes, value i in lane i % 8, that are joined in one order: the compiler may use vectors, and the bytes
+ * are the same whether it does. */
+enum { LANES = 8 };
+
+typedef struct first_sums {
+    double distance[LANES], size[LANES], square[LANES], min[LANES], max[LANES], n_zero[LANES], n_below[LANES];
+} first_sums;
+
+typedef struct second_sums {
+    double d1[LANES], d2[LANES], d3[LANES], d4[LANES];
+} second_sums;
+
+static inline void first_lane(first_sums *s, int l, double value, double origin, double threshold)
 {
-    for (int64_t i = 0; i < n; i++) {
-        double value = x[i * stride];
-        if (skip_masked && value == -INFINITY) {
-            m->n_masked++;
-            continue;
-        }
-        if (!isfinite(value))
-            return SONDE_FAIL(SONDE_E_NONFINITE, "a number is not finite: %g at index %lld", value, (long long)i);
-        if (m->n == 0)
-            m->origin = value;
-        count_value(m, value, threshold);
-        *sum += value - m->origin;
+    double size = fabs(value);
+    s->distance[l] += value - origin;
+    s->size[l] += size;
+    s->square[l] += value * value;
+    s->min[l] = value < s->min[l] ? value : s->min[l];
+    s->max[l] = value > s->max[l] ? value : s->max[l];
+    s->n_zero[l] += size == 0.0 ? 1.0 : 0.0;
+    s->n_below[l] += size < threshold ? 1.0 : 0.0;
+}
+
+static inline void second_lane(second_sums *s, int l, double distance)
+{
+    double square = distance * distance;
+    s->d1[l] += distance;
+    s->d2[l] += square;
+    s->d3[l] += square * distance;
+    s->d4[l] += square * square;
+}
+
+static double sum_lanes(const double lane[LANES])
+{
+    return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+}
+
+/* What needs no mean, and the mean itself. */
+static void first_pass(sonde_moments *m, const float *x, int64_t n, double threshold)
+{
+    first_sums s;
+    int64_t i = 0;
+
+    memset(&s, 0, sizeof s);
+    m->origin = x[0];
+    for (int l = 0; l < LANES; l++)
+        s.min[l] = s.max[l] = x[0];
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            first_lane(&s, l, x[i + l], m->origin, threshold);
+    for (int l = 0; i < n; i++, l++)
+        first_lane(&s, l, x[i], m->origin, threshold);
+    m->n = n;
+    m->offset = sum_lanes(s.distance) / (double)n;
+    m->sum_abs = sum_lanes(s.size);
+    m->sum_squares = sum_lanes(s.square);
+    m->n_zero = (int64_t)sum_lanes(s.n_zero);
+    m->n_below = (int64_t)sum_lanes(s.n_below);
+    m->min = m->max = x[0];
+    for (int l = 0; l < LANES; l++) {
+        m->min = s.min[l] < m->min ? s.min[l] : m->min;
+        m->max = s.max[l] > m->max ? s.max[l] : m->max;
     }
-    return SONDE_OK;
 }
 
-sonde_status sonde_moments_add(sonde_moments *m, const float *x, int64_t n, int64_t stride, double threshold,
-                               bool skip_masked)
+/* Powers of the distance from the mean. */
+static void second_pass(sonde_moments *m, const float *x, int64_t n)
+{
+    second_sums s;
+    double d1;
+    int64_t i = 0;
+
+    memset(&s, 0, sizeof s);
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            second_lane(&s, l, x[i + l] - m->origin - m->offset);
+    for (int l = 0; i < n; i++, l++)
+        second_lane(&s, l, x[i] - m->origin - m->offset);
+    d1 = sum_lanes(s.d1);
+    m->m2 = sum_lanes(s.d2) - d1 * d1 / (double)n; /* what the rounding of the mean left */
+    m->m3 = sum_lanes(s.d3);
+    m->m4 = sum_lanes(s.d4);
+}
+
+/* Adds n > 0 finite values. */
+static void add_block(sonde_moments *m, const float *x, int64_t n, double threshold)
 {
     sonde_moments block = {0};
-    double sum = 0.0, d1 = 0.0;
-
-    SONDE_TRY(first_pass(&block, &sum, x, n, stride, threshold, skip_masked));
-    if (block.n > 0) {
-        block.offset = sum / (double)block.n;
-        for (int64_t i = 0; i < n; i++) {
-            double d = x[i * stride] - block.origin - block.offset, d2 = d * d;
-            if (skip_masked && x[i * stride] == -INFINITY)
-                continue;
-            d1 += d;
-            block.m2 += d2;
-            block.m3 += d2 * d;
-            block.m4 += d2 * d2;
-        }
-        block.m2 -= d1 * d1 / (double)block.n; /* what the rounding of the mean left */
-    }
+    first_pass(&block, x, n, threshold);
+    second_pass(&block, x, n);
     sonde_moments_merge(m, &block);
+}
+
+sonde_status sonde_moments_add(sonde_moments *m, const float *x, int64_t n, double threshold, bool skip_masked)
+{
+    bool is_whole = !has_nonfinite(x, n);
+
+    for (int64_t i = 0; i < n && !is_whole; i++)
+        if (!isfinite(x[i]) && !(skip_masked && x[i] == -INFINITY))
+            return SONDE_FAIL(SONDE_E_NONFINITE, "a number is not finite: %g at index %lld", (double)x[i], (long long)i);
+    for (int64_t from = 0; from < n;) { /* runs between masked values; all at once where there are none */
+        int64_t to = is_whole ? n : from;
+        while (to < n && x[to] != -INFINITY)
+            to++;
+        if (to > from)
+            add_block(m, x + from, to - from, threshold);
+        m->n_masked += to < n;
+        from = to + 1;
+    }
     return SONDE_OK;
 }
 
-/* One more value: eq. 3.1 of Pebay with nB = 1. The higher moments need the lower ones as they were. */
-static void add_value(sonde_moments *m, double x, double threshold)
-{
-    double before = (double)m->n, n = before + 1.0;
-    double d, d_n, t;
+/* ---- columns, a row at a time ---------------------------------------------------------------------------------------- */
 
-    if (m->n == 0)
-        m->origin = x;
-    d = x - m->origin - m->offset;
-    d_n = d / n;
-    t = d * d_n * before;
-    m->m4 += t * d_n * d_n * (n * n - 3.0 * n + 3.0) + 6.0 * d_n * d_n * m->m2 - 4.0 * d_n * m->m3;
-    m->m3 += t * d_n * (n - 2.0) - 3.0 * d_n * m->m2;
-    m->m2 += t;
-    m->offset += d_n;
-    count_value(m, x, threshold);
-}
+/* Columns that a thread takes at a time, laid out so that the same step of all of them is one loop. */
+enum { COLUMNS = 32, PARALLEL_FROM = 1 << 16 };
 
-/* Columns [from, to) of all rows. Returns the flat index of the first number that is not finite, or -1. */
-static int64_t add_to_columns(sonde_moments *columns, const float *x, int64_t N, int64_t C, int64_t per, int64_t from,
-                              int64_t to, double threshold, bool skip_masked)
+typedef struct column_block {
+    double origin[COLUMNS], offset[COLUMNS], m2[COLUMNS], m3[COLUMNS], m4[COLUMNS];
+    double min[COLUMNS], max[COLUMNS], sum_abs[COLUMNS], sum_squares[COLUMNS], n_zero[COLUMNS], n_below[COLUMNS];
+} column_block;
+
+static void load_columns(column_block *b, const sonde_moments *m, int64_t width)
 {
-    for (int64_t row = 0; row < N; row++) {
-        for (int64_t i = from * per; i < to * per; i++) {
-            double value = x[row * C * per + i];
-            sonde_moments *m = &columns[i / per];
-            if (isfinite(value))
-                add_value(m, value, threshold);
-            else if (skip_masked && value == -INFINITY)
-                m->n_masked++;
-            else
-                return row * C * per + i;
-        }
+    for (int64_t c = 0; c < width; c++, m++) {
+        b->origin[c] = m->origin;
+        b->offset[c] = m->offset;
+        b->m2[c] = m->m2;
+        b->m3[c] = m->m3;
+        b->m4[c] = m->m4;
+        b->min[c] = m->min;
+        b->max[c] = m->max;
+        b->sum_abs[c] = m->sum_abs;
+        b->sum_squares[c] = m->sum_squares;
+        b->n_zero[c] = (double)m->n_zero;
+        b->n_below[c] = (double)m->n_below;
     }
-    return -1;
 }
 
-/* Columns that a thread takes at a time: their series and a few cache lines of each row. */
-enum { COLUMN_BLOCK = 32, PARALLEL_FROM = 1 << 14 };
-
-sonde_status sonde_moments_add_rows(sonde_moments *columns, const float *x, int64_t N, int64_t C, int64_t per,
-                                    double threshold, bool skip_masked)
+static void store_columns(sonde_moments *m, const column_block *b, int64_t width, int64_t n)
 {
-    int64_t bad = INT64_MAX, n_blocks = (C + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
+    for (int64_t c = 0; c < width; c++, m++)
+        *m = (sonde_moments){.n = n,
+                             .n_masked = m->n_masked,
+                             .n_zero = (int64_t)b->n_zero[c],
+                             .n_below = (int64_t)b->n_below[c],
+                             .origin = b->origin[c],
+                             .offset = b->offset[c],
+                             .m2 = b->m2[c],
+                             .m3 = b->m3[c],
+                             .m4 = b->m4[c],
+                             .min = b->min[c],
+                             .max = b->max[c],
+                             .sum_abs = b->sum_abs[c],
+                             .sum_squares = b->sum_squares[c]};
+}
 
-#pragma omp parallel for num_threads(sonde_threads()) reduction(min : bad) if (N * C * per >= PARALLEL_FROM)
+/* The first row of columns that are empty. */
+static void start_columns(column_block *b, const float *x, int64_t width)
+{
+    for (int64_t c = 0; c < width; c++)
+        b->origin[c] = b->min[c] = b->max[c] = x[c];
+}
+
+/* One more value for each column, `before` having been there: eq. 3.1 of Pebay with nB = 1. The higher moments need the
+ * lower ones as they were. */
+static void add_row(column_block *b, const float *x, int64_t width, double before, double threshold)
+{
+    double n = before + 1.0, inverse = 1.0 / n, spread = n * n - 3.0 * n + 3.0;
+
+    for (int64_t c = 0; c < width; c++) {
+        double value = x[c], size = fabs(value), d = value - b->origin[c] - b->offset[c];
+        double d_n = d * inverse, square = d_n * d_n, t = d * d_n * before;
+
+        b->m4[c] += t * square * spread + 6.0 * square * b->m2[c] - 4.0 * d_n * b->m3[c];
+        b->m3[c] += t * d_n * (n - 2.0) - 3.0 * d_n * b->m2[c];
+        b->m2[c] += t;
+        b->offset[c] += d_n;
+        b->min[c] = value < b->min[c] ? value : b->min[c];
+        b->max[c] = value > b->max[c] ? value : b->max[c];
+        b->sum_abs[c] += size;
+        b->sum_squares[c] += value * value;
+        b->n_zero[c] += size == 0.0 ? 1.0 : 0.0;
+        b->n_below[c] += size < threshold ? 1.0 : 0.0;
+    }
+}
+
+/* All rows of a few columns. */
+static void add_to_columns(sonde_moments *columns, const float *x, int64_t N, int64_t C, int64_t width, double threshold)
+{
+    column_block block;
+    int64_t n = columns[0].n;
+
+    load_columns(&block, columns, width);
+    if (n == 0)
+        start_columns(&block, x, width);
+    for (int64_t row = 0; row < N; row++)
+        add_row(&block, x + row * C, width, (double)(n + row), threshold);
+    store_columns(columns, &block, width, n + N);
+}
+
+sonde_status sonde_moments_add_rows(sonde_moments *columns, const float *x, int64_t N, int64_t C, double threshold)
+{
+    int64_t n_blocks = (C + COLUMNS - 1) / COLUMNS;
+
+    if (N == 0 || C == 0)
+        return SONDE_OK;
+    for (int64_t c = 1; c < C; c++)
+        if (columns[c].n != columns[0].n)
+            return SONDE_FAIL(SONDE_E_STATE, "columns have different numbers of rows: %lld and %lld",
+                              (long long)columns[0].n, (long long)columns[c].n);
+    for (int64_t i = has_nonfinite(x, N * C) ? 0 : N * C; i < N * C; i++)
+        if (!isfinite(x[i]))
+            return SONDE_FAIL(SONDE_E_NONFINITE, "a number is not finite: %g at row %lld, column %lld", (double)x[i],
+                              (long long)(i / C), (long long)(i % C));
+#pragma omp parallel for num_threads(sonde_threads()) if (N * C >= PARALLEL_FROM)
     for (int64_t block = 0; block < n_blocks; block++) {
-        int64_t from = block * COLUMN_BLOCK, to = from + COLUMN_BLOCK < C ? from + COLUMN_BLOCK : C;
-        int64_t at = add_to_columns(columns, x, N, C, per, from, to, threshold, skip_masked);
-        if (at >= 0 && at < bad)
-            bad = at;
+        int64_t from = block * COLUMNS, width = C - from < COLUMNS ? C - from : COLUMNS;
+        add_to_columns(columns + from, x + from, N, C, width, threshold);
     }
-    if (bad != INT64_MAX)
-        return SONDE_FAIL(SONDE_E_NONFINITE, "a number is not finite: %g at row %lld, column %lld", (double)x[bad],
-                          (long long)(bad / (C * per)), (long long)(bad % (C * per)));
     return SONDE_OK;
 }
+
+/* ---- joining and reading ------------------------------------------------------------------------------------------------ */
 
 void sonde_moments_merge(sonde_moments *a, const sonde_moments *b)
 {

@@ -18,9 +18,11 @@ struct sonde_stats {
     int64_t n_neurons, n_tokens, capacity; /* capacity: tokens that there is room for */
     sonde_activity *most, *least;          /* (n_tokens, top) each */
     int64_t *n_top;                        /* (n_tokens): how many of them are filled in */
-    float *row;                            /* values of one token */
-    double *values;                        /* the same as double: by what it is ranked */
-    int64_t *order;                        /* (top) */
+    sonde_moments *sequence;               /* (length) of the sequence that is being added */
+    int64_t sequence_capacity;
+    float *row;     /* values of one token, */
+    double *values; /* by what they are ranked, */
+    int64_t *order; /* (top) the best of them; taken only if they are kept */
     int64_t row_capacity;
 };
 
@@ -112,6 +114,7 @@ void sonde_stats_free(sonde_stats *stats)
     sondep_free(stats->most);
     sondep_free(stats->least);
     sondep_free(stats->n_top);
+    sondep_free(stats->sequence);
     sondep_free(stats->row);
     sondep_free(stats->values);
     sondep_free(stats->order);
@@ -145,14 +148,19 @@ static sonde_status reserve_tokens(sonde_stats *stats, int64_t more)
     return SONDE_OK;
 }
 
-static sonde_status reserve_row(sonde_stats *stats, int64_t width)
+/* Room for a sequence, and for a row if its neurons are ranked. */
+static sonde_status reserve_sequence(sonde_stats *stats, int64_t length, int64_t width)
 {
-    if (width <= stats->row_capacity)
-        return SONDE_OK;
-    GROW(stats->row, width);
-    GROW(stats->values, width);
-    GROW(stats->order, stats->opts.top);
-    stats->row_capacity = width;
+    if (length > stats->sequence_capacity) {
+        GROW(stats->sequence, length);
+        stats->sequence_capacity = length;
+    }
+    if (stats->opts.keep_tokens && stats->opts.top > 0 && width > stats->row_capacity) {
+        GROW(stats->row, width);
+        GROW(stats->values, width);
+        GROW(stats->order, stats->opts.top);
+        stats->row_capacity = width;
+    }
     return SONDE_OK;
 }
 
@@ -188,6 +196,12 @@ static sonde_status check_shape(const sonde_stats *stats, const sonde_hook_event
     return SONDE_OK;
 }
 
+/* One sequence of a tensor. */
+typedef struct slice {
+    const sonde_tensor *x;
+    int64_t b, length, n_keys; /* keys: of attention points */
+} slice;
+
 /* Neurons of the row that are most or least active, with their values. */
 static int64_t keep_top(sonde_activity *out, sonde_stats *stats, int64_t width, bool most)
 {
@@ -198,40 +212,87 @@ static int64_t keep_top(sonde_activity *out, sonde_stats *stats, int64_t width, 
     return k;
 }
 
-static void keep_token(sonde_stats *stats, const sonde_moments *token, int64_t width)
+/* The series of a token, and which of its neurons were most and least active. */
+static void keep_token(sonde_stats *stats, const slice *from, int64_t t)
 {
-    int64_t i = stats->n_tokens, top = stats->opts.top;
+    int64_t i = stats->n_tokens, top = stats->opts.top, width;
 
-    stats->tokens[i] = *token;
-    for (int64_t w = 0; top > 0 && w < width; w++) {
+    stats->tokens[i] = stats->sequence[t];
+    stats->n_top[i] = 0;
+    if (top == 0)
+        return;
+    width = sonde_hook_token(stats->row, &stats->point, from->x, from->b, t, from->n_keys);
+    for (int64_t w = 0; w < width; w++) {
         double value = stats->row[w] == -INFINITY ? NAN : stats->row[w]; /* masked: neither most nor least */
         stats->values[w] = stats->opts.rank == SONDE_RANK_ABS ? fabs(value) : value;
     }
-    stats->n_top[i] = top > 0 ? keep_top(stats->most + i * top, stats, width, true) : 0;
-    if (top > 0)
-        keep_top(stats->least + i * top, stats, width, false);
+    stats->n_top[i] = keep_top(stats->most + i * top, stats, width, true);
+    keep_top(stats->least + i * top, stats, width, false);
 }
 
-/* One token: to its neurons, to the total and, if asked, by itself. */
-static sonde_status add_token(sonde_stats *stats, const sonde_tensor *x, int64_t b, int64_t t, int64_t n_keys)
+/* Where the values of token t (of one head) lie, one after the other. */
+static const float *values_at(const sonde_stats *stats, const slice *from, int64_t head, int64_t t)
+{
+    const sonde_tensor *x = from->x;
+    if (is_attention(&stats->point))
+        return (const float *)x->data + ((from->b * x->shape[1] + head) * x->shape[2] + t) * x->shape[3];
+    return (const float *)x->data + (from->b * x->shape[1] + t) * stats->n_neurons;
+}
+
+/* The series of each token of a sequence, those of its heads joined. Tokens are spread over threads. */
+static sonde_status measure_tokens(sonde_stats *stats, const slice *from)
 {
     bool masked = is_attention(&stats->point);
-    int64_t width = sonde_hook_token(stats->row, &stats->point, x, b, t, n_keys);
-    double threshold = stats->opts.threshold;
-    sonde_moments token = {0};
+    int64_t n_parts = masked ? stats->n_neurons : 1, n = masked ? from->n_keys : stats->n_neurons, bad = from->length;
 
-    for (int64_t i = 0; i < width; i++)
-        if (!isfinite(stats->row[i]) && !(masked && stats->row[i] == -INFINITY))
-            return SONDE_FAIL(SONDE_E_NONFINITE,
-                              "a number is not finite: '%s' is %g at sequence %lld, position %lld, column %lld", stats->name,
-                              (double)stats->row[i], (long long)b, (long long)t, (long long)i);
-    SONDE_TRY(sonde_moments_add(&token, stats->row, width, 1, threshold, masked));
-    SONDE_TRY(
-        sonde_moments_add_rows(stats->neurons, stats->row, 1, stats->n_neurons, masked ? n_keys : 1, threshold, masked));
-    sonde_moments_merge(&stats->total, &token);
-    if (stats->opts.keep_tokens)
-        keep_token(stats, &token, width);
-    stats->n_tokens++;
+#pragma omp parallel for num_threads(sonde_threads()) reduction(min : bad) if (from->length * n_parts * n >= 1 << 16)
+    for (int64_t t = 0; t < from->length; t++) {
+        stats->sequence[t] = (sonde_moments){0};
+        for (int64_t part = 0; part < n_parts; part++)
+            if (sonde_moments_add(&stats->sequence[t], values_at(stats, from, part, t), n, stats->opts.threshold, masked) !=
+                    SONDE_OK &&
+                t < bad)
+                bad = t;
+    }
+    if (bad < from->length)
+        return SONDE_FAIL(SONDE_E_NONFINITE, "a number is not finite: '%s' at sequence %lld, position %lld", stats->name,
+                          (long long)from->b, (long long)bad);
+    return SONDE_OK;
+}
+
+/* A run of tokens, to the series of their neurons or heads. All values are known to be finite or masked. */
+static sonde_status add_to_neurons(sonde_stats *stats, const slice *from, int64_t first, int64_t n)
+{
+    double threshold = stats->opts.threshold;
+
+    if (!is_attention(&stats->point))
+        return sonde_moments_add_rows(stats->neurons, values_at(stats, from, 0, first), n, stats->n_neurons, threshold);
+#pragma omp parallel for num_threads(sonde_threads()) if (stats->n_neurons * n * from->n_keys >= 1 << 16)
+    for (int64_t head = 0; head < stats->n_neurons; head++)
+        for (int64_t t = first; t < first + n; t++) {
+            sonde_status status =
+                sonde_moments_add(&stats->neurons[head], values_at(stats, from, head, t), from->n_keys, threshold, true);
+            SONDE_ASSERT(status == SONDE_OK);
+        }
+    return SONDE_OK;
+}
+
+/* One sequence: its tokens to their neurons, to the total and, if asked, by themselves. `leave_out` (length) or NULL. */
+static sonde_status add_sequence(sonde_stats *stats, const slice *from, const bool *leave_out)
+{
+    SONDE_TRY(reserve_tokens(stats, from->length));
+    SONDE_TRY(reserve_sequence(stats, from->length, stats->n_neurons * (is_attention(&stats->point) ? from->n_keys : 1)));
+    SONDE_TRY(measure_tokens(stats, from));
+    for (int64_t t = 0; t < from->length; t++) {
+        int64_t first = t;
+        for (; t < from->length && !(leave_out != NULL && leave_out[t]); t++) {
+            sonde_moments_merge(&stats->total, &stats->sequence[t]);
+            if (stats->opts.keep_tokens)
+                keep_token(stats, from, t);
+            stats->n_tokens++;
+        }
+        SONDE_TRY(add_to_neurons(stats, from, first, t - first));
+    }
     return SONDE_OK;
 }
 
@@ -239,12 +300,9 @@ sonde_status sonde_stats_add(sonde_stats *stats, const sonde_hook_event *event, 
 {
     SONDE_TRY(check_shape(stats, event, x));
     for (int64_t b = 0; b < event->n_sequences; b++) {
-        int64_t length = event->lengths[b], n_keys = event->first_positions[b] + length;
-        SONDE_TRY(reserve_tokens(stats, length));
-        SONDE_TRY(reserve_row(stats, stats->n_neurons * (is_attention(&stats->point) ? n_keys : 1)));
-        for (int64_t t = 0; t < length; t++)
-            if (leave_out == NULL || !leave_out[b * event->n_positions + t])
-                SONDE_TRY(add_token(stats, x, b, t, n_keys));
+        int64_t length = event->lengths[b];
+        slice from = {x, b, length, event->first_positions[b] + length};
+        SONDE_TRY(add_sequence(stats, &from, leave_out != NULL ? leave_out + b * event->n_positions : NULL));
     }
     return SONDE_OK;
 }
