@@ -74,8 +74,8 @@ static void shapes_agree(void **unused)
 /* Sums that run over several depths and spans, rows over several chunks, columns over several blocks. */
 static void long_sums_agree(void **unused)
 {
-    static const int64_t shapes[][3] = {{3, 40, 1025},   {29, 33, 383},  {29, 33, 384},  {29, 33, 385},   {15, 200, 1100},
-                                        {70, 97, 2049},  {4, 1100, 300}, {1, 515, 1023}, {1030, 40, 100}, {100, 64, 5000}};
+    static const int64_t shapes[][3] = {{3, 40, 1025},  {29, 33, 383},  {29, 33, 384},  {29, 33, 385},   {15, 200, 1100},
+                                        {70, 97, 2049}, {4, 1100, 300}, {1, 515, 1023}, {1030, 40, 100}, {100, 64, 5000}};
     (void)unused;
 
     for (int set = 0; set < N_ALL_SETS; set++)

@@ -67,18 +67,18 @@ static inline vec v_tanh(vec x)
     return v_select(v_less(magnitude, v_set(0.625f)), small, large);
 }
 
-/* Phi(-x) for x >= 0, as exp(-x^2/2) r f(t), r = 1/(x + 3), t = (x - 3) r: the exponential carries the tail, and f is
- * smooth. x^2 is kept in two parts. */
+/* Phi(-x) for x >= 0, as exp(-x^2/2) r f(u), r = 1/(x + 2.5), u = 2 x r: the exponential carries the tail, f is smooth,
+ * and exact where u is 0. x^2 is kept in two parts. */
 static inline vec v_normal_tail(vec x)
 {
-    static const float f[] = {0.729083717f,   -0.509332001f,   0.230017707f,    -0.0472626872f,  -0.0104625206f, 0.00696930243f,
-                              0.0010247844f, -0.00103252381f, -0.000244755036f, 0.000131253255f, 5.44548457e-05f};
+    static const float f[] = {1.25f,          -0.621695161f,   0.0423806272f,   0.0366486087f,
+                              0.00286556222f, -0.00328474841f, 0.000303433917f, -0.000927278481f,
+                              0.00033861291f, 5.11770304e-05f, -2.41683665e-05f};
     vec bounded = v_min(v_set(15.0f), x), square = v_mul(bounded, bounded), half = v_set(-0.5f);
     vec rest = v_fma(bounded, bounded, v_sub(v_set(0.0f), square));
-    vec r = v_div(v_set(1.0f), v_add(bounded, v_set(3.0f)));
-    vec t = v_mul(v_sub(bounded, v_set(3.0f)), r);
+    vec r = v_div(v_set(1.0f), v_add(bounded, v_set(2.5f))), u = v_mul(v_add(bounded, bounded), r);
 
-    return v_mul(v_exp_of_sum(v_mul(half, square), v_mul(half, rest)), v_mul(r, v_polynomial(t, f, 11)));
+    return v_mul(v_exp_of_sum(v_mul(half, square), v_mul(half, rest)), v_mul(r, v_polynomial(u, f, 11)));
 }
 
 /* x Phi(x) */
@@ -136,17 +136,18 @@ static inline vec v_laplace(vec x)
 static inline vec v_hardswish(vec x)
 {
     vec clipped = v_min(v_set(6.0f), v_max(v_set(0.0f), v_add(x, v_set(3.0f))));
-    return v_div(v_mul(v_max(v_set(-4.0f), x), clipped), v_set(6.0f));
+    return v_mul(v_max(v_set(-4.0f), x), v_div(clipped, v_set(6.0f)));
 }
 
-/* sqrt(max(x, 0) + log(1 + e)), e = exp(-|x|); log(1 + e) = 2 atanh(s), s = e / (2 + e) */
+/* sqrt(max(x, 0) + log(1 + e)), e = exp(-|x|) = h^2; log(1 + e) = 2 atanh(s), s = e / (2 + e); h itself far to the left */
 static inline vec v_sqrt_softplus(vec x)
 {
     static const float p[] = {0.333333373f, 0.199994385f, 0.143084422f, 0.107138284f, 0.121504687f};
-    vec e = v_exp(v_sub(v_set(0.0f), v_abs(x))), s = v_div(e, v_add(v_set(2.0f), e)), square = v_mul(s, s);
-    vec half = v_fma(v_mul(s, square), v_polynomial(square, p, 5), s);
+    vec h = v_exp(v_mul(v_set(-0.5f), v_abs(x))), e = v_mul(h, h), s = v_div(e, v_add(v_set(2.0f), e));
+    vec square = v_mul(s, s), half = v_fma(v_mul(s, square), v_polynomial(square, p, 5), s);
+    vec root = v_sqrt(v_add(v_max(v_set(0.0f), x), v_add(half, half)));
 
-    return v_sqrt(v_add(v_max(v_set(0.0f), x), v_add(half, half)));
+    return v_select(v_less(x, v_set(-20.0f)), h, root);
 }
 
 static inline vec v_clip(vec x, float low, float high)
