@@ -207,8 +207,7 @@ sonde_status act_print(const act *a, const char *path)
 {
     if (cli.json)
         return print_json(a, path);
-    printf("%s %s, %s tokens, BOS in front: %s\n", cli_count(a->n_documents), a->n_documents == 1 ? "text" : "texts",
-           cli_count(a->n_ids), act_bos(a));
+    printf("%s, %s, BOS in front: %s\n", cli_counted(a->n_documents, "text"), cli_counted(a->n_ids, "token"), act_bos(a));
     if (path != NULL)
         printf("written to '%s'\n", path);
     if (path == NULL && (a->n_slots > 0 || a->wants_logits)) {

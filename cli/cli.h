@@ -94,8 +94,8 @@ typedef struct cli_strings {
 
 /* One option. What `to` points at before parsing is the default. A table ends with a row {0}. */
 typedef struct cli_option {
-    const char *name;  /* without the dashes */
-    char letter;       /* short form, or 0 */
+    const char *name; /* without the dashes */
+    char letter;      /* short form, or 0 */
     cli_kind kind;
     void *to;
     const char *value; /* name of the value in --help ("N", "FILE": completed as a file), or the choices */
@@ -114,9 +114,9 @@ typedef struct cli_command {
     const char *summary;   /* one line for `sonde --help`, lower case, no full stop */
     const char *arguments; /* "MODEL [TEXT]" */
     int min_arguments, max_arguments;
-    const char *examples[4];       /* at least two command lines that work; NULL ends them */
-    const cli_option *options[8];  /* tables: its own and shared ones; NULL ends them (the common ones are always added) */
-    const char *notes;             /* paragraphs behind the options in --help, or NULL */
+    const char *examples[4];      /* at least two command lines that work; NULL ends them */
+    const cli_option *options[8]; /* tables: its own and shared ones; NULL ends them (the common ones are always added) */
+    const char *notes;            /* paragraphs behind the options in --help, or NULL */
     sonde_status (*run)(const cli_call *call);
 } cli_command;
 
@@ -207,9 +207,10 @@ sonde_status cli_json_write(json_t *object);
  * it between pieces. */
 sonde_status cli_check_stdout(void);
 
-/* "12.3 MB" and "1,234,567" in buffers that rotate (8 of them). */
+/* "12.3 MB", "1,234,567", and "1 text" or "1,234 texts", in buffers that rotate (8 of them). */
 const char *cli_bytes(double n_bytes);
 const char *cli_count(int64_t n);
+const char *cli_counted(int64_t n, const char *what);
 
 /* Peak resident memory of this process in bytes; seconds of a steady clock. */
 int64_t cli_peak_bytes(void);
@@ -292,7 +293,7 @@ typedef struct cli_batch {
     int64_t *lengths; /* (B) */
     int64_t B, T, n_tokens;
     int64_t first; /* index of row 0 among all sequences */
-    int32_t *flat;  /* ids one after another; the last sequence is `pending` if it did not fit */
+    int32_t *flat; /* ids one after another; the last sequence is `pending` if it did not fit */
     int64_t n_flat, flat_capacity, row_capacity, n_pending;
     bool has_pending;
 } cli_batch;

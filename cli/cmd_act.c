@@ -110,12 +110,10 @@ static sonde_status make_run(sonde_run **run, act *a)
     CLI_TRY(sonde_run_new(run, a->m.model));
     for (int64_t i = 0; i < a->n_slots; i++)
         CLI_TRY(sonde_run_hook(*run, a->slots[i].point->name, SONDE_HOOK_READ, act_on_hook, &a->slots[i], NULL));
-    if (a->wants_logits || (a->top > 0 && a->has_chosen)) {
-        sonde_run_want_logits(*run, SONDE_LOGITS_ALL);
-        sonde_run_stream_logits(*run, act_on_logits, a);
-    } else if (a->top > 0) {
+    if (a->wants_logits || (a->top > 0 && a->has_chosen))
+        sonde_run_stream_logits(*run, act_on_logits, a); /* in blocks: all logits of a pass would be its largest tensor */
+    else if (a->top > 0)
         sonde_run_want_logits(*run, SONDE_LOGITS_LAST);
-    }
     return SONDE_OK;
 }
 
@@ -209,7 +207,7 @@ static double output_bytes(const act *a)
 }
 
 /* --dry-run: the largest pass, the whole work, the file. */
-static sonde_status print_plan(const act *a, const sonde_run *run)
+static sonde_status print_plan(const act *a, sonde_run *run)
 {
     sonde_plan plan, largest = {0};
     double flops = 0;
@@ -227,8 +225,9 @@ static sonde_status print_plan(const act *a, const sonde_run *run)
         n_passes++;
     }
     if (!cli.json) {
-        printf("%s texts, %s tokens, %lld passes of at most %lld layers, %.4g GFLOP\n", cli_count(a->n_documents),
-               cli_count(a->n_ids), (long long)n_passes, (long long)largest.n_layers, flops * 1e-9);
+        printf("%s, %s, %lld %s of at most %s, %.4g GFLOP\n", cli_counted(a->n_documents, "text"),
+               cli_counted(a->n_ids, "token"), (long long)n_passes, n_passes == 1 ? "pass" : "passes",
+               cli_counted(largest.n_layers, "layer"), flops * 1e-9);
         printf("memory: weights %s, kept %s, scratch %s; file: %s\n", cli_bytes((double)largest.weight_bytes),
                cli_bytes((double)largest.kept_bytes), cli_bytes((double)largest.scratch_bytes),
                cli_bytes(output != NULL ? output_bytes(a) : 0));

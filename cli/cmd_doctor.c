@@ -5,28 +5,14 @@
  */
 #include "cli.h"
 
-#include <pango/pangocairo.h>
-#include <string.h>
+#include <sonde/plot.h>
+
 #include <unistd.h>
 
 static const cli_option options[] = {{0}};
 
-/* Font families, and how many of them are Noto's: pictures with token labels in any script need them. */
-static void count_fonts(int *n_families, int *n_noto)
-{
-    PangoFontMap *map = pango_cairo_font_map_new();
-    PangoFontFamily **families = NULL;
-
-    *n_noto = 0;
-    pango_font_map_list_families(map, &families, n_families);
-    for (int i = 0; i < *n_families; i++)
-        *n_noto += strstr(pango_font_family_get_name(families[i]), "Noto") != NULL;
-    g_free(families);
-    g_object_unref(map);
-}
-
 /* The same for scripts. */
-static sonde_status print_json(double peak, int n_families, int n_noto)
+static sonde_status print_json(double peak, int64_t n_families, int64_t n_noto)
 {
     json_t *out = cli_json("sonde.doctor/1"), *operations = json_array();
     const char *line, *warning = sonde_kernel_warning();
@@ -49,17 +35,17 @@ static sonde_status print_json(double peak, int n_families, int n_noto)
 static sonde_status run(const cli_call *call)
 {
     double peak = sonde_measure_peak_gflops();
-    int n_families, n_noto;
+    int64_t n_families, n_noto;
     const char *line;
 
     (void)call;
-    count_fonts(&n_families, &n_noto);
+    sonde_plot_fonts(&n_families, &n_noto);
     if (cli.json)
         return print_json(peak, n_families, n_noto);
     printf("sonde %s\n", sonde_version());
     printf("threads   %d of %ld processors\n", sonde_threads(), sysconf(_SC_NPROCESSORS_ONLN));
     printf("peak      %.1f GFLOP/s in fp32, measured on these threads\n", peak);
-    printf("fonts     %d families, %d of them Noto%s\n", n_families, n_noto,
+    printf("fonts     %lld families, %lld of them Noto%s\n", (long long)n_families, (long long)n_noto,
            n_noto > 0 ? "" : ": labels in other scripts may show as boxes (install fonts-noto)");
     printf("kernels   %s\n", sonde_kernel_name());
     for (int64_t i = 0; (line = sonde_kernel_describe(i)) != NULL; i++)

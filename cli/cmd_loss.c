@@ -232,13 +232,14 @@ static sonde_status print_results(loss_work *w)
     printf("perplexity     %.6g\n", exp(ce));
     if (w->n_bytes > 0)
         printf("bits per byte  %.6f\n", bits);
-    printf("%s tokens predicted", cli_count(w->n_predicted));
+    printf("%s predicted", cli_counted(w->n_predicted, "token"));
     if (w->n_bytes > 0)
-        printf(", %s bytes", cli_count(w->n_bytes));
-    printf(", %s texts in %s contexts (%s), BOS in front: %s\n", cli_count(w->n_documents), cli_count(w->n_contexts),
+        printf(", %s", cli_counted(w->n_bytes, "byte"));
+    printf(", %s in %s (%s), BOS in front: %s\n", cli_counted(w->n_documents, "text"), cli_counted(w->n_contexts, "context"),
            is_each ? "each its own" : "packed", bos_text(w));
     if (w->n_cut > 0)
-        printf("%s texts were cut at the context of %s tokens\n", cli_count(w->n_cut), cli_count(w->m.config->n_context));
+        printf("cut at the context of %s: %s\n", cli_counted(w->m.config->n_context, "token"),
+               cli_counted(w->n_cut, "text"));
     return SONDE_OK;
 }
 
@@ -266,7 +267,6 @@ static sonde_status run(const cli_call *call)
     CLI_TRY_DONE(cli_source_open(&w.source, &w.m, call->arguments + 1, call->n_arguments - 1,
                                  is_each ? CLI_LONG_IS_CUT : CLI_LONG_IS_FINE));
     CLI_TRY_DONE(sonde_run_new(&w.run, w.m.model));
-    sonde_run_want_logits(w.run, SONDE_LOGITS_ALL);
     sonde_run_stream_logits(w.run, on_logits, &w);
     w.surprisals = json_array();
     if (per_token)

@@ -68,8 +68,8 @@ static sonde_status print_table(const cli_model *m, const cli_sequence *sequence
         free(label);
     }
     CLI_TRY(cli_table_print(table));
-    printf("%s tokens, %s bytes, %s\n", cli_count(sequence->n), cli_count((int64_t)sequence->text_bytes),
-           sequence->has_bos ? "BOS in front" : "no BOS");
+    printf("%s, %s, BOS in front: %s\n", cli_counted(sequence->n, "token"),
+           cli_counted((int64_t)sequence->text_bytes, "byte"), sequence->has_bos ? "true" : "false");
     return SONDE_OK;
 }
 

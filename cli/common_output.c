@@ -351,3 +351,13 @@ const char *cli_count(int64_t n)
     out[used] = '\0';
     return out;
 }
+
+/* An s is enough for all that is counted here. */
+const char *cli_counted(int64_t n, const char *what)
+{
+    const char *number = cli_count(n);
+    char *out = rotating_buffer();
+
+    snprintf(out, 48, "%s %s%s", number, what, n == 1 ? "" : "s");
+    return out;
+}

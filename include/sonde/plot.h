@@ -265,6 +265,11 @@ SONDE_API sonde_status sonde_plot_escape(char **out, int64_t *n_columns, sonde_p
  * AUTO is the sequential map. Owns: nothing. Errors: none. */
 SONDE_API void sonde_plot_colour(unsigned char out[3], sonde_plot_colours map, double t);
 
+/* Number of font families that pictures can draw with, and how many of them are Noto's, which cover most scripts. With none
+ * of those, labels in other scripts than Latin may show as boxes.
+ * Owns: nothing. Cost: 10-50 ms. Errors: none. */
+SONDE_API void sonde_plot_fonts(int64_t *n_families, int64_t *n_noto);
+
 #ifdef __cplusplus
 }
 #endif
