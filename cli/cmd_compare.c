@@ -392,7 +392,7 @@ static sonde_status draw(const comparison *c)
                                         .n_columns = r->n_columns,
                                         .row_labels = by == BY_LAYER ? layers : c->sides[0].labels,
                                         .column_labels = by == BY_LAYER ? layers : c->sides[1].labels,
-                                        .title = by == BY_LAYER ? NULL : c->layers[i]};
+                                        .title = c->n_results > 1 ? c->layers[i] : NULL};
     }
     snprintf(title, sizeof title, "%s of %s", sonde_similarity_name((sonde_similarity)measure),
              by == BY_LAYER     ? "layers"
@@ -427,6 +427,17 @@ static const char *number(double x)
     return out;
 }
 
+/* The same with two digits behind the point, for matrices. */
+static const char *short_number(double x)
+{
+    static char out[32];
+    snprintf(out, sizeof out, x == x ? "%.2f" : "-", x);
+    return out;
+}
+
+/* Matrices of more columns are drawn as shades instead of numbers. */
+enum { MOST_COLUMNS = 24 };
+
 static sonde_status print_steps(const comparison *c)
 {
     const result *r = &c->results[0];
@@ -451,6 +462,84 @@ static sonde_status print_steps(const comparison *c)
 static bool is_pair(const comparison *c, int64_t i, int64_t j)
 {
     return c->n_texts > 1 || (i < j && c->sides[0].positions[i] != c->sides[0].positions[j]);
+}
+
+/* Labels of the rows (or columns) of results: layers, or tokens between bars. Owns: *out (free). */
+static sonde_status result_label(char **out, const comparison *c, int side_of, int64_t i)
+{
+    const sonde_plot_label *label = &c->sides[side_of].labels[i];
+    char *escaped;
+    sonde_status status;
+
+    if (by == BY_LAYER)
+        return cli_escape(out, c->layers[i], strlen(c->layers[i]));
+    CLI_TRY(cli_escape(&escaped, label->text, (size_t)label->n_bytes));
+    status = CLI_NEW(*out, (int64_t)strlen(escaped) + 3);
+    if (status == SONDE_OK)
+        sprintf(*out, "|%s|", escaped);
+    free(escaped);
+    return status;
+}
+
+/* The chosen measure as numbers: a row a line, columns numbered as the rows are. */
+static sonde_status print_matrix(const comparison *c, const result *r)
+{
+    enum { LONGEST = 64 };
+    char align[MOST_COLUMNS + 3] = "rl", line[(MOST_COLUMNS + 1) * LONGEST];
+    size_t used = (size_t)snprintf(line, sizeof line, "\t");
+    cli_table *table;
+
+    for (int64_t j = 0; j < r->n_columns; j++) {
+        align[j + 2] = 'r';
+        if (by == BY_LAYER)
+            used += (size_t)snprintf(line + used, LONGEST, "\t%.50s", c->layers[j]);
+        else
+            used += (size_t)snprintf(line + used, LONGEST, "\t%lld", (long long)c->sides[1].positions[j]);
+    }
+    table = cli_table_new(align, line);
+    for (int64_t i = 0; i < r->n_rows; i++) {
+        char *label;
+        CLI_TRY(result_label(&label, c, 0, i));
+        used = 0;
+        for (int64_t j = 0; j < r->n_columns; j++)
+            used += (size_t)snprintf(line + used, LONGEST, "\t%s", short_number(r->values[measure][i * r->n_columns + j]));
+        if (by == BY_LAYER)
+            cli_table_row(table, "\t%s%s", label, line);
+        else
+            cli_table_row(table, "%lld\t%s%s", (long long)c->sides[0].positions[i], label, line);
+        free(label);
+    }
+    return cli_table_print(table);
+}
+
+/* What each column is, where columns are tokens of a second text. */
+static sonde_status print_columns(const comparison *c, const result *r)
+{
+    if (c->n_texts == 1 || by == BY_LAYER)
+        return SONDE_OK;
+    printf("columns:");
+    for (int64_t j = 0; j < r->n_columns; j++) {
+        char *label;
+        CLI_TRY(result_label(&label, c, 1, j));
+        printf(" %lld %s", (long long)c->sides[1].positions[j], label);
+        free(label);
+    }
+    putchar('\n');
+    return SONDE_OK;
+}
+
+/* Every matrix as numbers, or all as shades where there are too many columns for that. */
+static sonde_status print_matrices(const comparison *c)
+{
+    if (c->results[0].n_columns > MOST_COLUMNS)
+        return draw(c);
+    for (int64_t i = 0; i < c->n_results; i++) {
+        printf("%s%s%s%s\n", i > 0 ? "\n" : "", sonde_similarity_name((sonde_similarity)measure),
+               by == BY_TOKEN ? " at " : " of layers", by == BY_TOKEN ? point_at(c, i)->name : "");
+        CLI_TRY(print_matrix(c, &c->results[i]));
+        CLI_TRY(print_columns(c, &c->results[i]));
+    }
+    return SONDE_OK;
 }
 
 /* The most similar pairs of tokens by the chosen measure. */
@@ -499,7 +588,7 @@ static sonde_status print_tables(const comparison *c)
         CLI_TRY(print_steps(c));
     if (by == BY_LAYER)
         putchar('\n');
-    CLI_TRY(draw(c));
+    CLI_TRY(print_matrices(c));
     for (int64_t i = 0; by == BY_TOKEN && n_top > 0 && i < c->n_results; i++) {
         if (c->n_results > 1)
             printf("\n%s", point_at(c, i)->name);

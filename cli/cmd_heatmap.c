@@ -205,6 +205,8 @@ static sonde_status build_neurons(picture *p, const view *v)
                                        .n_columns = n,
                                        .row_labels = v->text->labels + v->text->first,
                                        .column_labels = p->labels};
+    if (cli_picture.range == NULL) /* a few neurons are often ten times as large as all others */
+        p->opts.range = SONDE_PLOT_RANGE_QUANTILE;
     p->opts.x_name = point->rank == 4 ? "neuron (head.coordinate)" : "neuron";
     p->opts.value_name = "activation";
     snprintf(p->title, sizeof p->title, "%s", point->name);
@@ -312,7 +314,7 @@ static sonde_status build_head(picture *p, int64_t i, const view *v, const sonde
                                        .row_labels = v->text->labels + first,
                                        .column_labels = v->text->labels + first,
                                        .is_causal = 1,
-                                       .title = p->titles[i]};
+                                       .title = p->n_panels > 1 ? p->titles[i] : NULL};
     return SONDE_OK;
 }
 
