@@ -174,8 +174,10 @@ def main():
     options = parser.parse_args()
     limits = Limits()
     print(f"{processor()}, {os.cpu_count()} processors, {platform.platform()}")
+    if os.getloadavg()[0] > 0.5:
+        print(f"the machine is busy (load {os.getloadavg()[0]:.1f}): ratios are rough, shares of the peak too low", file=sys.stderr)
     peers = available_peers(options.python)
-    results = {"processor": processor(), "processors": os.cpu_count(), "rounds": options.rounds}
+    results = {"processor": processor(), "processors": os.cpu_count(), "rounds": options.rounds, "load": os.getloadavg()[0]}
     results["forward"] = forward(options, peers, limits)
     pathlib.Path("build/bench").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir="build/bench") as temporary:
