@@ -2,25 +2,35 @@
 #include "format/npy.h"
 
 #include "base/base.h"
+#include "base/file.h"
 
 #include <zip.h>
 
 struct sonde_npz {
     char *path;
-    zip_t *zip;
+    sondep_file file;
+    zip_t *zip;   /* reads from the mapped file */
     char **names; /* of the members that end in .npy, without that ending; in order of the file */
     zip_uint64_t *members;
     int64_t n;
 };
 
-/* libzip's own words for an error that it gives as a number; they live in `error` until it is finished. */
-static sonde_status fail_zip(const char *path, zip_error_t *error)
+static sonde_status open_zip(sonde_npz *file)
 {
-    bool is_missing = zip_error_code_zip(error) == ZIP_ER_NOENT;
-    bool is_system = zip_error_system_type(error) == ZIP_ET_SYS;
-    sonde_status status = is_missing ? SONDE_E_NOTFOUND : is_system ? SONDE_E_IO : SONDE_E_FORMAT;
-    status = SONDE_FAIL(status, "cannot read '%s': %s", path, zip_error_strerror(error));
-    zip_error_fini(error);
+    zip_error_t error;
+    zip_source_t *source;
+    sonde_status status = SONDE_OK;
+
+    zip_error_init(&error);
+    source = zip_source_buffer_create(file->file.data, file->file.bytes, 0, &error);
+    file->zip = source ? zip_open_from_source(source, ZIP_RDONLY, &error) : NULL;
+    if (file->zip == NULL) {
+        bool is_memory = zip_error_code_zip(&error) == ZIP_ER_MEMORY;
+        status = SONDE_FAIL(is_memory ? SONDE_E_NOMEM : SONDE_E_FORMAT, "cannot read '%s' as .npz: %s", file->path,
+                            zip_error_strerror(&error));
+        zip_source_free(source);
+    }
+    zip_error_fini(&error);
     return status;
 }
 
@@ -44,19 +54,13 @@ static sonde_status list_members(sonde_npz *file)
 sonde_status sonde_npz_open(sonde_npz **out, const char *path)
 {
     sonde_npz *file;
-    zip_error_t error;
     sonde_status status;
-    int code = 0;
 
     *out = NULL;
     SONDE_TRY(SONDE_NEW(file, 1));
     SONDE_TRY_DONE(sondep_copy_string(&file->path, path));
-    file->zip = zip_open(path, ZIP_RDONLY, &code);
-    if (file->zip == NULL) {
-        zip_error_init_with_code(&error, code);
-        status = fail_zip(path, &error);
-        goto done;
-    }
+    SONDE_TRY_DONE(sondep_file_map(&file->file, path));
+    SONDE_TRY_DONE(open_zip(file));
     SONDE_TRY_DONE(list_members(file));
     *out = file;
 done:
@@ -73,6 +77,7 @@ void sonde_npz_close(sonde_npz *file)
         sondep_free(file->names[i]);
     if (file->zip != NULL)
         zip_discard(file->zip);
+    sondep_file_release(&file->file);
     sondep_free(file->names);
     sondep_free(file->members);
     sondep_free(file->path);
