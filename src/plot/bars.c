@@ -37,8 +37,8 @@ static sonde_status check_series(const sonde_plot_series *series, int64_t n_seri
         return SONDE_FAIL(SONDE_E_SHAPE, "nothing to plot: %lld groups of %lld bars", (long long)n, (long long)n_series);
     for (int64_t i = 0; i < n_series; i++)
         if (series[i].n != n)
-            return SONDE_FAIL(SONDE_E_SHAPE, "shapes do not agree: series %lld has %lld values for %lld groups", (long long)i,
-                              (long long)series[i].n, (long long)n);
+            return SONDE_FAIL(SONDE_E_SHAPE, "shapes do not agree: series %lld has %lld values for %lld groups",
+                              (long long)i, (long long)series[i].n, (long long)n);
     return SONDE_OK;
 }
 
@@ -114,9 +114,8 @@ static sonde_status make_bins(bins *out, const float *values, int64_t n, const s
         out->low -= fmax(0.5, fabs(out->low) / 100);
         out->high += fmax(0.5, fabs(out->high) / 100);
     }
-    SONDE_TRY_DONE(out->low < out->high
-                       ? SONDE_OK
-                       : SONDE_FAIL(SONDE_E_ARG, "the histogram would span [%g, %g]", out->low, out->high));
+    SONDE_TRY_DONE(out->low < out->high ? SONDE_OK
+                                        : SONDE_FAIL(SONDE_E_ARG, "the histogram would span [%g, %g]", out->low, out->high));
     out->n = opts->n_bins > 0 ? opts->n_bins : number_of_bins(finite, n_finite, out->low, out->high);
     SONDE_TRY_DONE(SONDE_NEW(out->counts, out->n));
     for (int64_t i = 0; i < n_finite; i++) {
@@ -134,8 +133,8 @@ done:
 static sonde_status note_bins(sondep_string *out, const bins *b)
 {
     if (b->n_bad > 0)
-        SONDE_TRY(sondep_string_printf(out, "%lld value%s not finite.%s", (long long)b->n_bad, b->n_bad == 1 ? " is" : "s are",
-                                       b->n_outside > 0 ? "\n" : ""));
+        SONDE_TRY(sondep_string_printf(out, "%lld value%s not finite.%s", (long long)b->n_bad,
+                                       b->n_bad == 1 ? " is" : "s are", b->n_outside > 0 ? "\n" : ""));
     if (b->n_outside > 0)
         SONDE_TRY(sondep_string_printf(out, "%lld value%s outside the picture.", (long long)b->n_outside,
                                        b->n_outside == 1 ? " lies" : "s lie"));

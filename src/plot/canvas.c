@@ -96,8 +96,8 @@ static PangoLayout *laid_out(sondep_box *at, sondep_canvas *canvas, sondep_style
     return layout;
 }
 
-void sondep_canvas_measure(double *width, double *height, sondep_canvas *canvas, sondep_style style, const char *text, int64_t n,
-                           const sondep_placing *placing)
+void sondep_canvas_measure(double *width, double *height, sondep_canvas *canvas, sondep_style style, const char *text,
+                           int64_t n, const sondep_placing *placing)
 {
     sondep_box at;
     laid_out(&at, canvas, style, text, n, placing);
@@ -188,7 +188,8 @@ void sondep_canvas_frame(sondep_canvas *canvas, sondep_box box, double line_widt
     cairo_stroke(canvas->cr);
 }
 
-void sondep_canvas_line(sondep_canvas *canvas, double x0, double y0, double x1, double y1, double line_width, sondep_rgb colour)
+void sondep_canvas_line(sondep_canvas *canvas, double x0, double y0, double x1, double y1, double line_width,
+                        sondep_rgb colour)
 {
     cairo_move_to(canvas->cr, x0, y0);
     cairo_line_to(canvas->cr, x1, y1);
@@ -208,7 +209,8 @@ sonde_status sondep_canvas_image(sondep_canvas *canvas, sondep_box box, const ui
 
     if (pixels == NULL) {
         cairo_surface_destroy(picture);
-        return SONDE_FAIL(SONDE_E_NOMEM, "out of memory: a picture of %lld x %lld cells", (long long)n_rows, (long long)n_columns);
+        return SONDE_FAIL(SONDE_E_NOMEM, "out of memory: a picture of %lld x %lld cells", (long long)n_rows,
+                          (long long)n_columns);
     }
     cairo_surface_flush(picture);
     for (int64_t r = 0; r < n_rows * zoom; r++)

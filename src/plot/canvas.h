@@ -46,17 +46,17 @@ typedef struct sondep_box {
 /* How a text lies: (x, y) is its point (across, down), 0 to 1 each, of its own box: 0.5, 0 is the middle of the top. */
 typedef struct sondep_placing {
     double across, down;
-    double max_width;  /* it is cut with … or wrapped here; 0: never */
+    double max_width; /* it is cut with … or wrapped here; 0: never */
     bool is_wrapped;
-    bool is_upwards;   /* turned by 90 degrees, read from below; across and down stay those of the reading direction */
+    bool is_upwards; /* turned by 90 degrees, read from below; across and down stay those of the reading direction */
 } sondep_placing;
 
 /* Errors: SONDE_E_ARG if the ending of `path` is none of ours, SONDE_E_NOMEM. `canvas` may be aborted in any case. */
 sonde_status sondep_canvas_open(sondep_canvas *canvas, const char *path, double scale);
 
 /* Size of a text: n bytes, or -1 for all. */
-void sondep_canvas_measure(double *width, double *height, sondep_canvas *canvas, sondep_style style, const char *text, int64_t n,
-                           const sondep_placing *placing);
+void sondep_canvas_measure(double *width, double *height, sondep_canvas *canvas, sondep_style style, const char *text,
+                           int64_t n, const sondep_placing *placing);
 
 /* A white page. Errors: SONDE_E_RANGE if a PNG would have more than 32,767 pixels across or down, SONDE_E_IO. */
 sonde_status sondep_canvas_begin(sondep_canvas *canvas, double width, double height);
@@ -65,7 +65,8 @@ void sondep_canvas_text(sondep_canvas *canvas, sondep_style style, const char *t
                         const sondep_placing *placing, sondep_rgb colour);
 void sondep_canvas_fill(sondep_canvas *canvas, sondep_box box, sondep_rgb colour);
 void sondep_canvas_frame(sondep_canvas *canvas, sondep_box box, double line_width, sondep_rgb colour);
-void sondep_canvas_line(sondep_canvas *canvas, double x0, double y0, double x1, double y1, double line_width, sondep_rgb colour);
+void sondep_canvas_line(sondep_canvas *canvas, double x0, double y0, double x1, double y1, double line_width,
+                        sondep_rgb colour);
 
 /* A picture of n_rows x n_columns colours (0xRRGGBB) in a box, without smoothing. Errors: SONDE_E_NOMEM. */
 sonde_status sondep_canvas_image(sondep_canvas *canvas, sondep_box box, const uint32_t *colours, int64_t n_rows,

@@ -188,7 +188,8 @@ static sonde_status measure(sondep_chart *chart, double *width, double *height)
     for (int64_t i = 0; i < chart->n_series; i++)
         if (chart->series[i].name != NULL)
             chart->legend_width =
-                fmax(chart->legend_width, text_width(chart, SONDEP_STYLE_LABEL, chart->series[i].name, longest_name) + KEY_WIDTH + 16);
+                fmax(chart->legend_width,
+                     text_width(chart, SONDEP_STYLE_LABEL, chart->series[i].name, longest_name) + KEY_WIDTH + 16);
 
     SONDE_TRY(name_axis(&chart->x_name, chart->opts.x_name, &chart->x));
     SONDE_TRY(name_axis(&chart->y_name, chart->opts.y_name, &chart->y));
@@ -234,8 +235,10 @@ static void draw_ticks(sondep_chart *chart)
 
 static sonde_status draw_groups(sondep_chart *chart)
 {
-    sondep_placing placing = {.across = chart->groups_upwards ? 1 : 0.5, .down = chart->groups_upwards ? 0.5 : 0,
-                              .max_width = longest_name, .is_upwards = chart->groups_upwards};
+    sondep_placing placing = {.across = chart->groups_upwards ? 1 : 0.5,
+                              .down = chart->groups_upwards ? 0.5 : 0,
+                              .max_width = longest_name,
+                              .is_upwards = chart->groups_upwards};
     double pitch = chart->area.width / (double)(chart->n_groups > 0 ? chart->n_groups : 1);
     sondep_string text = {0};
     sonde_status status = SONDE_OK;
@@ -261,19 +264,20 @@ static void draw_texts(sondep_chart *chart)
     sondep_placing notes = {.down = 1, .max_width = inner, .is_wrapped = true};
 
     if (chart->opts.title)
-        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_TITLE, chart->opts.title, -1, MARGIN, MARGIN, &wrapped, sondep_black);
+        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_TITLE, chart->opts.title, -1, MARGIN, MARGIN, &wrapped,
+                           sondep_black);
     if (chart->opts.subtitle)
-        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_SUBTITLE, chart->opts.subtitle, -1, MARGIN, MARGIN + chart->title_height,
-                           &wrapped, sondep_dark_grey);
+        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_SUBTITLE, chart->opts.subtitle, -1, MARGIN,
+                           MARGIN + chart->title_height, &wrapped, sondep_dark_grey);
     if (chart->x_name.n > 0)
-        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_NAME, chart->x_name.text, -1, a.x + a.width / 2, below_labels + 2, &middle,
-                           sondep_black);
+        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_NAME, chart->x_name.text, -1, a.x + a.width / 2, below_labels + 2,
+                           &middle, sondep_black);
     if (chart->y_name.n > 0)
-        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_NAME, chart->y_name.text, -1, MARGIN + 7, a.y + a.height / 2, &upwards,
-                           sondep_black);
+        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_NAME, chart->y_name.text, -1, MARGIN + 7, a.y + a.height / 2,
+                           &upwards, sondep_black);
     if (chart->notes.n > 0)
-        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_NOTE, chart->notes.text, -1, MARGIN, chart->canvas.height - MARGIN, &notes,
-                           sondep_dark_grey);
+        sondep_canvas_text(&chart->canvas, SONDEP_STYLE_NOTE, chart->notes.text, -1, MARGIN, chart->canvas.height - MARGIN,
+                           &notes, sondep_dark_grey);
 }
 
 sonde_status sondep_chart_begin(sondep_chart *chart, const char *path)

@@ -55,7 +55,7 @@ const char *sondep_cell_name(sondep_cell kind)
 
 sondep_rgb sondep_series_colour(int64_t i)
 {
-    static const sondep_rgb palette[8] = {{0, 114, 178}, {213, 94, 0},    {0, 158, 115}, {204, 121, 167},
+    static const sondep_rgb palette[8] = {{0, 114, 178}, {213, 94, 0},   {0, 158, 115}, {204, 121, 167},
                                           {0, 0, 0},     {86, 180, 233}, {230, 159, 0}, {200, 185, 40}};
     return palette[i % 8];
 }

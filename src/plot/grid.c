@@ -11,8 +11,8 @@
 static int precedence(sondep_cell kind)
 {
     static const int order[SONDEP_N_CELLS] = {
-        [SONDEP_CELL_NAN] = 4, [SONDEP_CELL_HIGH_INFINITE] = 3, [SONDEP_CELL_FINITE] = 2, [SONDEP_CELL_LOW_INFINITE] = 1,
-        [SONDEP_CELL_EMPTY] = 0,
+        [SONDEP_CELL_NAN] = 4,          [SONDEP_CELL_HIGH_INFINITE] = 3, [SONDEP_CELL_FINITE] = 2,
+        [SONDEP_CELL_LOW_INFINITE] = 1, [SONDEP_CELL_EMPTY] = 0,
     };
     return order[kind];
 }
@@ -20,7 +20,7 @@ static int precedence(sondep_cell kind)
 static void put_into_cell(sondep_grid *grid, int64_t cell, sondep_cell kind, float value)
 {
     int have = precedence((sondep_cell)grid->kinds[cell]), new = precedence(kind);
-    if (new > have || (new == have && fabsf(value) > fabsf(grid->values[cell]))) {
+    if (new > have || (new == have &&fabsf(value) > fabsf(grid->values[cell]))) {
         grid->kinds[cell] = (unsigned char)kind;
         grid->values[cell] = value;
     }
@@ -73,7 +73,8 @@ static sonde_status note_strides(sondep_string *out, const sondep_grid *grids, i
         columns = grids[k].column_stride > columns ? grids[k].column_stride : columns;
     }
     if (rows > 1 && columns > 1)
-        return sondep_string_printf(out, "Each cell shows the largest magnitude among %lld rows × %lld columns.\n", rows, columns);
+        return sondep_string_printf(out, "Each cell shows the largest magnitude among %lld rows × %lld columns.\n", rows,
+                                    columns);
     if (rows > 1 || columns > 1)
         return sondep_string_printf(out, "Each cell shows the largest magnitude among %lld neighbouring %s.\n",
                                     rows > 1 ? rows : columns, rows > 1 ? "rows" : "columns");
@@ -93,8 +94,8 @@ static sonde_status note_clipping(sondep_string *out, const sondep_range *range,
                                    (long long)range->n_cells[SONDEP_CELL_FINITE]));
     if (opts->range == SONDE_PLOT_RANGE_QUANTILE && !is_given) {
         char share[SONDEP_TICK_BYTES];
-        SONDE_TRY(sondep_string_printf(out, ", which span %s %% of them",
-                                       sondep_number(share, 100 * opts->quantile, 4, false)));
+        SONDE_TRY(
+            sondep_string_printf(out, ", which span %s %% of them", sondep_number(share, 100 * opts->quantile, 4, false)));
     }
     return sondep_string_printf(out, "; all span %s to %s.\n", smallest, largest);
 }

@@ -25,9 +25,9 @@ static sonde_status check_marks(const sonde_plot_matrix *m)
         bool is_inside = a.row >= 0 && a.column >= 0 && a.n_rows >= 1 && a.n_columns >= 1 && a.n_rows <= m->n_rows - a.row &&
                          a.n_columns <= m->n_columns - a.column;
         if (!is_inside)
-            return SONDE_FAIL(SONDE_E_ARG, "mark %lld, %lld x %lld at row %lld column %lld, lies outside [%lld, %lld]", (long long)i,
-                              (long long)a.n_rows, (long long)a.n_columns, (long long)a.row, (long long)a.column,
-                              (long long)m->n_rows, (long long)m->n_columns);
+            return SONDE_FAIL(SONDE_E_ARG, "mark %lld, %lld x %lld at row %lld column %lld, lies outside [%lld, %lld]",
+                              (long long)i, (long long)a.n_rows, (long long)a.n_columns, (long long)a.row,
+                              (long long)a.column, (long long)m->n_rows, (long long)m->n_columns);
     }
     return SONDE_OK;
 }
@@ -73,8 +73,8 @@ static sonde_status make_grids(sondep_heat *heat)
         needs->n_rows = grid->n_rows > needs->n_rows ? grid->n_rows : needs->n_rows;
         needs->n_columns = grid->n_columns > needs->n_columns ? grid->n_columns : needs->n_columns;
     }
-    needs->cell = sondep_cell_size_for(needs->n_rows, needs->n_columns, has_labels, is_square, heat->opts.show_values != 0, width,
-                                       height);
+    needs->cell = sondep_cell_size_for(needs->n_rows, needs->n_columns, has_labels, is_square, heat->opts.show_values != 0,
+                                       width, height);
     return SONDE_OK;
 }
 
@@ -202,7 +202,8 @@ static void draw_texts(sondep_heat *heat)
     sondep_canvas *canvas = &heat->canvas;
 
     if (heat->opts.title)
-        sondep_canvas_text(canvas, SONDEP_STYLE_TITLE, heat->opts.title, -1, SONDEP_MARGIN, SONDEP_MARGIN, &wrapped, sondep_black);
+        sondep_canvas_text(canvas, SONDEP_STYLE_TITLE, heat->opts.title, -1, SONDEP_MARGIN, SONDEP_MARGIN, &wrapped,
+                           sondep_black);
     if (heat->opts.subtitle)
         sondep_canvas_text(canvas, SONDEP_STYLE_SUBTITLE, heat->opts.subtitle, -1, SONDEP_MARGIN,
                            SONDEP_MARGIN + heat->title_height, &wrapped, sondep_dark_grey);
@@ -210,8 +211,8 @@ static void draw_texts(sondep_heat *heat)
         sondep_canvas_text(canvas, SONDEP_STYLE_NAME, heat->opts.x_name, -1, at->plots.x + at->plots.width / 2, at->x_name_y,
                            &below, sondep_black);
     if (heat->opts.y_name)
-        sondep_canvas_text(canvas, SONDEP_STYLE_NAME, heat->opts.y_name, -1, at->y_name_x, at->plots.y + at->plots.height / 2,
-                           &beside, sondep_black);
+        sondep_canvas_text(canvas, SONDEP_STYLE_NAME, heat->opts.y_name, -1, at->y_name_x,
+                           at->plots.y + at->plots.height / 2, &beside, sondep_black);
     if (heat->notes.n > 0)
         sondep_canvas_text(canvas, SONDEP_STYLE_NOTE, heat->notes.text, -1, SONDEP_MARGIN, at->notes_y, &wrapped,
                            sondep_dark_grey);
@@ -248,7 +249,8 @@ static sonde_status draw_heat(sondep_heat *heat, const char *path)
     return sondep_canvas_end(&heat->canvas);
 }
 
-sonde_status sonde_plot_panels(const char *path, const sonde_plot_matrix *panels, int64_t n_panels, const sonde_plot_opts *opts)
+sonde_status sonde_plot_panels(const char *path, const sonde_plot_matrix *panels, int64_t n_panels,
+                               const sonde_plot_opts *opts)
 {
     sondep_heat heat = {.panels = panels, .n_panels = n_panels};
     sonde_status status;

@@ -47,7 +47,8 @@ static void draw_marks(sondep_heat *heat, int64_t k, double x, double y)
         sonde_plot_mark mark = m->marks[i];
         sondep_box box = {x + (double)mark.column * w, y + (double)mark.row * h, (double)mark.n_columns * w,
                           (double)mark.n_rows * h};
-        if (mark.row < 0 || mark.column < 0 || mark.row + mark.n_rows > m->n_rows || mark.column + mark.n_columns > m->n_columns)
+        if (mark.row < 0 || mark.column < 0 || mark.row + mark.n_rows > m->n_rows ||
+            mark.column + mark.n_columns > m->n_columns)
             continue; /* was checked; a mark never reaches outside the cells */
         sondep_canvas_frame(&heat->canvas, box, 2.5, (sondep_rgb){255, 255, 255});
         sondep_canvas_frame(&heat->canvas, box, 1.25, sondep_black);
@@ -72,7 +73,8 @@ static void draw_values(sondep_heat *heat, int64_t k, double x, double y)
         sondep_canvas_measure(&width, &height, &heat->canvas, SONDEP_STYLE_LABEL, text, -1, NULL);
         if (width + 2 > cell.width || cell.height < SONDEP_LABEL_PITCH)
             continue;
-        sondep_canvas_text(&heat->canvas, SONDEP_STYLE_LABEL, text, -1, x + ((double)(i % grid->n_columns) + 0.5) * cell.width,
+        sondep_canvas_text(&heat->canvas, SONDEP_STYLE_LABEL, text, -1,
+                           x + ((double)(i % grid->n_columns) + 0.5) * cell.width,
                            y + ((double)(i / grid->n_columns) + 0.5) * cell.height, &middle,
                            sondep_lightness(on) < 60 ? (sondep_rgb){255, 255, 255} : sondep_black);
     }
@@ -82,7 +84,8 @@ sonde_status sondep_heat_draw_cells(sondep_heat *heat, int64_t k, double x, doub
 {
     const sondep_grid *grid = &heat->grids[k];
     int64_t n = grid->n_rows * grid->n_columns;
-    sondep_box box = {x, y, (double)grid->n_columns * heat->needs.cell.width, (double)grid->n_rows * heat->needs.cell.height};
+    sondep_box box = {x, y, (double)grid->n_columns * heat->needs.cell.width,
+                      (double)grid->n_rows * heat->needs.cell.height};
     uint32_t *colours;
     sonde_status status = SONDE_OK;
 
@@ -131,7 +134,8 @@ static void draw_legend(sondep_heat *heat, const sondep_range *range)
             continue;
         sondep_canvas_fill(&heat->canvas, (sondep_box){x, y, SONDEP_BAR_WIDTH, 10},
                            sondep_cell_colour(range, (sondep_cell)kind, 0));
-        sondep_canvas_frame(&heat->canvas, (sondep_box){x - 0.25, y - 0.25, SONDEP_BAR_WIDTH + 0.5, 10.5}, 0.5, sondep_mid_grey);
+        sondep_canvas_frame(&heat->canvas, (sondep_box){x - 0.25, y - 0.25, SONDEP_BAR_WIDTH + 0.5, 10.5}, 0.5,
+                            sondep_mid_grey);
         sondep_canvas_text(&heat->canvas, SONDEP_STYLE_LABEL, sondep_cell_name((sondep_cell)kind), -1,
                            x + SONDEP_BAR_WIDTH + 8, y + 5, &beside, sondep_black);
         y += SONDEP_SWATCH_PITCH;

@@ -83,10 +83,10 @@ sonde_status sondep_heat_sides(sondep_heat *heat, int64_t k)
     const sonde_plot_matrix *m = &heat->panels[k];
     const sondep_grid *grid = &heat->grids[k];
 
-    heat->rows = (sondep_side){m->row_labels, m->first_row, m->n_rows,
-                               heat->needs.cell.height / (double)grid->row_stride, 1, false, 0};
-    heat->columns = (sondep_side){m->column_labels, m->first_column, m->n_columns,
-                                  heat->needs.cell.width / (double)grid->column_stride, 1, false, 0};
+    heat->rows = (sondep_side){
+        m->row_labels, m->first_row, m->n_rows, heat->needs.cell.height / (double)grid->row_stride, 1, false, 0};
+    heat->columns = (sondep_side){
+        m->column_labels, m->first_column, m->n_columns, heat->needs.cell.width / (double)grid->column_stride, 1, false, 0};
     SONDE_TRY(lay_rows(heat, &heat->rows));
     return lay_columns(heat, &heat->columns);
 }
@@ -113,8 +113,10 @@ static sonde_status draw_rows(sondep_heat *heat, sondep_string *text, double x, 
 static sonde_status draw_columns(sondep_heat *heat, sondep_string *text, double x, double y)
 {
     const sondep_side *side = &heat->columns;
-    sondep_placing placing = {.across = side->is_upwards ? 1 : 0.5, .down = side->is_upwards ? 0.5 : 0,
-                              .max_width = longest_label, .is_upwards = side->is_upwards};
+    sondep_placing placing = {.across = side->is_upwards ? 1 : 0.5,
+                              .down = side->is_upwards ? 0.5 : 0,
+                              .max_width = longest_label,
+                              .is_upwards = side->is_upwards};
 
     for (int64_t i = 0; i < side->n; i++) {
         double at = x + ((double)i + 0.5) * side->pitch;

@@ -56,7 +56,8 @@ static sonde_status append_character(sondep_string *out, const char *bytes, int 
     if (sign != NULL)
         return sondep_string_append(out, sign, strlen(sign));
     if (needs_escape(c, category, is_inside && can_carry))
-        return c < 0x80 ? sondep_string_printf(out, "\\x%02x", (unsigned)c) : sondep_string_printf(out, "\\u{%x}", (unsigned)c);
+        return c < 0x80 ? sondep_string_printf(out, "\\x%02x", (unsigned)c)
+                        : sondep_string_printf(out, "\\u{%x}", (unsigned)c);
     if (is_mark(category) && !can_carry)
         SONDE_TRY(sondep_string_append(out, "◌", strlen("◌")));
     return sondep_string_append(out, bytes, (size_t)length);
@@ -76,8 +77,8 @@ static sonde_status append_shown(sondep_string *out, const char *text, size_t n,
             can_carry = false;
             continue;
         }
-        SONDE_TRY(append_character(out, text + i, length, c, i < first_ink || i >= last_ink, can_carry,
-                                   i + (size_t)length < n));
+        SONDE_TRY(
+            append_character(out, text + i, length, c, i < first_ink || i >= last_ink, can_carry, i + (size_t)length < n));
         can_carry = c > ' ' && !needs_escape(c, utf8proc_category((utf8proc_int32_t)c), true);
         i += (size_t)length;
     }
@@ -112,7 +113,8 @@ sonde_status sondep_token_append(sondep_string *out, sonde_plot_label label)
     return append_shown(out, label.text, n, 0, n);
 }
 
-sonde_status sondep_label_at(sondep_string *out, int64_t *n_columns, const sonde_plot_label *labels, int64_t first, int64_t i)
+sonde_status sondep_label_at(sondep_string *out, int64_t *n_columns, const sonde_plot_label *labels, int64_t first,
+                             int64_t i)
 {
     size_t start = out->n;
     if (labels != NULL)

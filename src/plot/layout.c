@@ -4,7 +4,8 @@
 #include <math.h>
 
 /* A plotted area that looks right on a page and a screen, and the largest useful cell. */
-static const double ideal_width = 640, ideal_height = 440, largest_width = 32, largest_height = 26, bar_min = 96, bar_max = 260;
+static const double ideal_width = 640, ideal_height = 440, largest_width = 32, largest_height = 26, bar_min = 96,
+                    bar_max = 260, least_panel = 40;
 
 static double half_points(double x)
 {
@@ -35,30 +36,41 @@ sondep_cell_size sondep_cell_size_for(int64_t n_rows, int64_t n_columns, bool ha
     return cell;
 }
 
+/* How good it is to put `across` panels beside each other: the area of a cell, less for empty places; and the room that a
+ * panel has then. Below 40 points a panel says nothing, and the picture grows instead. */
+static double panel_score(double *width, double *height, int64_t across, int64_t n, int64_t n_rows, int64_t n_columns,
+                          bool is_square, const sonde_plot_opts *opts)
+{
+    int64_t down = (n - 1) / across + 1;
+    double cell_width, cell_height, side, area;
+
+    *width = fmax(least_panel, (opts->max_width - (double)(across - 1) * SONDEP_PANEL_GAP) / (double)across);
+    *height = fmax(least_panel, (opts->max_height - (double)(down - 1) * 2 * SONDEP_PANEL_GAP) / (double)down);
+    if (is_square && opts->panel_columns > 0) /* the width decides; the picture becomes as high as it must */
+        *height = fmax(*height, *width);
+    cell_width = half_points(fmin(*width / (double)n_columns, largest_width));
+    cell_height = half_points(fmin(*height / (double)n_rows, largest_height));
+    side = fmin(cell_width, cell_height);
+    area = is_square ? side * side : cell_width * cell_height;
+    return area * (1 - (double)(across * down - n) / (double)(across * down));
+}
+
 int64_t sondep_panels_across(double *panel_width, double *panel_height, int64_t n, int64_t n_rows, int64_t n_columns,
                              bool is_square, const sonde_plot_opts *opts)
 {
-    const double least = 40; /* points: below that a panel says nothing, and the picture grows instead */
-    int64_t most = (int64_t)fmax(1, opts->max_width / (least + SONDEP_PANEL_GAP)), best = 1;
+    int64_t most = (int64_t)fmax(1, opts->max_width / (least_panel + SONDEP_PANEL_GAP)), best = 1;
     double best_score = -1;
 
-    for (int64_t across = 1; across <= n && across <= most; across++) {
-        int64_t down = (n - 1) / across + 1;
-        double w = fmax(least, (opts->max_width - (double)(across - 1) * SONDEP_PANEL_GAP) / (double)across);
-        double h = fmax(least, (opts->max_height - (double)(down - 1) * 2 * SONDEP_PANEL_GAP) / (double)down);
-        double cell_w = fmin(w / (double)n_columns, largest_width), cell_h = fmin(h / (double)n_rows, largest_height);
-        double side = fmin(cell_w, cell_h);
-        double area = is_square ? side * side : cell_w * cell_h;
-        double score = area * (1 - (double)(across * down - n) / (double)(across * down)); /* empty places look unfinished */
-        bool is_best = opts->panel_columns > 0 ? across == opts->panel_columns : score > best_score * 1.0001;
-
-        if (is_best || best_score < 0) {
+    if (opts->panel_columns > 0)
+        best = opts->panel_columns < n ? opts->panel_columns : n;
+    for (int64_t across = 1; opts->panel_columns == 0 && across <= n && across <= most; across++) {
+        double score = panel_score(panel_width, panel_height, across, n, n_rows, n_columns, is_square, opts);
+        if (score > best_score * 1.0001) {
             best_score = score;
             best = across;
-            *panel_width = w;
-            *panel_height = h;
         }
     }
+    panel_score(panel_width, panel_height, best, n, n_rows, n_columns, is_square, opts);
     return best;
 }
 
@@ -92,7 +104,8 @@ void sondep_heat_layout_make(sondep_heat_layout *out, const sondep_heat_needs *n
     out->panel_width = (double)needs->n_columns * needs->cell.width;
     out->panel_height = (double)needs->n_rows * needs->cell.height;
     out->pitch_x = ceil(out->panel_width + SONDEP_PANEL_GAP + (needs->shares_labels ? 0 : rows));
-    out->pitch_y = ceil(out->panel_height + SONDEP_PANEL_GAP + needs->panel_title_height + (needs->shares_labels ? 0 : columns));
+    out->pitch_y =
+        ceil(out->panel_height + SONDEP_PANEL_GAP + needs->panel_title_height + (needs->shares_labels ? 0 : columns));
     out->plots = (sondep_box){
         ceil(SONDEP_MARGIN + y_name + rows),
         ceil(SONDEP_MARGIN + needs->header_height + needs->panel_title_height),

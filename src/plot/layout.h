@@ -18,11 +18,11 @@
 
 /* Distances that tests know too. */
 enum {
-    SONDEP_MARGIN = 14,    /* around the picture */
-    SONDEP_LABEL_GAP = 5,  /* between cells and their labels */
-    SONDEP_PANEL_GAP = 14, /* between panels */
+    SONDEP_MARGIN = 14,      /* around the picture */
+    SONDEP_LABEL_GAP = 5,    /* between cells and their labels */
+    SONDEP_PANEL_GAP = 14,   /* between panels */
     SONDEP_LABEL_PITCH = 11, /* from one label to the next, at least */
-    SONDEP_BAR_GAP = 20,   /* between the plots and the colour bar */
+    SONDEP_BAR_GAP = 20,     /* between the plots and the colour bar */
     SONDEP_BAR_WIDTH = 12,
     SONDEP_SWATCH_PITCH = 16
 };
@@ -60,10 +60,10 @@ typedef struct sondep_heat_layout {
     double pitch_x, pitch_y;          /* from one panel to the next */
     sondep_box plots;                 /* around all cells */
     sondep_box bar;
-    double bar_name_x;     /* middle of the bar's name */
-    double swatches_y;     /* top of the first swatch; x is the bar's */
-    double y_name_x;       /* middle of the name of the rows */
-    double x_name_y;       /* top of the name of the columns */
+    double bar_name_x; /* middle of the bar's name */
+    double swatches_y; /* top of the first swatch; x is the bar's */
+    double y_name_x;   /* middle of the name of the rows */
+    double x_name_y;   /* top of the name of the columns */
     double notes_y;
 } sondep_heat_layout;
 

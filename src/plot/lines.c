@@ -85,8 +85,8 @@ static sonde_status make_axes(sondep_chart *chart)
     return sondep_axis_make(&chart->y, y_low, y_high, o->y_low, o->y_high, o->y_log != 0, "y");
 }
 
-static sonde_status plot_series(const char *path, const sonde_plot_series *series, int64_t n_series, const sonde_plot_opts *opts,
-                                sondep_key key)
+static sonde_status plot_series(const char *path, const sonde_plot_series *series, int64_t n_series,
+                                const sonde_plot_opts *opts, sondep_key key)
 {
     sondep_chart chart = {.series = series, .n_series = n_series, .key = key};
     int64_t n_points = 0;
@@ -96,7 +96,8 @@ static sonde_status plot_series(const char *path, const sonde_plot_series *serie
     for (int64_t i = 0; i < n_series; i++)
         n_points += series[i].n;
     if (n_points < 1)
-        return SONDE_FAIL(SONDE_E_SHAPE, "nothing to plot: %lld points in %lld series", (long long)n_points, (long long)n_series);
+        return SONDE_FAIL(SONDE_E_SHAPE, "nothing to plot: %lld points in %lld series", (long long)n_points,
+                          (long long)n_series);
     SONDE_TRY_DONE(make_axes(&chart));
     SONDE_TRY_DONE(sondep_chart_begin(&chart, path));
     for (int64_t i = 0; i < n_series; i++) {
@@ -111,12 +112,14 @@ done:
     return status;
 }
 
-sonde_status sonde_plot_lines(const char *path, const sonde_plot_series *series, int64_t n_series, const sonde_plot_opts *opts)
+sonde_status sonde_plot_lines(const char *path, const sonde_plot_series *series, int64_t n_series,
+                              const sonde_plot_opts *opts)
 {
     return plot_series(path, series, n_series, opts, SONDEP_KEY_LINE);
 }
 
-sonde_status sonde_plot_scatter(const char *path, const sonde_plot_series *series, int64_t n_series, const sonde_plot_opts *opts)
+sonde_status sonde_plot_scatter(const char *path, const sonde_plot_series *series, int64_t n_series,
+                                const sonde_plot_opts *opts)
 {
     return plot_series(path, series, n_series, opts, SONDEP_KEY_POINT);
 }

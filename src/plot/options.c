@@ -57,8 +57,8 @@ sonde_status sondep_plot_check(const sonde_plot_matrix *m, int64_t n)
         return SONDE_FAIL(SONDE_E_SHAPE, "nothing to plot: %lld matrices", (long long)n);
     for (int64_t k = 0; k < n; k++) {
         if (m[k].n_rows < 1 || m[k].n_columns < 1)
-            return SONDE_FAIL(SONDE_E_SHAPE, "nothing to plot: matrix %lld of %lld is [%lld, %lld]", (long long)k, (long long)n,
-                              (long long)m[k].n_rows, (long long)m[k].n_columns);
+            return SONDE_FAIL(SONDE_E_SHAPE, "nothing to plot: matrix %lld of %lld is [%lld, %lld]", (long long)k,
+                              (long long)n, (long long)m[k].n_rows, (long long)m[k].n_columns);
         SONDE_TRY(sondep_mul_i64(&n_elements, m[k].n_rows, m[k].n_columns, "a matrix to plot"));
         SONDE_ASSERT(m[k].values != NULL);
     }

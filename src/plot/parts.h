@@ -25,7 +25,8 @@ sonde_status sondep_label_append(sondep_string *out, int64_t *n_columns, sonde_p
 sonde_status sondep_token_append(sondep_string *out, sonde_plot_label label);
 
 /* Label i of `labels`, or where that is NULL the number first + i. */
-sonde_status sondep_label_at(sondep_string *out, int64_t *n_columns, const sonde_plot_label *labels, int64_t first, int64_t i);
+sonde_status sondep_label_at(sondep_string *out, int64_t *n_columns, const sonde_plot_label *labels, int64_t first,
+                             int64_t i);
 
 /* Bytes of the longest beginning of a shown text that takes at most `columns` columns of a terminal, which *width gets;
  * marks stay with their letter. */
@@ -68,10 +69,10 @@ char *sondep_power_text(char out[SONDEP_TICK_BYTES], int exponent);
 /* A matrix with neighbouring rows and columns put together: each cell shows the value of the largest magnitude, NaN if
  * there is one, empty if all are. */
 typedef struct sondep_grid {
-    int64_t n_rows, n_columns;          /* of cells */
-    int64_t row_stride, column_stride;  /* rows and columns of the matrix in one cell */
-    float *values;                      /* (n_rows, n_columns), owned */
-    unsigned char *kinds;               /* (n_rows, n_columns) sondep_cell, owned */
+    int64_t n_rows, n_columns;         /* of cells */
+    int64_t row_stride, column_stride; /* rows and columns of the matrix in one cell */
+    float *values;                     /* (n_rows, n_columns), owned */
+    unsigned char *kinds;              /* (n_rows, n_columns) sondep_cell, owned */
 } sondep_grid;
 
 /* As few put together as leaves at most max_rows x max_columns cells. Owns: sondep_grid_release. Errors: SONDE_E_NOMEM. */

@@ -154,11 +154,10 @@ sonde_status sondep_range_of(sondep_range *out, const sonde_plot_matrix *m, int6
 
     scan(&range, NULL, m, n);
     has_both_signs = range.smallest < 0 && range.largest > 0;
-    range.is_diverging = opts->colours == SONDE_PLOT_COLOURS_DIVERGING ||
-                         (opts->colours == SONDE_PLOT_COLOURS_AUTO &&
-                          (has_both_signs || opts->range == SONDE_PLOT_RANGE_SYMMETRIC));
-    is_symmetric = opts->range == SONDE_PLOT_RANGE_SYMMETRIC ||
-                   (opts->range != SONDE_PLOT_RANGE_FULL && range.is_diverging);
+    range.is_diverging =
+        opts->colours == SONDE_PLOT_COLOURS_DIVERGING ||
+        (opts->colours == SONDE_PLOT_COLOURS_AUTO && (has_both_signs || opts->range == SONDE_PLOT_RANGE_SYMMETRIC));
+    is_symmetric = opts->range == SONDE_PLOT_RANGE_SYMMETRIC || (opts->range != SONDE_PLOT_RANGE_FULL && range.is_diverging);
 
     a = fmax(fabs(range.smallest), fabs(range.largest));
     if (opts->range == SONDE_PLOT_RANGE_QUANTILE && range.n_cells[SONDEP_CELL_FINITE] > 0)

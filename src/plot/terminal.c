@@ -2,6 +2,7 @@
 #include "plot/terminal.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -78,8 +79,8 @@ static sonde_status put_shade(sondep_string *out, const sondep_range *range, dou
     return repeat(out, shades[t >= 0.8 ? 4 : t <= 0 ? 0 : (int)(5 * t)], width);
 }
 
-sonde_status sondep_terminal_cell(sondep_string *out, sondep_pen *pen, const sondep_range *range, sondep_cell kind, double value,
-                                  int64_t width)
+sonde_status sondep_terminal_cell(sondep_string *out, sondep_pen *pen, const sondep_range *range, sondep_cell kind,
+                                  double value, int64_t width)
 {
     if (pen->depth != SONDE_PLOT_DEPTH_NONE) {
         int32_t ground = kind == SONDEP_CELL_EMPTY ? -1 : sondep_pen_colour(sondep_cell_colour(range, kind, value));
@@ -94,72 +95,103 @@ sonde_status sondep_terminal_cell(sondep_string *out, sondep_pen *pen, const son
 
 /* ---- the colour bar --------------------------------------------------------------------------------------------- */
 
-static sonde_status bar_in_colour(sondep_string *out, const sondep_range *range, const sonde_plot_opts *opts)
+/* Parts that follow each other in a line, or begin another where it is full. */
+typedef struct flow {
+    sondep_string *out;
+    int64_t columns, at;
+} flow;
+
+/* Makes room for a part of `width` columns; one that is wider than the line begins one all the same. */
+static sonde_status flow_next(flow *f, int64_t width)
 {
-    enum { STEPS = 24 };
+    bool is_first = f->at == 0, fits = f->at + 2 + width <= f->columns;
+    f->at = is_first || !fits ? width : f->at + 2 + width;
+    return is_first ? SONDE_OK : sondep_string_append(f->out, fits ? "  " : "\n", fits ? 2 : 1);
+}
+
+/* A text that may be longer than the line. */
+static sonde_status flow_text(flow *f, const char *text)
+{
+    int64_t width = sondep_text_columns(text, strlen(text));
+
+    SONDE_TRY(flow_next(f, width));
+    if (width <= f->columns)
+        return sondep_string_append(f->out, text, strlen(text));
+    SONDE_TRY(sondep_paragraph(f->out, text, f->columns));
+    f->out->text[--f->out->n] = '\0'; /* the paragraph's last newline; what comes next begins a line */
+    f->at = f->columns;
+    return SONDE_OK;
+}
+
+static sonde_status bar_in_colour(flow *f, const sondep_range *range, const sonde_plot_opts *opts)
+{
     sondep_pen pen = {(sonde_plot_depth)opts->depth, -1, -1};
     char low[SONDEP_TICK_BYTES], high[SONDEP_TICK_BYTES];
+    int64_t numbers =
+        (int64_t)(strlen(sondep_number(low, range->low, 3, false)) + strlen(sondep_number(high, range->high, 3, false)));
+    int64_t n = f->columns - numbers - 2 < 24 ? f->columns - numbers - 2 : 24;
 
-    SONDE_TRY(sondep_string_printf(out, "%s ", sondep_number(low, range->low, 3, false)));
-    for (int i = 0; i < STEPS; i++) {
-        double t = (i + 0.5) / STEPS;
+    SONDE_TRY(flow_next(f, numbers + n + 2));
+    SONDE_TRY(sondep_string_printf(f->out, "%s ", low));
+    for (int64_t i = 0; i < n; i++) {
+        double t = ((double)i + 0.5) / (double)n;
         sondep_rgb c = sondep_range_colour(range, range->low * (1 - t) + range->high * t);
-        SONDE_TRY(sondep_pen_set(out, &pen, -1, sondep_pen_colour(c)));
-        SONDE_TRY(sondep_string_append(out, " ", 1));
+        SONDE_TRY(sondep_pen_set(f->out, &pen, -1, sondep_pen_colour(c)));
+        SONDE_TRY(sondep_string_append(f->out, " ", 1));
     }
-    SONDE_TRY(sondep_pen_set(out, &pen, -1, -1));
-    return sondep_string_printf(out, " %s", sondep_number(high, range->high, 3, false));
+    SONDE_TRY(sondep_pen_set(f->out, &pen, -1, -1));
+    return sondep_string_printf(f->out, " %s", high);
 }
 
-static sonde_status bar_in_signs(sondep_string *out, const sondep_range *range)
+static sonde_status bar_in_signs(flow *f, const sondep_range *range)
 {
-    char low[SONDEP_TICK_BYTES], high[SONDEP_TICK_BYTES];
+    char low[SONDEP_TICK_BYTES], high[SONDEP_TICK_BYTES], text[160];
 
-    if (range->is_diverging) {
-        sondep_number(high, fmax(-range->low, range->high), 3, false);
-        return sondep_string_printf(out, "digits are tenths of %s, · is less than one", high);
-    }
-    return sondep_string_printf(out, "%s [ ░▒▓█] %s", sondep_number(low, range->low, 3, false),
-                                sondep_number(high, range->high, 3, false));
+    sondep_number(low, range->low, 3, false);
+    sondep_number(high, range->is_diverging ? fmax(-range->low, range->high) : range->high, 3, false);
+    if (range->is_diverging)
+        snprintf(text, sizeof text, "digits are tenths of %s, · is less than one", high);
+    else
+        snprintf(text, sizeof text, "%s [ ░▒▓█] %s", low, high);
+    return flow_text(f, text);
 }
 
-static sonde_status legend(sondep_string *out, const sondep_range *range, const sonde_plot_opts *opts)
+static sonde_status legend(flow *f, const sondep_range *range, const sonde_plot_opts *opts)
 {
     sondep_pen pen = {(sonde_plot_depth)opts->depth, -1, -1};
+    int64_t patch = opts->depth == SONDE_PLOT_DEPTH_NONE ? 1 : 2;
+
     for (int kind = SONDEP_CELL_NAN; kind <= SONDEP_CELL_HIGH_INFINITE; kind++) {
+        const char *name = sondep_cell_name((sondep_cell)kind);
         if (range->n_cells[kind] == 0)
             continue;
-        SONDE_TRY(sondep_string_append(out, "  ", 2));
-        SONDE_TRY(sondep_terminal_cell(out, &pen, range, (sondep_cell)kind, 0, opts->depth == SONDE_PLOT_DEPTH_NONE ? 1 : 2));
-        SONDE_TRY(sondep_pen_set(out, &pen, -1, -1));
-        SONDE_TRY(sondep_string_printf(out, " %s", sondep_cell_name((sondep_cell)kind)));
+        SONDE_TRY(flow_next(f, patch + 1 + sondep_text_columns(name, strlen(name))));
+        SONDE_TRY(sondep_terminal_cell(f->out, &pen, range, (sondep_cell)kind, 0, patch));
+        SONDE_TRY(sondep_pen_set(f->out, &pen, -1, -1));
+        SONDE_TRY(sondep_string_printf(f->out, " %s", name));
     }
     return SONDE_OK;
 }
 
 sonde_status sondep_terminal_bar(sondep_string *out, const sondep_range *range, const sonde_plot_opts *opts)
 {
-    const int64_t bar_columns = 50; /* 24 of colours, two numbers of 10 at most, spaces between */
+    flow f = {out, opts->terminal_columns, 0};
+    sondep_string name = {0};
+    sonde_status status;
 
     if (opts->depth == SONDE_PLOT_DEPTH_NONE)
-        SONDE_TRY(bar_in_signs(out, range));
+        SONDE_TRY_DONE(bar_in_signs(&f, range));
     else
-        SONDE_TRY(bar_in_colour(out, range, opts));
+        SONDE_TRY_DONE(bar_in_colour(&f, range, opts));
     if (opts->value_name != NULL) {
-        int64_t room = opts->terminal_columns - bar_columns;
-        sondep_string name = {0};
-        sonde_status status = sondep_label_append(&name, NULL, (sonde_plot_label){opts->value_name, -1});
-        if (status == SONDE_OK)
-            status = sondep_string_append(out, room > 8 ? "  " : "\n", room > 8 ? 2 : 1);
-        if (status == SONDE_OK)
-            status = sondep_paragraph(out, name.text, room > 8 ? room : opts->terminal_columns);
-        if (status == SONDE_OK)
-            out->text[--out->n] = '\0'; /* the paragraph's newline */
-        sondep_string_release(&name);
-        SONDE_TRY(status);
+        SONDE_TRY_DONE(sondep_label_append(&name, NULL, (sonde_plot_label){opts->value_name, -1}));
+        SONDE_TRY_DONE(flow_text(&f, name.text));
     }
-    SONDE_TRY(legend(out, range, opts));
-    return sondep_string_append(out, "\n", 1);
+    SONDE_TRY_DONE(legend(&f, range, opts));
+    status = sondep_string_append(out, "\n", 1);
+done:
+    sondep_string_release(&name);
+    return status;
 }
 
 /* ---- lines ------------------------------------------------------------------------------------------------------ */
@@ -246,24 +278,23 @@ sonde_status sondep_paragraph(sondep_string *out, const char *text, int64_t colu
     return SONDE_OK;
 }
 
+/* Each line has its own sequence and its end: a pager shows any of them alone. */
 static sonde_status put_heading(sondep_string *out, const char *text, const sonde_plot_opts *opts, const char *sequence)
 {
     bool is_coloured = opts->depth != SONDE_PLOT_DEPTH_NONE;
-    sondep_string shown = {0};
-    sonde_status status = SONDE_OK;
+    sondep_string shown = {0}, lines = {0};
+    sonde_status status;
 
     if (text == NULL || *text == '\0')
         return SONDE_OK;
     SONDE_TRY_DONE(sondep_label_append(&shown, NULL, (sonde_plot_label){text, -1}));
-    if (is_coloured)
-        SONDE_TRY_DONE(sondep_string_append(out, sequence, strlen(sequence)));
-    SONDE_TRY_DONE(sondep_paragraph(out, shown.text, opts->terminal_columns));
-    if (is_coloured) {
-        out->text[--out->n] = '\0'; /* the end of the sequence goes before the newline */
-        SONDE_TRY_DONE(sondep_string_append(out, "\033[0m\n", 5));
-    }
+    SONDE_TRY_DONE(sondep_paragraph(&lines, shown.text, opts->terminal_columns));
+    for (const char *line = lines.text; *line != '\0'; line += strcspn(line, "\n") + 1)
+        SONDE_TRY_DONE(sondep_string_printf(out, "%s%.*s%s\n", is_coloured ? sequence : "", (int)strcspn(line, "\n"), line,
+                                            is_coloured ? "\033[0m" : ""));
 done:
     sondep_string_release(&shown);
+    sondep_string_release(&lines);
     return status;
 }
 

@@ -46,8 +46,8 @@ sonde_status sondep_paragraph(sondep_string *out, const char *text, int64_t colu
 sonde_status sondep_terminal_bar(sondep_string *out, const sondep_range *range, const sonde_plot_opts *opts);
 
 /* One cell, `width` columns wide, of a row: colour, shade or digit. */
-sonde_status sondep_terminal_cell(sondep_string *out, sondep_pen *pen, const sondep_range *range, sondep_cell kind, double value,
-                                  int64_t width);
+sonde_status sondep_terminal_cell(sondep_string *out, sondep_pen *pen, const sondep_range *range, sondep_cell kind,
+                                  double value, int64_t width);
 
 /* Title and subtitle. */
 sonde_status sondep_terminal_head(sondep_string *out, const sonde_plot_opts *opts);

@@ -16,8 +16,8 @@ typedef struct view {
     int64_t columns;     /* of the terminal that this matrix may take */
     int64_t label_width; /* of row labels, with the space behind */
     int64_t cell_width;
-    bool is_halved;      /* two rows a line */
-    int64_t row_period;  /* rows of the matrix from one label to the next */
+    bool is_halved;     /* two rows a line */
+    int64_t row_period; /* rows of the matrix from one label to the next */
 } view;
 
 /* Width of the widest label, of all that there are (numbers: the last and the first). */
@@ -80,8 +80,10 @@ static sonde_status put_halves(sondep_string *out, sondep_pen *pen, const view *
     int64_t above = upper * g->n_columns + c, below = above + g->n_columns;
     bool has_below = upper + 1 < g->n_rows && g->kinds[below] != SONDEP_CELL_EMPTY;
     bool has_above = g->kinds[above] != SONDEP_CELL_EMPTY;
-    int32_t top = has_above ? sondep_pen_colour(sondep_cell_colour(v->range, (sondep_cell)g->kinds[above], g->values[above])) : -1;
-    int32_t bottom = has_below ? sondep_pen_colour(sondep_cell_colour(v->range, (sondep_cell)g->kinds[below], g->values[below])) : -1;
+    int32_t top =
+        has_above ? sondep_pen_colour(sondep_cell_colour(v->range, (sondep_cell)g->kinds[above], g->values[above])) : -1;
+    int32_t bottom =
+        has_below ? sondep_pen_colour(sondep_cell_colour(v->range, (sondep_cell)g->kinds[below], g->values[below])) : -1;
     const char *sign = has_above ? "▀" : has_below ? "▄" : " ";
 
     SONDE_TRY(sondep_pen_set(out, pen, has_above ? top : bottom, has_above ? bottom : -1));
@@ -150,7 +152,8 @@ static sonde_status put_label_line(sondep_block *block, const view *v, int64_t s
 
 static sonde_status put_column_labels(sondep_block *block, const view *v)
 {
-    double pitch = (double)v->cell_width / (double)v->grid.column_stride; /* columns of the terminal for each of the matrix */
+    double pitch =
+        (double)v->cell_width / (double)v->grid.column_stride; /* columns of the terminal for each of the matrix */
     sondep_string text = {0};
     int64_t label, period, n_lines = 1, stride;
     sonde_status status;
@@ -271,8 +274,8 @@ done:
     return status;
 }
 
-static sonde_status draw_all(sondep_string *out, view *views, sondep_range *ranges, const sonde_plot_matrix *panels, int64_t n,
-                             const sonde_plot_opts *opts)
+static sonde_status draw_all(sondep_string *out, view *views, sondep_range *ranges, const sonde_plot_matrix *panels,
+                             int64_t n, const sonde_plot_opts *opts)
 {
     bool has_own = opts->panel_own_ranges && n > 1;
     int64_t across, lines;
@@ -284,7 +287,9 @@ static sonde_status draw_all(sondep_string *out, view *views, sondep_range *rang
     for (int64_t k = 0; k < n; k++) {
         if (has_own)
             SONDE_TRY(sondep_range_of(&ranges[k], &panels[k], 1, opts));
-        views[k] = (view){.opts = opts, .m = &panels[k], .range = &ranges[has_own ? k : 0],
+        views[k] = (view){.opts = opts,
+                          .m = &panels[k],
+                          .range = &ranges[has_own ? k : 0],
                           .columns = (opts->terminal_columns - 2 * (across - 1)) / across};
     }
     SONDE_TRY(sondep_terminal_head(out, opts));

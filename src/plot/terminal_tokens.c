@@ -83,8 +83,8 @@ done:
     return status;
 }
 
-sonde_status sonde_plot_tokens_text(char **out, size_t *n_bytes, const sonde_plot_label *tokens, const float *values, int64_t n,
-                                    const sonde_plot_opts *opts)
+sonde_status sonde_plot_tokens_text(char **out, size_t *n_bytes, const sonde_plot_label *tokens, const float *values,
+                                    int64_t n, const sonde_plot_opts *opts)
 {
     sonde_plot_opts effective;
     sonde_plot_matrix m = {.values = values, .n_rows = 1, .n_columns = n};
@@ -193,8 +193,8 @@ done:
     return status;
 }
 
-sonde_status sonde_plot_bars_text(char **out, size_t *n_bytes, const sonde_plot_label *labels, const double *values, int64_t n,
-                                  const sonde_plot_opts *opts)
+sonde_status sonde_plot_bars_text(char **out, size_t *n_bytes, const sonde_plot_label *labels, const double *values,
+                                  int64_t n, const sonde_plot_opts *opts)
 {
     sonde_plot_opts effective;
     bar_layout at;

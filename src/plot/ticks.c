@@ -103,8 +103,7 @@ void sondep_ticks_linear(sondep_ticks *out, double low, double high, int wanted)
         if (fabs(value) < step / 2)
             value = 0;
         out->at[out->n] = value * unit;
-        snprintf(raw, sizeof raw, "%.*f", decimals < 0 ? 0 : decimals > 12 ? 12 : decimals,
-                 value * pow(10, -out->exponent));
+        snprintf(raw, sizeof raw, "%.*f", decimals < 0 ? 0 : decimals > 12 ? 12 : decimals, value * pow(10, -out->exponent));
         copy_number(out->text[out->n++], raw, true);
     }
     out->exponent += unit == 1 ? 0 : (int)lround(log10(unit));

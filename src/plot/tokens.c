@@ -86,18 +86,21 @@ static sonde_status draw_tokens(strip *s)
     sonde_status status = SONDE_OK;
 
     for (int64_t i = 0; i < s->n; i++) {
-        sondep_box box = {MARGIN + s->places[i].x, MARGIN + s->header_height + s->places[i].y, s->places[i].width, LINE_PITCH - 4};
+        sondep_box box = {MARGIN + s->places[i].x, MARGIN + s->header_height + s->places[i].y, s->places[i].width,
+                          LINE_PITCH - 4};
         sondep_placing placing = {.down = 0.5, .max_width = box.width + 1};
         bool has_value = !isnan(s->values[i]);
-        sondep_rgb ground = sondep_cell_colour(&s->range, sondep_cell_kind(&(sonde_plot_matrix){.values = s->values, .n_rows = 1,
-                                               .n_columns = s->n}, 0, i), s->values[i]);
+        sondep_rgb ground = sondep_cell_colour(
+            &s->range, sondep_cell_kind(&(sonde_plot_matrix){.values = s->values, .n_rows = 1, .n_columns = s->n}, 0, i),
+            s->values[i]);
 
         text.n = 0;
         SONDE_TRY_DONE(sondep_token_append(&text, s->tokens[i]));
         if (has_value)
             sondep_canvas_fill(&s->canvas, box, ground);
         sondep_canvas_text(&s->canvas, SONDEP_STYLE_TOKEN, text.text, (int64_t)text.n, box.x + 0.5, box.y + box.height / 2,
-                           &placing, has_value && sondep_lightness(ground) < 60 ? (sondep_rgb){255, 255, 255} : sondep_black);
+                           &placing,
+                           has_value && sondep_lightness(ground) < 60 ? (sondep_rgb){255, 255, 255} : sondep_black);
     }
 done:
     sondep_string_release(&text);
@@ -127,13 +130,14 @@ static sonde_status draw_bar(strip *s)
     for (int i = 0; i < ticks.n; i++) {
         double x = bar.x + bar.width * ((ticks.at[i] / 2 - s->range.low / 2) / (s->range.high / 2 - s->range.low / 2));
         sondep_canvas_line(&s->canvas, x, bar.y + bar.height, x, bar.y + bar.height + 4, 0.75, sondep_dark_grey);
-        sondep_canvas_text(&s->canvas, SONDEP_STYLE_LABEL, ticks.text[i], -1, x, bar.y + bar.height + 5, &below, sondep_black);
+        sondep_canvas_text(&s->canvas, SONDEP_STYLE_LABEL, ticks.text[i], -1, x, bar.y + bar.height + 5, &below,
+                           sondep_black);
     }
     status = sondep_string_printf(&name, "%s%s", s->opts.value_name ? s->opts.value_name : "",
                                   sondep_power_text(power, ticks.exponent));
     if (status == SONDE_OK)
-        sondep_canvas_text(&s->canvas, SONDEP_STYLE_NAME, name.text, -1, bar.x + bar.width + 18, bar.y + bar.height / 2, &beside,
-                           sondep_black);
+        sondep_canvas_text(&s->canvas, SONDEP_STYLE_NAME, name.text, -1, bar.x + bar.width + 18, bar.y + bar.height / 2,
+                           &beside, sondep_black);
     sondep_string_release(&name);
     return status;
 }
@@ -149,8 +153,8 @@ static sonde_status draw_strip(strip *s, const char *path)
     if (s->opts.title)
         sondep_canvas_text(&s->canvas, SONDEP_STYLE_TITLE, s->opts.title, -1, MARGIN, MARGIN, &wrapped, sondep_black);
     if (s->opts.subtitle)
-        sondep_canvas_text(&s->canvas, SONDEP_STYLE_SUBTITLE, s->opts.subtitle, -1, MARGIN, MARGIN + s->title_height, &wrapped,
-                           sondep_dark_grey);
+        sondep_canvas_text(&s->canvas, SONDEP_STYLE_SUBTITLE, s->opts.subtitle, -1, MARGIN, MARGIN + s->title_height,
+                           &wrapped, sondep_dark_grey);
     SONDE_TRY(draw_tokens(s));
     SONDE_TRY(draw_bar(s));
     return sondep_canvas_end(&s->canvas);
