@@ -1,0 +1,501 @@
+/* tokenizer_load.c - tokenizer.json to a tokenizer.                             floor 3: text
+ *
+ * The two long tables (vocab, merges) are read where they lie (tokenizer_reader.h); every other field is small and goes through
+ * jansson. Fields are noted first and read in the order in which they depend on one another, whatever their order in the file.
+ */
+#include "text/tokenizer.h"
+
+#include "base/file.h"
+#include "format/json.h"
+
+/* Where the fields of the file and of its model lie; {0, 0} is missing. */
+typedef struct fields {
+    sondep_extent version, truncation, padding, added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model;
+    sondep_extent type, dropout, unk_token, prefix, suffix, fuse_unk, byte_fallback, ignore_merges, vocab, merges;
+} fields;
+
+typedef struct field_name {
+    const char *name;
+    size_t offset;
+} field_name;
+
+static const field_name top_fields[] = {
+    {"version", offsetof(fields, version)},
+    {"truncation", offsetof(fields, truncation)},
+    {"padding", offsetof(fields, padding)},
+    {"added_tokens", offsetof(fields, added_tokens)},
+    {"normalizer", offsetof(fields, normalizer)},
+    {"pre_tokenizer", offsetof(fields, pre_tokenizer)},
+    {"post_processor", offsetof(fields, post_processor)},
+    {"decoder", offsetof(fields, decoder)},
+    {"model", offsetof(fields, model)},
+    {NULL, 0},
+};
+
+static const field_name model_fields[] = {
+    {"type", offsetof(fields, type)},
+    {"dropout", offsetof(fields, dropout)},
+    {"unk_token", offsetof(fields, unk_token)},
+    {"continuing_subword_prefix", offsetof(fields, prefix)},
+    {"end_of_word_suffix", offsetof(fields, suffix)},
+    {"fuse_unk", offsetof(fields, fuse_unk)},
+    {"byte_fallback", offsetof(fields, byte_fallback)},
+    {"ignore_merges", offsetof(fields, ignore_merges)},
+    {"vocab", offsetof(fields, vocab)},
+    {"merges", offsetof(fields, merges)},
+    {NULL, 0},
+};
+
+/* ---- fields ---------------------------------------------------------------------------------------------------------------- */
+
+static sonde_status find_fields(sondep_reader *r, const field_name *names, fields *out)
+{
+    bool first = true, more;
+    const char *key;
+    size_t n;
+
+    SONDE_TRY(sondep_reader_expect(r, '{'));
+    for (;;) {
+        sondep_extent *extent = NULL;
+        SONDE_TRY(sondep_reader_key(r, &first, &more, &key, &n));
+        if (!more)
+            return SONDE_OK;
+        for (const field_name *f = names; f->name != NULL; f++)
+            if (strlen(f->name) == n && memcmp(f->name, key, n) == 0)
+                extent = (sondep_extent *)((char *)out + f->offset);
+        (void)sondep_reader_peek(r);
+        if (extent != NULL)
+            extent->from = r->at;
+        /* The model's own fields are noted on the way, so that its tables are passed over once only. */
+        if (names == top_fields && n == 5 && memcmp(key, "model", 5) == 0 && sondep_reader_peek(r) == '{')
+            SONDE_TRY(find_fields(r, model_fields, out));
+        else
+            SONDE_TRY(sondep_reader_skip(r));
+        if (extent != NULL)
+            extent->to = r->at;
+    }
+}
+
+static bool is_missing(const sondep_reader *r, sondep_extent e)
+{
+    return e.to == 0 || (e.to - e.from == 4 && memcmp(r->text + e.from, "null", 4) == 0);
+}
+
+static sonde_status read_bool(bool *out, const sondep_reader *r, sondep_extent e, const char *name)
+{
+    if (is_missing(r, e))
+        return SONDE_OK;
+    *out = r->text[e.from] == 't';
+    if (r->text[e.from] != 't' && r->text[e.from] != 'f')
+        return SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s' is neither true nor false", name, r->path);
+    return SONDE_OK;
+}
+
+/* A string that may be missing: *out is then as it was. */
+static sonde_status read_string(char **out, size_t *n_bytes, sondep_reader *r, sondep_extent e, const char *name)
+{
+    const char *text;
+    size_t n;
+
+    if (is_missing(r, e))
+        return SONDE_OK;
+    r->at = e.from;
+    if (sondep_reader_peek(r) != '"')
+        return SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s' is not a string", name, r->path);
+    SONDE_TRY(sondep_reader_string(r, &text, &n));
+    sondep_free(*out);
+    *out = NULL;
+    SONDE_TRY(sondep_copy_bytes(out, text, n));
+    *n_bytes = n;
+    return SONDE_OK;
+}
+
+/* ---- the model ------------------------------------------------------------------------------------------------------------------ */
+
+static sonde_status check_type(sondep_reader *r, const fields *f)
+{
+    char *type = NULL;
+    size_t n;
+    sonde_status status = read_string(&type, &n, r, f->type, "model.type");
+
+    if (status == SONDE_OK && type != NULL && strcmp(type, "BPE") != 0)
+        status = SONDE_FAIL(SONDE_E_UNSUPPORTED, "model '%s' in '%s' is not handled (BPE is)", type, r->path);
+    sondep_free(type);
+    return status;
+}
+
+static sonde_status read_settings(sondep_bpe *m, sondep_reader *r, const fields *f)
+{
+    size_t n;
+    json_t *dropout = NULL;
+    bool drops;
+
+    SONDE_TRY(check_type(r, f));
+    if (!is_missing(r, f->dropout)) {
+        SONDE_TRY(sondep_reader_json(r, &dropout, f->dropout));
+        drops = !json_is_number(dropout) || json_number_value(dropout) != 0;
+        json_decref(dropout);
+        if (drops)
+            return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'dropout' in '%s' is not handled: encoding would be random", r->path);
+    }
+    SONDE_TRY(sondep_copy_string(&m->prefix, ""));
+    SONDE_TRY(sondep_copy_string(&m->suffix, ""));
+    SONDE_TRY(read_string(&m->unk_token, &n, r, f->unk_token, "model.unk_token"));
+    SONDE_TRY(read_string(&m->prefix, &m->prefix_bytes, r, f->prefix, "model.continuing_subword_prefix"));
+    SONDE_TRY(read_string(&m->suffix, &m->suffix_bytes, r, f->suffix, "model.end_of_word_suffix"));
+    SONDE_TRY(read_bool(&m->fuse_unk, r, f->fuse_unk, "model.fuse_unk"));
+    SONDE_TRY(read_bool(&m->byte_fallback, r, f->byte_fallback, "model.byte_fallback"));
+    return read_bool(&m->ignore_merges, r, f->ignore_merges, "model.ignore_merges");
+}
+
+static sonde_status read_vocab(sondep_bpe *m, sondep_reader *r, sondep_extent e)
+{
+    bool first = true, more;
+    const char *key;
+    size_t n;
+    int64_t id;
+
+    if (is_missing(r, e))
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.vocab' of '%s' is missing", r->path);
+    r->at = e.from;
+    if (r->text[e.from] != '{')
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.vocab' of '%s' is not an object", r->path);
+    SONDE_TRY(sondep_reader_expect(r, '{'));
+    for (;;) {
+        SONDE_TRY(sondep_reader_key(r, &first, &more, &key, &n));
+        if (!more)
+            return sondep_vocab_finish(&m->vocab);
+        SONDE_TRY(sondep_reader_id(r, &id));
+        if (id > SONDEP_MAX_ID)
+            return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.vocab' of '%s': '%.*s' has id %lld (limit %d)", r->path, (int)n, key,
+                              (long long)id, SONDEP_MAX_ID);
+        SONDE_TRY(sondep_vocab_put(&m->vocab, key, n, (int32_t)id));
+    }
+}
+
+/* One side of a merge as an entry of the vocabulary. */
+static sonde_status find_side(const sondep_bpe *m, const sondep_reader *r, int64_t rank, const char *text, size_t n, int32_t *out)
+{
+    *out = sondep_vocab_find(&m->vocab, text, n);
+    if (*out >= 0)
+        return SONDE_OK;
+    return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.merges' of '%s': merge %lld: '%.*s' is not in the vocabulary", r->path,
+                      (long long)rank, n < 100 ? (int)n : 100, text);
+}
+
+/* ["a", "b"], or "a b" as older files have it. */
+static sonde_status read_merge(sondep_bpe *m, sondep_reader *r, int64_t rank, int32_t *left, int32_t *right)
+{
+    const char *text, *space;
+    size_t n;
+
+    if (sondep_reader_peek(r) == '[') {
+        r->at++;
+        SONDE_TRY(sondep_reader_string(r, &text, &n));
+        SONDE_TRY(find_side(m, r, rank, text, n, left));
+        SONDE_TRY(sondep_reader_expect(r, ','));
+        SONDE_TRY(sondep_reader_string(r, &text, &n));
+        SONDE_TRY(find_side(m, r, rank, text, n, right));
+        return sondep_reader_expect(r, ']');
+    }
+    SONDE_TRY(sondep_reader_string(r, &text, &n));
+    if (n >= 8 && memcmp(text, "#version", 8) == 0) {
+        *left = -1;
+        return SONDE_OK;
+    }
+    space = n > 0 ? memchr(text, ' ', n) : NULL;
+    if (space == NULL || memchr(space + 1, ' ', n - (size_t)(space + 1 - text)) != NULL)
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.merges' of '%s': merge %lld: '%.*s' is not a pair", r->path, (long long)rank,
+                          n < 100 ? (int)n : 100, text);
+    SONDE_TRY(find_side(m, r, rank, text, (size_t)(space - text), left));
+    return find_side(m, r, rank, space + 1, n - (size_t)(space + 1 - text), right);
+}
+
+static sonde_status add_merge(sondep_bpe *m, const sondep_reader *r, int64_t rank, int32_t left, int32_t right,
+                              sondep_string *joined)
+{
+    sonde_status status = sondep_bpe_add_merge(m, left, right, joined);
+    if (status == SONDE_E_NOTFOUND)
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.merges' of '%s': merge %lld: '%.100s' is not in the vocabulary", r->path,
+                          (long long)rank, joined->text);
+    return status;
+}
+
+static sonde_status read_merges(sondep_bpe *m, sondep_reader *r, sondep_extent e)
+{
+    bool first = true, more;
+    sondep_string joined = {0};
+    sonde_status status = SONDE_OK;
+    int32_t left, right;
+
+    if (is_missing(r, e) || r->text[e.from] != '[')
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.merges' of '%s' is missing or not a list", r->path);
+    r->at = e.from + 1;
+    SONDE_TRY(sondep_bpe_start(m, (int64_t)(e.to - e.from) / 4 + 1)); /* a merge takes 4 bytes of JSON and more */
+    for (;;) {
+        SONDE_TRY_DONE(sondep_reader_element(r, ']', &first, &more));
+        if (!more)
+            break;
+        SONDE_TRY_DONE(read_merge(m, r, m->n_ranks, &left, &right));
+        if (left >= 0)
+            SONDE_TRY_DONE(add_merge(m, r, m->n_ranks, left, right, &joined));
+    }
+done:
+    sondep_string_release(&joined);
+    return status;
+}
+
+/* ---- added tokens -------------------------------------------------------------------------------------------------------------------- */
+
+/* The token's content as the normalizer leaves it. */
+static sonde_status normalize_content(sonde_tokenizer *t, sondep_room *room, sondep_added *a)
+{
+    sondep_piece piece = {a->content, (int64_t)a->content_bytes, NULL, 0, -1};
+
+    if (a->is_normalized && t->has_normalizer)
+        SONDE_TRY(sondep_normalize(room, &t->normalizer, &piece));
+    a->normalized_bytes = (size_t)piece.n;
+    return sondep_copy_bytes(&a->normalized, piece.text, (size_t)piece.n);
+}
+
+static sonde_status read_added(sondep_added *out, const json_t *json, int64_t *id, const char *path)
+{
+    const json_t *content = json_object_get(json, "content");
+
+    if (!json_is_string(content))
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s': a token without a content", path);
+    SONDE_TRY(sondep_json_get_int(id, json, "id", path));
+    if (*id < 0 || *id > SONDEP_MAX_ID)
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s': '%s' has id %lld (limit %d)", path,
+                          json_string_value(content), (long long)*id, SONDEP_MAX_ID);
+    SONDE_TRY(sondep_json_opt_bool(&out->is_special, json, "special", path));
+    out->is_normalized = !out->is_special;
+    SONDE_TRY(sondep_json_opt_bool(&out->single_word, json, "single_word", path));
+    SONDE_TRY(sondep_json_opt_bool(&out->lstrip, json, "lstrip", path));
+    SONDE_TRY(sondep_json_opt_bool(&out->rstrip, json, "rstrip", path));
+    SONDE_TRY(sondep_json_opt_bool(&out->is_normalized, json, "normalized", path));
+    out->content_bytes = json_string_length(content);
+    return sondep_copy_bytes(&out->content, json_string_value(content), out->content_bytes);
+}
+
+static void free_added(sondep_added *a)
+{
+    sondep_free(a->content);
+    sondep_free(a->normalized);
+}
+
+/* Puts a token into the list: at the place of one with the same content, or at the end. */
+static sonde_status put_added(sonde_tokenizer *t, sondep_added a)
+{
+    sondep_added_tokens *all = &t->added;
+    int64_t i = 0;
+
+    while (i < all->n && !(all->items[i].content_bytes == a.content_bytes &&
+                           memcmp(all->items[i].content, a.content, a.content_bytes) == 0))
+        i++;
+    if (i < all->n) {
+        a.is_special |= all->items[i].is_special;
+        free_added(&all->items[i]);
+        all->items[i] = a;
+        return SONDE_OK;
+    }
+    if (sondep_room_grow(&all->items, &all->capacity, all->n + 1, sizeof *all->items) != SONDE_OK) {
+        free_added(&a);
+        return SONDE_E_NOMEM;
+    }
+    all->items[all->n++] = a;
+    return SONDE_OK;
+}
+
+/* The id that a token gets: the vocabulary's, or the next free one. The library pays no attention to the file's. */
+static int32_t settle_id(const sonde_tokenizer *t, const sondep_added *a, int64_t id, int64_t *next_id)
+{
+    int32_t known = sondep_vocab_id(&t->bpe.vocab, a->content, a->content_bytes);
+
+    for (int64_t i = 0; i < t->added.n && known < 0; i++)
+        if (t->added.items[i].content_bytes == a->content_bytes &&
+            memcmp(t->added.items[i].content, a->content, a->content_bytes) == 0)
+            known = t->added.items[i].id;
+    if (known < 0)
+        known = (int32_t)(*next_id)++;
+    if (known != id)
+        sondep_log(SONDE_LOG_NOTE, "'%s': added token '%s' has id %lld in the list, %d by its place: taken", t->path, a->content,
+                   (long long)id, (int)known);
+    return known;
+}
+
+static sonde_status read_added_tokens(sonde_tokenizer *t, sondep_room *room, const json_t *list)
+{
+    int64_t next_id = t->bpe.vocab.n, id;
+
+    if (!json_is_array(list))
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s' is not a list", t->path);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        sondep_added a = {0};
+        sonde_status status = read_added(&a, json_array_get(list, i), &id, t->path);
+        if (status == SONDE_OK && a.content_bytes > 0) {
+            a.id = settle_id(t, &a, id, &next_id);
+            status = normalize_content(t, room, &a);
+        }
+        if (status != SONDE_OK || a.content_bytes == 0) {
+            free_added(&a);
+            SONDE_TRY(status);
+            continue;
+        }
+        SONDE_TRY(put_added(t, a));
+    }
+    return SONDE_OK;
+}
+
+/* The trees that are searched, and the table by id. */
+static sonde_status index_added(sonde_tokenizer *t)
+{
+    sondep_added_tokens *all = &t->added;
+    bool is_there;
+
+    all->n_ids = t->bpe.vocab.n_ids;
+    for (int64_t i = 0; i < all->n; i++)
+        all->n_ids = all->items[i].id >= all->n_ids ? all->items[i].id + (int64_t)1 : all->n_ids;
+    SONDE_TRY(SONDE_NEW(all->by_id, all->n_ids));
+    memset(all->by_id, 0xff, (size_t)all->n_ids * sizeof *all->by_id);
+    for (int64_t i = 0; i < all->n; i++) {
+        const sondep_added *a = &all->items[i];
+        all->by_id[a->id] = (int32_t)i;
+        if (a->normalized_bytes == 0)
+            return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s': nothing is left of '%s' when it is normalized", t->path,
+                              a->content);
+        SONDE_TRY(sondep_trie_put(a->is_normalized ? &all->normalized : &all->raw, a->normalized, a->normalized_bytes, (int32_t)i,
+                                  &is_there));
+        if (is_there)
+            return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s': '%s' is the same as another when it is normalized",
+                              t->path, a->content);
+    }
+    t->n_ids = all->n_ids;
+    return SONDE_OK;
+}
+
+/* ---- the file --------------------------------------------------------------------------------------------------------------------------- */
+
+typedef sonde_status part_fn(sondep_part *out, const json_t *json, const char *path);
+
+/* A normalizer, pre-tokenizer or decoder, if the file has one. */
+static sonde_status read_part(sondep_part *out, bool *is_there, const sondep_reader *r, sondep_extent e, part_fn *read)
+{
+    json_t *json = NULL;
+    sonde_status status;
+
+    *is_there = !is_missing(r, e);
+    if (!*is_there)
+        return SONDE_OK;
+    SONDE_TRY_DONE(sondep_reader_json(r, &json, e));
+    SONDE_TRY_DONE(read(out, json, r->path));
+done:
+    json_decref(json);
+    return status;
+}
+
+static sonde_status read_list(sonde_tokenizer *t, const sondep_reader *r, sondep_extent e)
+{
+    json_t *json = NULL;
+    sondep_room *room = NULL;
+    sonde_status status;
+
+    SONDE_TRY_DONE(sondep_room_take(&room, t));
+    if (!is_missing(r, e)) {
+        SONDE_TRY_DONE(sondep_reader_json(r, &json, e));
+        SONDE_TRY_DONE(read_added_tokens(t, room, json));
+    }
+    SONDE_TRY_DONE(index_added(t));
+done:
+    sondep_room_give(t, room);
+    json_decref(json);
+    return status;
+}
+
+static sonde_status read_template(sonde_tokenizer *t, const sondep_reader *r, sondep_extent e)
+{
+    json_t *json = NULL;
+    sonde_status status = SONDE_OK;
+
+    if (!is_missing(r, e))
+        SONDE_TRY(sondep_reader_json(r, &json, e));
+    status = sondep_tokenizer_template(t, json, r->path);
+    json_decref(json);
+    return status;
+}
+
+static sonde_status read_file(sonde_tokenizer *t, sondep_reader *r)
+{
+    fields f = {0};
+
+    SONDE_TRY(find_fields(r, top_fields, &f));
+    if (sondep_reader_peek(r) != '\0' || r->at < r->n)
+        return sondep_reader_fail(r, "something follows the end of the object");
+    if (f.type.to == 0 && f.vocab.to == 0)
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model' of '%s' is missing or has no vocab", r->path);
+    if (!is_missing(r, f.truncation) || !is_missing(r, f.padding))
+        sondep_log(SONDE_LOG_NOTE, "'%s': truncation and padding are left to the caller", r->path);
+    SONDE_TRY(read_settings(&t->bpe, r, &f));
+    SONDE_TRY(read_vocab(&t->bpe, r, f.vocab));
+    SONDE_TRY(read_merges(&t->bpe, r, f.merges));
+    SONDE_TRY(read_part(&t->normalizer, &t->has_normalizer, r, f.normalizer, sondep_part_normalizer));
+    SONDE_TRY(read_part(&t->pre_tokenizer, &t->has_pre_tokenizer, r, f.pre_tokenizer, sondep_part_pre_tokenizer));
+    SONDE_TRY(read_part(&t->decoder, &t->has_decoder, r, f.decoder, sondep_part_decoder));
+    SONDE_TRY(read_list(t, r, f.added_tokens));
+    SONDE_TRY(read_template(t, r, f.post_processor));
+    return sondep_tokenizer_finish(t);
+}
+
+sonde_status sonde_tokenizer_load(sonde_tokenizer **out, const char *path)
+{
+    sonde_tokenizer *t = NULL;
+    sondep_file file = {0};
+    sondep_reader reader = {0};
+    sonde_status status;
+
+    *out = NULL;
+    SONDE_TRY_DONE(SONDE_NEW(t, 1));
+    sondep_trie_init(&t->added.raw);
+    sondep_trie_init(&t->added.normalized);
+    t->has_lock = pthread_mutex_init(&t->lock, NULL) == 0;
+    if (!t->has_lock)
+        SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_NOMEM, "out of memory: a lock"));
+    if (sondep_is_directory(path))
+        SONDE_TRY_DONE(sondep_path_join(&t->path, path, "tokenizer.json"));
+    else
+        SONDE_TRY_DONE(sondep_copy_string(&t->path, path));
+    SONDE_TRY_DONE(sondep_file_read(&file, t->path, SONDEP_JSON_MAX_BYTES));
+    SONDE_TRY_DONE(sondep_text_check(file.data, file.bytes, t->path));
+    reader = (sondep_reader){.text = file.data, .n = file.bytes, .path = t->path};
+    SONDE_TRY_DONE(read_file(t, &reader));
+    *out = t;
+    t = NULL;
+done:
+    sondep_reader_release(&reader);
+    sondep_file_release(&file);
+    sonde_tokenizer_free(t);
+    return status;
+}
+
+void sonde_tokenizer_free(sonde_tokenizer *t)
+{
+    if (t == NULL)
+        return;
+    while (t->rooms != NULL) {
+        sondep_room *room = t->rooms;
+        t->rooms = room->next;
+        sondep_room_free(room);
+    }
+    if (t->has_lock)
+        pthread_mutex_destroy(&t->lock);
+    sondep_bpe_release(&t->bpe);
+    sondep_added_release(&t->added);
+    sondep_part_release(&t->normalizer);
+    sondep_part_release(&t->pre_tokenizer);
+    sondep_part_release(&t->decoder);
+    sondep_free(t->template_ids);
+    sondep_free(t->bytes);
+    sondep_free(t->byte_at);
+    sondep_free(t->path);
+    sondep_free(t);
+}
