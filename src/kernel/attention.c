@@ -10,15 +10,16 @@
  * Source: Milakov and Gimelshein 2018 (the running maximum), Dao et al. 2022 (the blocks). Reference: ref/attention.c.
  */
 #include "kernel/leaf.h"
+#include "kernel/meet.h"
 
 #include <math.h>
 #include <omp.h>
 
 enum {
-    QUERIES = 224,    /* of a task at most: packing keys costs 1/QUERIES of using them */
+    QUERIES = 224, /* of a task at most: packing keys costs 1/QUERIES of using them */
     KEYS = SONDEP_SCORE_KEYS,
-    FEW_QUERIES = 4,  /* up to which keys are read where they lie */
-    FEW_ROWS = 32     /* queries times heads of a group that are then taken together */
+    FEW_QUERIES = 4, /* up to which keys are read where they lie */
+    FEW_ROWS = 32    /* queries times heads of a group that are then taken together */
 };
 
 /* A task's scratch; widths are rounded up to whole tiles. */
@@ -47,8 +48,9 @@ static int64_t round_up(int64_t n, int64_t step)
 static size_t lay_out(workspace *w, char *at, const sondep_tiler *t, int64_t d)
 {
     int64_t width = round_up(d, t->columns);
-    int64_t n[] = {QUERIES * d, round_up(KEYS, t->columns) * d, KEYS * width, FEW_ROWS * SONDEP_SCORE_STRIDE,
-                   QUERIES * width, QUERIES, QUERIES * 2};
+    int64_t n[] = {
+        QUERIES * d, round_up(KEYS, t->columns) * d, KEYS * width, FEW_ROWS * SONDEP_SCORE_STRIDE, QUERIES * width, QUERIES,
+        QUERIES * 2};
     float *part[7];
     size_t bytes = 0;
 
@@ -264,20 +266,25 @@ static void run_task(const sondep_leaf *leaf, const workspace *w, const sondep_a
 
 void sondep_tiled_attend(const sondep_leaf *leaf, const sondep_attention *sequences, int64_t n, void *scratch)
 {
+    sondep_meeting meeting = SONDEP_MEETING;
     int64_t total = 0, d = 0;
 
     for (int64_t i = 0; i < n; i++) {
         total += n_tasks(&sequences[i]);
         d = sequences[i].d_head > d ? sequences[i].d_head : d;
     }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(sonde_threads())
-    for (int64_t task = 0; task < total; task++) {
-        workspace w = own_workspace(leaf, scratch, d);
-        int64_t i = 0, rest = task;
-        while (rest >= n_tasks(&sequences[i]))
-            rest -= n_tasks(&sequences[i++]);
-        w.ld_sums = round_up(sequences[i].d_head, leaf->f32.columns);
-        run_task(leaf, &w, &sequences[i], rest);
+#pragma omp parallel num_threads(sonde_threads())
+    {
+#pragma omp for schedule(dynamic, 1) nowait
+        for (int64_t task = 0; task < total; task++) {
+            workspace w = own_workspace(leaf, scratch, d);
+            int64_t i = 0, rest = task;
+            while (rest >= n_tasks(&sequences[i]))
+                rest -= n_tasks(&sequences[i++]);
+            w.ld_sums = round_up(sequences[i].d_head, leaf->f32.columns);
+            run_task(leaf, &w, &sequences[i], rest);
+        }
+        sondep_meet(&meeting);
     }
 }
 
@@ -295,55 +302,74 @@ static void write_scores(float *out, const workspace *w, const sondep_attention 
     }
 }
 
-void sondep_tiled_scores(const sondep_leaf *leaf, float *scores, const sondep_attention *s, void *scratch)
+/* All keys against a block of queries. */
+static void score_block(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, float *scores, int64_t head,
+                        int64_t first, int64_t n)
 {
     const sondep_tiler *t = &leaf->f32;
-    int64_t blocks = n_blocks(s);
 
-#pragma omp parallel for schedule(dynamic, 1) num_threads(sonde_threads())
-    for (int64_t task = 0; task < s->n_heads * blocks; task++) {
-        workspace w = own_workspace(leaf, scratch, s->d_head);
-        int64_t head = task % s->n_heads, b = task / s->n_heads;
-        int64_t first = b * s->n_query / blocks, n = (b + 1) * s->n_query / blocks - first;
-
-        pack_queries(t, &w, s, head, first, n);
-        for (int64_t key = 0; key < s->n_key; key += KEYS) {
-            int64_t width = least(KEYS, s->n_key - key);
-            pack_keys(t, &w, s, head, key, width);
-            for (int64_t i = 0; i < n; i += t->rows) {
-                int rows = (int)least(t->rows, n - i);
-                score_strip(t, &w, s->d_head, i, rows, width);
-                write_scores(scores + head * s->n_query * s->n_key, &w, s, first + i, rows, key, width);
-            }
+    pack_queries(t, w, s, head, first, n);
+    for (int64_t key = 0; key < s->n_key; key += KEYS) {
+        int64_t width = least(KEYS, s->n_key - key);
+        pack_keys(t, w, s, head, key, width);
+        for (int64_t i = 0; i < n; i += t->rows) {
+            int rows = (int)least(t->rows, n - i);
+            score_strip(t, w, s->d_head, i, rows, width);
+            write_scores(scores + head * s->n_query * s->n_key, w, s, first + i, rows, key, width);
         }
     }
 }
 
-void sondep_tiled_mix(const sondep_leaf *leaf, const float *pattern, const sondep_attention *s, void *scratch)
+/* All values, weighted by a block of the pattern. */
+static void mix_block(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, const float *pattern,
+                      int64_t head, int64_t first, int64_t n)
 {
     const sondep_tiler *t = &leaf->f32;
+    const float *p = pattern + (head * s->n_query + first) * s->n_key;
+
+    clear(w, n);
+    for (int64_t key = 0; key < s->n_key; key += KEYS) {
+        int64_t width = least(KEYS, s->n_key - key);
+        pack_values(t, w, s, head, key, width);
+        for (int64_t i = 0; i < n; i += t->rows) {
+            int rows = (int)least(t->rows, n - i);
+            for (int r = 0; r < rows; r++)
+                memcpy(w->scores + r * SONDEP_SCORE_STRIDE, p + (i + r) * s->n_key + key, (size_t)width * sizeof *p);
+            mix_strip(leaf, w, s->d_head, i, rows, width);
+        }
+    }
+    for (int64_t i = 0; i < n; i++)
+        memcpy(s->z + (first + i) * s->ld_z + head * s->d_head, w->sums + i * w->ld_sums, (size_t)s->d_head * sizeof *s->z);
+}
+
+/* Every block of every head through one of the two: scores if there is room for them, else the mix of a pattern. */
+static void in_steps(const sondep_leaf *leaf, const sondep_attention *s, float *scores, const float *pattern, void *scratch)
+{
+    sondep_meeting meeting = SONDEP_MEETING;
     int64_t blocks = n_blocks(s);
 
-#pragma omp parallel for schedule(dynamic, 1) num_threads(sonde_threads())
-    for (int64_t task = 0; task < s->n_heads * blocks; task++) {
-        workspace w = own_workspace(leaf, scratch, s->d_head);
-        int64_t head = task % s->n_heads, b = task / s->n_heads;
-        int64_t first = b * s->n_query / blocks, n = (b + 1) * s->n_query / blocks - first;
-        const float *p = pattern + (head * s->n_query + first) * s->n_key;
-
-        clear(&w, n);
-        for (int64_t key = 0; key < s->n_key; key += KEYS) {
-            int64_t width = least(KEYS, s->n_key - key);
-            pack_values(t, &w, s, head, key, width);
-            for (int64_t i = 0; i < n; i += t->rows) {
-                int rows = (int)least(t->rows, n - i);
-                for (int r = 0; r < rows; r++)
-                    memcpy(w.scores + r * SONDEP_SCORE_STRIDE, p + (i + r) * s->n_key + key, (size_t)width * sizeof *p);
-                mix_strip(leaf, &w, s->d_head, i, rows, width);
-            }
+#pragma omp parallel num_threads(sonde_threads())
+    {
+#pragma omp for schedule(dynamic, 1) nowait
+        for (int64_t task = 0; task < s->n_heads * blocks; task++) {
+            workspace w = own_workspace(leaf, scratch, s->d_head);
+            int64_t head = task % s->n_heads, b = task / s->n_heads;
+            int64_t first = b * s->n_query / blocks, n = (b + 1) * s->n_query / blocks - first;
+            if (scores)
+                score_block(leaf, &w, s, scores, head, first, n);
+            else
+                mix_block(leaf, &w, s, pattern, head, first, n);
         }
-        for (int64_t i = 0; i < n; i++)
-            memcpy(s->z + (first + i) * s->ld_z + head * s->d_head, w.sums + i * w.ld_sums,
-                   (size_t)s->d_head * sizeof *s->z);
+        sondep_meet(&meeting);
     }
+}
+
+void sondep_tiled_scores(const sondep_leaf *leaf, float *scores, const sondep_attention *s, void *scratch)
+{
+    in_steps(leaf, s, scores, NULL, scratch);
+}
+
+void sondep_tiled_mix(const sondep_leaf *leaf, const float *pattern, const sondep_attention *s, void *scratch)
+{
+    in_steps(leaf, s, NULL, pattern, scratch);
 }

@@ -15,10 +15,10 @@
 /* One precision of the tile product. k is counted in elements of the operands throughout. */
 typedef struct sondep_tiler {
     const char *name;
-    int rows, columns;  /* of a tile */
-    int element_bytes;  /* of a packed element */
-    int k_step;         /* packed k's are filled up with zeros to a multiple of it */
-    bool rounds;        /* packing rounds to bf16 and stores floats */
+    int rows, columns; /* of a tile */
+    int element_bytes; /* of a packed element */
+    int k_step;        /* packed k's are filled up with zeros to a multiple of it */
+    bool rounds;       /* packing rounds to bf16 and stores floats */
     /* tile (rows x columns, row stride ld) = A B, or += with add; K > 0 */
     void (*tile)(float *tile, int64_t ld, const void *a, const void *b, int64_t K, int rows, bool add);
     void (*pack_a)(void *to, const sondep_matrix *a, int64_t row, int64_t k, int64_t K, int rows, bool rounds);
@@ -37,8 +37,8 @@ typedef struct sondep_leaf {
      * its columns (row_stride 1). a is (M,K), row stride K. */
     void (*few_along_rows)(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
                            bool rounds);
-    void (*few_along_columns)(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
-                              bool rounds);
+    void (*few_along_columns)(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j,
+                              int64_t n, bool rounds);
 
     /* tile (rows x columns, row stride ld) (+)= P B: P (rows, K) lies row by row, SONDEP_SCORE_STRIDE apart. */
     void (*tile_of_scores)(float *tile, int64_t ld, const float *p, const void *b, int64_t K, int rows, bool add);
@@ -66,7 +66,7 @@ typedef struct sondep_leaf {
 /* Row stride of a block of scores: a power of two would put all rows into the same few sets of the cache. */
 enum { SONDEP_SCORE_KEYS = 256, SONDEP_SCORE_STRIDE = SONDEP_SCORE_KEYS + 16 };
 
-extern const sondep_leaf sondep_leaf_avx512, sondep_leaf_avx2, sondep_leaf_neon;
+extern const sondep_leaf sondep_leaf_avx512, sondep_leaf_avx512bf16, sondep_leaf_avx2, sondep_leaf_neon;
 
 /* ---- the loops over tiles and rows: as in kernel.h, with a leaf -------------------------------------------------------- */
 
@@ -74,6 +74,13 @@ void sondep_tiled_product(const sondep_leaf *leaf, float *c, int64_t ldc, const 
                           int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, sondep_precision precision,
                           void *scratch);
 size_t sondep_tiled_product_scratch_bytes(const sondep_leaf *leaf, int64_t M, int64_t N, int64_t K);
+
+/* The same by BLAS, called for one tile at a time on each thread; leaf may be NULL, the epilogue is the reference's then. */
+void sondep_blas_product(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b,
+                         int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, sondep_precision precision,
+                         void *scratch);
+size_t sondep_blas_scratch_bytes(int64_t M, int64_t N, int64_t K);
+const char *sondep_blas_core(void); /* what BLAS says that it runs on ("Haswell"), or "" */
 
 void sondep_tiled_attend(const sondep_leaf *leaf, const sondep_attention *sequences, int64_t n, void *scratch);
 size_t sondep_tiled_attention_scratch_bytes(const sondep_leaf *leaf, int64_t d_head);

@@ -14,6 +14,7 @@
  * alone, so that no cut of M or N and no number of threads changes a bit.
  */
 #include "kernel/leaf.h"
+#include "kernel/meet.h"
 
 #include <omp.h>
 
@@ -192,18 +193,21 @@ static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float 
                       char *scratch)
 {
     int64_t chunk = chunk_rows(M, K);
+    sondep_meeting meeting = SONDEP_MEETING;
 
 #pragma omp parallel num_threads(sonde_threads())
     for (int64_t first = 0; first < M; first += chunk) {
         job w = {leaf, make_plan(tiler, M - first < chunk ? M - first : chunk, N, K), c, ldc, first, b, epilogue, scratch,
                  NULL};
         w.threads = scratch + w.p.a_bytes;
-#pragma omp for schedule(dynamic, 4)
+#pragma omp for schedule(dynamic, 4) nowait
         for (int64_t s = 0; s < w.p.n_strips_a; s++)
             pack_strip(&w.p, w.packed_a, a, first, s);
-#pragma omp for schedule(dynamic, 1)
+        sondep_meet(&meeting);
+#pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < w.p.n_tasks; task++)
             run_block(&w, task);
+        sondep_meet(&meeting);
     }
 }
 
@@ -221,15 +225,20 @@ static void few_rows(const sondep_leaf *leaf, float *c, int64_t ldc, const sonde
     int64_t width = along_rows ? FEW_COLUMNS : FEW_COLUMNS / 8;
     float *rows = (float *)scratch;
     char *threads = scratch + aligned(M * K * 4);
+    sondep_meeting meeting = SONDEP_MEETING;
 
     for (int64_t m = 0; m < M; m++) /* a strip of one row is the row itself */
         leaf->f32.pack_a(rows + m * K, a, m, 0, K, 1, rounds);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(sonde_threads())
-    for (int64_t j = 0; j < N; j += width) {
-        float *sums = (float *)(threads + (size_t)omp_get_thread_num() * aligned(FEW * FEW_COLUMNS * 4));
-        int64_t n = N - j < width ? N - j : width;
-        (along_rows ? leaf->few_along_rows : leaf->few_along_columns)(sums, rows, b, M, K, j, n, rounds);
-        leaf->finish(c, ldc, sums, n, M, n, 0, j, epilogue);
+#pragma omp parallel num_threads(sonde_threads())
+    {
+#pragma omp for schedule(dynamic, 1) nowait
+        for (int64_t j = 0; j < N; j += width) {
+            float *sums = (float *)(threads + (size_t)omp_get_thread_num() * aligned(FEW * FEW_COLUMNS * 4));
+            int64_t n = N - j < width ? N - j : width;
+            (along_rows ? leaf->few_along_rows : leaf->few_along_columns)(sums, rows, b, M, K, j, n, rounds);
+            leaf->finish(c, ldc, sums, n, M, n, 0, j, epilogue);
+        }
+        sondep_meet(&meeting);
     }
 }
 

@@ -9,6 +9,7 @@
 
 void sondep_product_ref(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N,
                         int64_t K, const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
+float sondep_finish_ref(const sondep_epilogue *e, float v, int64_t i, int64_t j); /* the epilogue (may be NULL) of one sum */
 size_t sondep_product_scratch_bytes_ref(int64_t M, int64_t N, int64_t K);
 void sondep_attend_ref(const sondep_attention *sequences, int64_t n, void *scratch);
 size_t sondep_attention_scratch_bytes_ref(int64_t d_head);

@@ -6,12 +6,15 @@
 #include "kernel/leaf.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 typedef struct kernel_set {
     const char *name;
     const sondep_leaf *leaf; /* NULL: the reference */
     bool (*can_run)(void);
+    bool blas; /* products go to BLAS */
 } kernel_set;
 
 #if defined(__x86_64__)
@@ -32,13 +35,24 @@ static bool always(void)
     return true;
 }
 
-/* Best first. */
+#if defined(__x86_64__)
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+#endif
+
+/* Best first; of several that can run under one name, the first. */
 static const kernel_set sets[] = {
 #if defined(__x86_64__)
-    {"avx512", &sondep_leaf_avx512, has_avx512},
-    {"avx2", &sondep_leaf_avx2, has_avx2},
+    {"avx512", &sondep_leaf_avx512bf16, has_avx512bf16, false},
+    {"avx512", &sondep_leaf_avx512, has_avx512, false},
+    {"avx2", &sondep_leaf_avx2, has_avx2, false},
+    {"blas", &sondep_leaf_avx512, has_avx512, true},
+    {"blas", &sondep_leaf_avx2, has_avx2, true},
 #endif
-    {"ref", NULL, always},
+    {"blas", NULL, always, true},
+    {"ref", NULL, always, false},
 };
 enum { N_SETS = sizeof sets / sizeof *sets };
 
@@ -74,7 +88,7 @@ sonde_status sondep_kernel_choose(const char *name)
     (void)set();
     if (wanted == NULL) {
         for (int i = 0; i < N_SETS; i++)
-            if (sets[i].can_run())
+            if (sets[i].can_run() && find(sets[i].name) == &sets[i])
                 strcat(strcat(list, ", "), sets[i].name);
         return SONDE_FAIL(SONDE_E_ARG, "no such kernel set here: '%s'; this processor has auto%s", name, list);
     }
@@ -87,14 +101,67 @@ const char *sondep_kernel_name(void)
     return set()->name;
 }
 
+/* What serves each operation: its name, and in what it is written. */
+static int describe(char *out, size_t bytes, int64_t i)
+{
+    static const char *const small[] = {"attention", "softmax", "norm", "activation", "rotary", "rows"};
+    const kernel_set *k = set();
+    const sondep_tiler *f32 = k->leaf ? &k->leaf->f32 : NULL, *bf16 = k->leaf ? &k->leaf->bf16 : NULL;
+    const char *written = k->leaf ? f32->name : "ref";
+
+    if (i >= 2 && i - 2 < (int64_t)(sizeof small / sizeof *small))
+        return snprintf(out, bytes, "%s: %s", small[i - 2], written);
+    if (i < 0 || i >= 2)
+        return 0;
+    if (k->blas)
+        return snprintf(out, bytes, "%s: blas %s", i ? "product bf16" : "product", sondep_blas_core());
+    if (k->leaf == NULL)
+        return snprintf(out, bytes, "%s: ref", i ? "product bf16" : "product");
+    return i ? snprintf(out, bytes, "product bf16: %s %dx%d", bf16->name, bf16->rows, bf16->columns)
+             : snprintf(out, bytes, "product: %s %dx%d", f32->name, f32->rows, f32->columns);
+}
+
 const char *sondep_kernel_describe(int64_t i)
 {
-    return i == 0 ? set()->name : NULL;
+    static _Thread_local char text[96];
+    return describe(text, sizeof text, i) > 0 ? text : NULL;
 }
+
+#if defined(__x86_64__)
+/* Whether OpenBLAS's core uses 512 bits. */
+static bool is_wide_core(const char *core)
+{
+    static const char *const wide[] = {"skylakex", "cooperlake", "sapphirerapids", "graniterapids", "zen4", "zen5"};
+
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        if (strcasecmp(core, wide[i]) == 0)
+            return true;
+    return false;
+}
+
+static void make_warning(char *out, size_t bytes)
+{
+    const char *core = sondep_blas_core(), *forced = getenv("OPENBLAS_CORETYPE");
+
+    if (!has_avx512() || *core == '\0' || is_wide_core(core))
+        return;
+    snprintf(out, bytes, "OpenBLAS runs its 256-bit core '%s' on a 512-bit machine%s; %s", core,
+             forced && *forced ? " (OPENBLAS_CORETYPE is set)" : "",
+             set()->blas ? "products are slower than they could be" : "products here do not use it");
+}
+#else
+static void make_warning(char *out, size_t bytes)
+{
+    (void)out, (void)bytes;
+}
+#endif
 
 const char *sondep_kernel_warning(void)
 {
-    return "";
+    static _Thread_local char text[160];
+    text[0] = '\0';
+    make_warning(text, sizeof text);
+    return text;
 }
 
 double sondep_measure_peak_gflops(void)
@@ -118,7 +185,9 @@ void sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_
                     const sondep_epilogue *epilogue, sondep_precision precision, void *scratch)
 {
     const sondep_leaf *leaf = set()->leaf;
-    if (leaf)
+    if (set()->blas)
+        sondep_blas_product(leaf, c, ldc, a, b, M, N, K, epilogue, precision, scratch);
+    else if (leaf)
         sondep_tiled_product(leaf, c, ldc, a, b, M, N, K, epilogue, precision, scratch);
     else
         sondep_product_ref(c, ldc, a, b, M, N, K, epilogue, precision, scratch);
@@ -127,6 +196,8 @@ void sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_
 size_t sondep_product_scratch_bytes(int64_t M, int64_t N, int64_t K)
 {
     const sondep_leaf *leaf = set()->leaf;
+    if (set()->blas)
+        return sondep_blas_scratch_bytes(M, N, K);
     return leaf ? sondep_tiled_product_scratch_bytes(leaf, M, N, K) : sondep_product_scratch_bytes_ref(M, N, K);
 }
 

@@ -145,7 +145,7 @@ static void bytes_do_not_depend_on_threads(void **unused)
     assert_int_equal(sonde_set_threads(0), SONDE_OK);
 }
 
-/* Within a path: the first rows of a larger product are the rows of a smaller one. */
+/* Within a path: the first rows of a larger product are the rows of a smaller one (BLAS does not promise that). */
 static void bytes_do_not_depend_on_other_rows(void **unused)
 {
     static const int64_t Ms[] = {9, 14, 30, 101, 2, 5, 8};
@@ -156,7 +156,7 @@ static void bytes_do_not_depend_on_other_rows(void **unused)
     (void)unused;
 
     for (int set = 0; set < N_ALL_SETS; set++) {
-        for (int how = 0; choose_set(set) && how < 2; how++) {
+        for (int how = 0; choose_set(set) && strcmp(sondep_kernel_name(), "blas") != 0 && how < 2; how++) {
             sondep_matrix b = make_matrix(&block_b, SONDE_F32, how ? COLUMNS : ROWS, K, N, 2);
             for (size_t i = 0; i < sizeof Ms / sizeof *Ms; i++) {
                 product(all, N, &a, &b, Ms[i] > 8 ? MOST : 8, N, K, NULL, SONDEP_F32);

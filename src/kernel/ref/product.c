@@ -24,7 +24,7 @@ static float factor(const sondep_matrix *m, int64_t i, int64_t j, sondep_precisi
     return precision == SONDEP_BF16 ? sondep_bf16_to_f32(sondep_f32_to_bf16(x)) : x;
 }
 
-static float finish(const sondep_epilogue *e, float v, int64_t i, int64_t j)
+float sondep_finish_ref(const sondep_epilogue *e, float v, int64_t i, int64_t j)
 {
     if (e == NULL)
         return v;
@@ -57,7 +57,7 @@ void sondep_product_ref(float *c, int64_t ldc, const sondep_matrix *a, const son
                     sum[j] += a_ik * factor(b, k, j0 + j, precision);
             }
             for (int64_t j = 0; j < n; j++)
-                c[i * ldc + j0 + j] = finish(epilogue, (float)sum[j], i, j0 + j);
+                c[i * ldc + j0 + j] = sondep_finish_ref(epilogue, (float)sum[j], i, j0 + j);
         }
     }
 }

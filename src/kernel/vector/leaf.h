@@ -1,19 +1,10 @@
 /* vector/leaf.h - fills the leaf and the set of one instruction set.           floor 2: kernel
  *
  * Included last by x86/avx512.c, x86/avx2.c and arm/neon.c, which define LEAF_NAME ("avx512"), LEAF (the name of the
- * leaf), SET (that of the set) and BF16_TILER (how bf16 products are made).
+ * leaf) and BF16_TILER (how bf16 products are made). No guard: it may be included once for each leaf.
  */
-#ifndef SONDEP_KERNEL_VECTOR_LEAF_H
-#define SONDEP_KERNEL_VECTOR_LEAF_H
-
-/* clang-format off */
-#define F32_TILER(rounding)                                                                                   \
-    { .name = LEAF_NAME, .rows = TILE_ROWS, .columns = TILE_COLUMNS, .element_bytes = 4, .k_step = 1,         \
-      .rounds = (rounding), .tile = tile_f32, .pack_a = pack_a_f32, .pack_b = pack_b_f32 }
-/* clang-format on */
-
 const sondep_leaf LEAF = {
-    .f32 = F32_TILER(false),
+    .f32 = F32_TILER(LEAF_NAME, false),
     .bf16 = BF16_TILER,
     .finish = finish,
     .few_along_rows = few_along_rows,
@@ -36,4 +27,5 @@ const sondep_leaf LEAF = {
     .fma_flops = fma_flops,
 };
 
-#endif
+#undef LEAF
+#undef BF16_TILER

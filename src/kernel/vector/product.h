@@ -238,6 +238,12 @@ static void pack_b_f32(void *packed, const sondep_matrix *b, int64_t k0, int64_t
     }
 }
 
+/* clang-format off */
+#define F32_TILER(tiler_name, rounding)                                                                       \
+    { .name = (tiler_name), .rows = TILE_ROWS, .columns = TILE_COLUMNS, .element_bytes = 4, .k_step = 1,      \
+      .rounds = (rounding), .tile = tile_f32, .pack_a = pack_a_f32, .pack_b = pack_b_f32 }
+/* clang-format on */
+
 /* ---- epilogue ------------------------------------------------------------------------------------------------------------ */
 
 /* One vector (n = V_WIDTH) or part of one, at (i, j). */

@@ -8,7 +8,7 @@
 
 #define LEAF_NAME "avx2"
 #define LEAF sondep_leaf_avx2
-#define BF16_TILER F32_TILER(true)
+#define BF16_TILER F32_TILER("avx2, rounded floats", true)
 #include "kernel/vector/leaf.h"
 
 #if defined(__clang__)

@@ -8,7 +8,17 @@
 
 #define LEAF_NAME "avx512"
 #define LEAF sondep_leaf_avx512
-#define BF16_TILER F32_TILER(true)
+#define BF16_TILER F32_TILER("avx512, rounded floats", true)
+#include "kernel/vector/leaf.h"
+
+/* The same for processors that multiply bf16 pairs. */
+#include "kernel/x86/avx512bf16.h"
+/* clang-format off */
+#define BF16_TILER                                                                                            \
+    { .name = "avx512-bf16", .rows = TILE_ROWS, .columns = TILE_COLUMNS, .element_bytes = 2, .k_step = 2,     \
+      .rounds = true, .tile = sondep_tile_bf16, .pack_a = sondep_pack_a_bf16, .pack_b = sondep_pack_b_bf16 }
+/* clang-format on */
+#define LEAF sondep_leaf_avx512bf16
 #include "kernel/vector/leaf.h"
 
 #if defined(__clang__)

@@ -1,0 +1,43 @@
+/* meet.c - spin for a moment, then sleep.                                      floor 2: kernel */
+#include "kernel/meet.h"
+
+#include <omp.h>
+#include <stdbool.h>
+
+enum { SPINS = 2000 }; /* some tens of microseconds: a fair end of a region takes less */
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void sondep_meet(sondep_meeting *m)
+{
+    int n_threads = omp_get_num_threads(), round;
+    bool is_last;
+
+    if (n_threads == 1)
+        return;
+    pthread_mutex_lock(&m->mutex);
+    round = atomic_load(&m->round);
+    is_last = ++m->n_here == n_threads;
+    if (is_last) {
+        m->n_here = 0;
+        atomic_store(&m->round, round + 1);
+        pthread_cond_broadcast(&m->all_here);
+    }
+    pthread_mutex_unlock(&m->mutex);
+
+    for (int i = 0; i < SPINS && atomic_load(&m->round) == round; i++)
+        pause_briefly();
+    if (atomic_load(&m->round) != round)
+        return;
+    pthread_mutex_lock(&m->mutex);
+    while (atomic_load(&m->round) == round)
+        pthread_cond_wait(&m->all_here, &m->mutex);
+    pthread_mutex_unlock(&m->mutex);
+}
