@@ -72,7 +72,7 @@ static inline void golden_open(golden_model *out, const char *name)
     const char *partial;
 
     *out = (golden_model){0};
-    snprintf(out->directory, sizeof out->directory, GOLDEN_ROOT "/%s", name);
+    snprintf(out->directory, sizeof out->directory, GOLDEN_ROOT "/%.255s", name);
     snprintf(path, sizeof path, "%s/golden.safetensors", out->directory);
     assert_ok(sonde_model_load(&out->model, out->directory, NULL));
     assert_ok(sonde_safetensors_open(&out->file, path));
