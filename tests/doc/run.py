@@ -88,7 +88,7 @@ def check_help(build):
             problems.append(f"'sonde --help' lists {len(commands)} commands: {commands}")
         for command in commands:
             status, text, shown = run(f"sonde {command} --help", folder, build)
-            examples = re.findall(r"^  (sonde .*)$", text, re.M)
+            examples = re.findall(r"^  ((?:\w+=\S+ )*sonde .*)$", text, re.M)
             if status != 0 or len(examples) < 2:
                 problems.append(f"sonde {command} --help: status {status}, {len(examples)} examples, want 2\n{shown}")
             for example in examples:
