@@ -617,6 +617,7 @@ static sonde_status choose_points(comparison *c)
 static sonde_status show(const comparison *c)
 {
     const char *path = cli_picture.output;
+    bool is_one;
 
     if (path != NULL)
         CLI_TRY(cli_is_picture(path) ? draw(c) : write_tensors(c, path));
@@ -624,8 +625,13 @@ static sonde_status show(const comparison *c)
         return print_json(c);
     if (path == NULL)
         return print_tables(c);
-    printf("%s: %lld matri%s of %lld x %lld\n", path, (long long)c->n_results, c->n_results > 1 ? "ces" : "x",
+    is_one = cli_is_picture(path) || (strlen(path) > 4 && strcmp(path + strlen(path) - 4, ".npy") == 0);
+    printf("%s: %s of %lld x %lld", path,
+           is_one ? sonde_similarity_name((sonde_similarity)measure) : "cosine, pearson, l2, relative",
            (long long)c->results[0].n_rows, (long long)c->results[0].n_columns);
+    if (c->n_results > 1)
+        printf(" at %lld hook points", (long long)c->n_results);
+    putchar('\n');
     return SONDE_OK;
 }
 

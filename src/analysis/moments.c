@@ -30,7 +30,7 @@ const char *sonde_statistic_formula(sonde_statistic which)
     return (unsigned)which < SONDE_N_STATISTICS ? formulas[which] : "?";
 }
 
-#define LISTED(value, name, formula) name " "
+#define LISTED(value, name, formula) " " name
 sonde_status sonde_statistic_parse(sonde_statistic *out, const char *name)
 {
     for (int i = 0; i < SONDE_N_STATISTICS; i++) {
@@ -40,7 +40,7 @@ sonde_status sonde_statistic_parse(sonde_statistic *out, const char *name)
         }
     }
     SONDE_FAIL(SONDE_E_ARG, "no such statistic: '%s'", name);
-    return sondep_hint(SONDE_E_ARG, "one of: " SONDE_STATISTIC_LIST(LISTED));
+    return sondep_hint(SONDE_E_ARG, "one of:" SONDE_STATISTIC_LIST(LISTED));
 }
 #undef LISTED
 

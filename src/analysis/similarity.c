@@ -27,7 +27,7 @@ const char *sonde_similarity_formula(sonde_similarity which)
     return (unsigned)which < SONDE_N_SIMILARITIES ? formulas[which] : "?";
 }
 
-#define LISTED(value, name, formula) name " "
+#define LISTED(value, name, formula) " " name
 sonde_status sonde_similarity_parse(sonde_similarity *out, const char *name)
 {
     for (int i = 0; i < SONDE_N_SIMILARITIES; i++) {
@@ -37,7 +37,7 @@ sonde_status sonde_similarity_parse(sonde_similarity *out, const char *name)
         }
     }
     SONDE_FAIL(SONDE_E_ARG, "no such measure: '%s'", name);
-    return sondep_hint(SONDE_E_ARG, "one of: " SONDE_SIMILARITY_LIST(LISTED));
+    return sondep_hint(SONDE_E_ARG, "one of:" SONDE_SIMILARITY_LIST(LISTED));
 }
 #undef LISTED
 

@@ -1,0 +1,16 @@
+# The tour: without a model one line and status 3; with one every file that it names, and a page.
+sonde demo
+echo "status $?" >&2
+sonde demo --model no-such-folder
+echo "status $?" >&2
+sonde demo --model tiny -o tour/here >said.txt
+SONDE_MODEL=tiny sonde demo -o other --json
+grep -c '^\$ sonde' said.txt
+ls tour/here
+python3 -c '
+import json
+for name in "neurons", "norms", "attention", "tokens", "layers":
+    assert open(f"tour/here/{name}.png", "rb").read(6) == b"\x89PNG\r\n"
+print(json.load(open("tour/here/stats.json"))["schema"], open("tour/here/story.txt").read()[:16])
+page = open("tour/here/index.html").read()
+print(page.count("<img"), page.count("<h2"))'
