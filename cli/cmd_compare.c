@@ -46,6 +46,7 @@ typedef struct comparison {
     result *results; /* by token: (n_wanted); by layer: one */
     int64_t n_results;
     char (*layers)[64]; /* labels of the points */
+    char what[128];     /* what all points are together: "blocks.*.hook_resid_post", for titles */
 } comparison;
 
 static const sonde_hook_point *point_at(const comparison *c, int64_t i)
@@ -240,6 +241,12 @@ static sonde_status label_points(comparison *c)
         else
             snprintf(c->layers[i], sizeof c->layers[i], "%s", point_at(c, i)->name);
     }
+    if (c->n_wanted == 1)
+        snprintf(c->what, sizeof c->what, "%s", point_at(c, 0)->name);
+    else if (are_layers)
+        snprintf(c->what, sizeof c->what, "blocks.*.%s", cli_hook_suffix(point_at(c, 0)));
+    else
+        snprintf(c->what, sizeof c->what, "%lld hook points", (long long)c->n_wanted);
     return SONDE_OK;
 }
 
@@ -534,8 +541,8 @@ static sonde_status print_matrices(const comparison *c)
     if (c->results[0].n_columns > MOST_COLUMNS)
         return draw(c);
     for (int64_t i = 0; i < c->n_results; i++) {
-        printf("%s%s%s%s\n", i > 0 ? "\n" : "", sonde_similarity_name((sonde_similarity)measure),
-               by == BY_TOKEN ? " at " : " of layers", by == BY_TOKEN ? point_at(c, i)->name : "");
+        printf("%s%s %s %s\n", i > 0 ? "\n" : "", sonde_similarity_name((sonde_similarity)measure),
+               by == BY_LAYER ? "between" : "at", by == BY_LAYER ? c->what : point_at(c, i)->name);
         CLI_TRY(print_matrix(c, &c->results[i]));
         CLI_TRY(print_columns(c, &c->results[i]));
     }

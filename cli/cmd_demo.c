@@ -35,7 +35,7 @@ static const stop stops[] = {
      "A model is a stack of layers. This one's parts, as its own files say them:",
      NULL,
      NULL,
-     {"info", "{model}", "--quiet"}},
+     {"info", "{model}"}},
     {"A sentence becomes tokens",
      "The model reads pieces of words. Each has a number and owns some bytes of the text:",
      NULL,
@@ -60,11 +60,17 @@ static const stop stops[] = {
      {"heatmap", "{model}", SENTENCE, "--hook", "blocks.{layer}.mlp.hook_post", "--neurons", "top:40", "--exclude-bos", "-o",
       "{dir}/neurons.png"}},
     {"How strong activations are, layer by layer",
-     "The length (L2 norm) of the residual stream at each layer and token. It grows with depth, as each layer adds to it:",
+     "The length (L2 norm) of the residual stream at each layer and token. Every layer adds to it; mostly it grows with "
+     "depth:",
      "norms.png",
      NULL,
      {"heatmap", "{model}", SENTENCE, "--hook", "blocks.*.hook_resid_post", "--stat", "l2", "--exclude-bos", "-o",
       "{dir}/norms.png"}},
+    {"The same, live in the terminal",
+     "Without -o a picture is drawn as text; on a terminal with colours, in colours:",
+     NULL,
+     NULL,
+     {"heatmap", "{model}", SENTENCE, "--hook", "blocks.*.hook_resid_post", "--stat", "l2", "--exclude-bos"}},
     {"Attention",
      "Which earlier tokens (columns) each token (row) looks at, for every head of the middle layer. Heads differ: some look "
      "at\n"
@@ -86,7 +92,7 @@ static const stop stops[] = {
      "The same as a picture, every layer with every other:",
      "layers.png",
      NULL,
-     {"compare", "{model}", SENTENCE, "--by", "layer", "--exclude-bos", "-o", "{dir}/layers.png"}},
+     {"compare", "{model}", SENTENCE, "--by", "layer", "--exclude-bos", "--values", "-o", "{dir}/layers.png"}},
     {"Statistics",
      "Mean, deviation, extremes, length, sparsity and kurtosis of each token's activations (and, in the JSON file, of each\n"
      "neuron's). A high kurtosis means that few neurons carry most of it:",
