@@ -5,28 +5,82 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <setjmp.h>
 
-/* ---- memory: jansson reports a failed allocation as some error or other, so that it is noted here ------------------ */
+/* ---- memory ------------------------------------------------------------------------------------------------------ *
+ *
+ * jansson takes its memory from base. Its parser does not survive a failed allocation everywhere: where its text buffer cannot
+ * grow it goes on without the byte, and reads past the end of the string. So that a failed allocation ends a parse at once,
+ * the parse is left by longjmp, and what it had allocated until then, which is listed for the purpose, is given back. */
 
-static _Thread_local bool out_of_memory;
+static _Thread_local struct {
+    bool is_parsing, out_of_memory;
+    jmp_buf escape;
+    void **blocks; /* allocated by this parse and not yet freed */
+    int64_t n_blocks, capacity;
+} parser;
 
 static void *json_alloc(size_t bytes)
 {
-    void *p = bytes <= PTRDIFF_MAX ? sondep_alloc((int64_t)bytes, 1) : NULL;
+    void *p = NULL, **larger;
+    bool has_room = !parser.is_parsing || parser.n_blocks < parser.capacity;
+
+    if (!has_room && (larger = sondep_resize(parser.blocks, 2 * parser.capacity + 64, sizeof *larger)) != NULL) {
+        parser.blocks = larger;
+        parser.capacity = 2 * parser.capacity + 64;
+        has_room = true;
+    }
+    if (has_room && bytes <= PTRDIFF_MAX)
+        p = sondep_alloc((int64_t)bytes, 1);
+    if (!parser.is_parsing)
+        return p;
     if (p == NULL)
-        out_of_memory = true;
+        longjmp(parser.escape, 1);
+    parser.blocks[parser.n_blocks++] = p;
     return p;
+}
+
+/* Most blocks are freed soon after they were allocated, so that the search is short. */
+static void json_free(void *p)
+{
+    for (int64_t i = parser.n_blocks; parser.is_parsing && p != NULL && i-- > 0;)
+        if (parser.blocks[i] == p) {
+            parser.blocks[i] = parser.blocks[--parser.n_blocks];
+            break;
+        }
+    sondep_free(p);
 }
 
 static void set_alloc_functions(void)
 {
-    json_set_alloc_funcs(json_alloc, sondep_free);
+    json_set_alloc_funcs(json_alloc, json_free);
 }
 
 void sondep_json_setup(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, set_alloc_functions);
+}
+
+/* json_loadb, but NULL with parser.out_of_memory set where memory is short. */
+static json_t *load(const char *text, size_t n, size_t flags, json_error_t *error)
+{
+    json_t *volatile root = NULL;
+
+    parser.out_of_memory = setjmp(parser.escape) != 0;
+    if (!parser.out_of_memory) {
+        parser.is_parsing = true;
+        root = json_loadb(text, n, flags, error);
+        if (root != NULL)
+            parser.n_blocks = 0; /* they are the root's now */
+    }
+    parser.is_parsing = false;
+    for (int64_t i = 0; i < parser.n_blocks; i++)
+        sondep_free(parser.blocks[i]);
+    sondep_free(parser.blocks);
+    parser.blocks = NULL;
+    parser.n_blocks = parser.capacity = 0;
+    return parser.out_of_memory ? NULL : root;
 }
 
 /* ---- parsing ---------------------------------------------------------------------------------------------------- */
@@ -51,14 +105,11 @@ static sonde_status parse(json_t **out, const char *text, size_t n, bool is_exac
 
     *out = NULL;
     sondep_json_setup();
-    out_of_memory = false;
-    root = json_loadb(text, n, flags, &error);
-    if (root == NULL && !is_exact && !out_of_memory && json_error_code(&error) == json_error_numeric_overflow)
-        root = json_loadb(text, n, flags | JSON_DECODE_INT_AS_REAL, &error);
-    if (out_of_memory) { /* jansson may have gone on without the piece that was missing */
-        json_decref(root);
+    root = load(text, n, flags, &error);
+    if (root == NULL && !is_exact && !parser.out_of_memory && json_error_code(&error) == json_error_numeric_overflow)
+        root = load(text, n, flags | JSON_DECODE_INT_AS_REAL, &error);
+    if (parser.out_of_memory)
         return SONDE_FAIL(SONDE_E_NOMEM, "out of memory: parsing '%s', %zu bytes", path, n);
-    }
     if (root == NULL)
         return fail_json(&error, path, first_line, first_byte);
     *out = root;
