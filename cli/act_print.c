@@ -207,8 +207,10 @@ sonde_status act_print(const act *a, const char *path)
 {
     if (cli.json)
         return print_json(a, path);
-    printf("%s, %s, BOS in front: %s\n", cli_counted(a->n_documents, "text"), cli_counted(a->n_ids, "token"), act_bos(a));
-    if (path != NULL)
+    if (path == NULL || !cli.quiet) /* that a file was written need not be said */
+        printf("%s, %s, BOS in front: %s\n", cli_counted(a->n_documents, "text"), cli_counted(a->n_ids, "token"),
+               act_bos(a));
+    if (path != NULL && !cli.quiet)
         printf("written to '%s'\n", path);
     if (path == NULL && (a->n_slots > 0 || a->wants_logits)) {
         putchar('\n');

@@ -61,6 +61,24 @@ static size_t settled_bytes(const char *text, size_t n_bytes)
     return n_bytes;
 }
 
+/* Text of the first n tokens of a sample. What marks the beginning and the end of texts is left out; the decoder of some
+ * files would print it. Owns: *out is the caller's (sonde_text_free). */
+static sonde_status sample_text(char **out, size_t *n_bytes, const generation *g, const sample *s, int64_t n)
+{
+    int32_t *shown, bos = cli_bos_id(&g->m);
+    int64_t n_shown = 0;
+    sonde_status status;
+
+    CLI_TRY(CLI_NEW(shown, n));
+    for (int64_t i = 0; i < n; i++) {
+        if (s->ids[i] != bos && s->ids[i] != g->m.config->eos_id)
+            shown[n_shown++] = s->ids[i];
+    }
+    status = sonde_tokenizer_decode(out, n_bytes, g->m.tokenizer, shown, n_shown, true);
+    free(shown);
+    return status;
+}
+
 /* Prints what is new in the text of a sample. Prompt and continuation are decoded together, for a space at their border. */
 static sonde_status print_new(generation *g, const sample *s, bool is_end)
 {
@@ -68,7 +86,7 @@ static sonde_status print_new(generation *g, const sample *s, bool is_end)
     size_t n_bytes, settled;
     sonde_status status = SONDE_OK;
 
-    CLI_TRY(sonde_tokenizer_decode(&text, &n_bytes, g->m.tokenizer, s->ids, s->n, true));
+    CLI_TRY(sample_text(&text, &n_bytes, g, s, s->n));
     settled = is_end ? n_bytes : settled_bytes(text, n_bytes);
     if (settled > g->n_printed) {
         status = cli_print_text(text + g->n_printed, settled - g->n_printed);
@@ -80,12 +98,12 @@ static sonde_status print_new(generation *g, const sample *s, bool is_end)
     return status;
 }
 
-/* Length of the decoded prompt. */
+/* Counts the bytes of the prompt's text as printed. */
 static sonde_status skip_prompt(generation *g, const sample *s)
 {
     char *text;
 
-    CLI_TRY(sonde_tokenizer_decode(&text, &g->n_printed, g->m.tokenizer, s->ids, s->n_prompt, true));
+    CLI_TRY(sample_text(&text, &g->n_printed, g, s, s->n_prompt));
     sonde_text_free(text);
     return SONDE_OK;
 }
@@ -136,7 +154,7 @@ static json_t *text_json(generation *g, const sample *s, bool is_prompt)
 
     if (g->m.tokenizer == NULL || skip_prompt(g, s) != SONDE_OK)
         return json_null();
-    if (sonde_tokenizer_decode(&text, &n_bytes, g->m.tokenizer, s->ids, is_prompt ? s->n_prompt : s->n, true) != SONDE_OK)
+    if (sample_text(&text, &n_bytes, g, s, is_prompt ? s->n_prompt : s->n) != SONDE_OK)
         return json_null();
     if (is_prompt)
         out = json_stringn(text, n_bytes);

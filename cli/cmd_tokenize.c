@@ -162,6 +162,6 @@ const cli_command cli_cmd_tokenize = {
     .notes =
         "A folder with a tokenizer.json is enough. --json prints one object a document, a line each: 'ids', 'tokens' (the\n"
         "vocabulary's own strings) and 'offsets' (bytes [start, end) of the text; empty for tokens that were added).\n"
-        "--ids leaves special tokens out of the text, unless --keep-special.",
+        "--ids leaves special tokens out of the text as the tokenizers library does, unless --keep-special.",
     .run = run,
 };

@@ -11,7 +11,7 @@ try act tiny --ids 99999999999 --hook embed
 try act tiny "the cat" --hook resid_post6
 try act tiny "the cat" --hook 'blocks.*.hook_nothing'
 try act tiny "the cat" --hook embed --pos 7
-try act tiny "the cat" --hook embed --pos -4
+try act tiny "the cat" --hook embed --pos -6
 try act tiny "" --hook embed --no-special
 try act tiny -f nowhere.jsonl --hook embed
 try act tiny -f stories.jsonl --field body --hook embed
@@ -23,4 +23,4 @@ cp -R "$GOLDEN/llama-plain" bare
 try act bare "the cat" --hook embed
 printf '{"model_type": "llama"' >bare/config.json
 try act bare --ids 1 --hook embed
-ls x.safetensors 2>/dev/null
+test -e x.safetensors || echo "nothing written"

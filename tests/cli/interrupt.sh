@@ -11,5 +11,5 @@ for command in (["act", "tiny", "-f", "many.jsonl", "--hook", "*", "-o", "x.npz"
     time.sleep(1.0)
     program.send_signal(signal.SIGINT)
     _, err = program.communicate(timeout=60)
-    print(command[0], program.returncode, err.decode().strip(), sorted(os.listdir(".")) == before)
+    print(command[0], program.returncode, err.decode().startswith("sonde: interrupted"), err.count(b"\n"), sorted(os.listdir(".")) == before)
 END

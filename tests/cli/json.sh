@@ -1,6 +1,6 @@
 # Every command's --json is JSON that names its schema, and nothing but JSON.
 check() {
-    sonde "$@" --json | python3 -c 'import json, sys
+    sonde "$@" --json -q | python3 -c 'import json, sys
 for line in sys.stdin:
     r = json.loads(line, parse_constant=lambda x: sys.exit("not JSON: " + x))
     print(r["schema"], sorted(r))'

@@ -5,4 +5,4 @@ sonde act tiny "the cat sat" --hook embed --token " elephant" -o x.safetensors
 echo "status $?" >&2
 sonde act tiny "the cat sat" --hook embed --word 3 -o x.safetensors
 echo "status $?" >&2
-ls x.safetensors 2>/dev/null
+test -e x.safetensors || echo "nothing written"
