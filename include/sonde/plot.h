@@ -41,7 +41,7 @@ typedef enum sonde_plot_range {
     SONDE_PLOT_RANGE_AUTO = 0,      /* symmetric about zero for the diverging map, else full, from zero where that is near */
     SONDE_PLOT_RANGE_FULL = 1,      /* from the smallest finite value to the largest */
     SONDE_PLOT_RANGE_SYMMETRIC = 2, /* from -a to a, a the largest magnitude */
-    SONDE_PLOT_RANGE_QUANTILE = 3   /* as AUTO, of the values (magnitudes if symmetric) within the `quantile`; the rest is clipped */
+    SONDE_PLOT_RANGE_QUANTILE = 3   /* as AUTO, but of the `quantile` of the values (or magnitudes); the rest is clipped */
 } sonde_plot_range;
 
 /* How much colour a terminal shows. */
@@ -54,32 +54,32 @@ typedef enum sonde_plot_depth {
 /* The one list of options: kind, name, default, smallest, largest, what it is. TEXT is UTF-8 with a NUL, NULL for none;
  * WHOLE an int64_t, REAL a double (SONDE_PLOT_AUTO passes where it is the default). Lengths are in points, 1/72 inch; a
  * PNG has `scale` pixels for each. New options are appended. */
-#define SONDE_PLOT_OPTION_LIST(TEXT, WHOLE, REAL)                                                                     \
-    TEXT(title, "line above the picture")                                                                             \
-    TEXT(subtitle, "smaller line below the title: model, hook, text")                                                 \
-    TEXT(x_name, "what the columns, or the horizontal axis, are")                                                     \
-    TEXT(y_name, "what the rows, or the vertical axis, are")                                                          \
-    TEXT(value_name, "what the colours mean, with the unit; name of the colour bar")                                  \
-    WHOLE(colours, SONDE_PLOT_COLOURS_AUTO, 0, 2, "colour map, a sonde_plot_colours")                                 \
-    WHOLE(range, SONDE_PLOT_RANGE_AUTO, 0, 3, "ends of the colours, a sonde_plot_range")                              \
-    REAL(low, SONDE_PLOT_AUTO, -1e300, 1e300, "value of the first colour; goes before `range`")                       \
-    REAL(high, SONDE_PLOT_AUTO, -1e300, 1e300, "value of the last colour; goes before `range`")                       \
-    REAL(quantile, 0.99, 0.5, 1, "share of the values that RANGE_QUANTILE keeps unclipped")                           \
-    REAL(x_low, SONDE_PLOT_AUTO, -1e300, 1e300, "left end of the horizontal axis: lines, scatter, histogram")         \
-    REAL(x_high, SONDE_PLOT_AUTO, -1e300, 1e300, "right end of the horizontal axis")                                  \
-    REAL(y_low, SONDE_PLOT_AUTO, -1e300, 1e300, "lower end of the vertical axis: lines, scatter, bars, histogram")    \
-    REAL(y_high, SONDE_PLOT_AUTO, -1e300, 1e300, "upper end of the vertical axis")                                    \
-    WHOLE(x_log, 0, 0, 1, "1: the horizontal axis is logarithmic (lines, scatter)")                                   \
-    WHOLE(y_log, 0, 0, 1, "1: the vertical axis is logarithmic (lines, scatter, bars, histogram)")                    \
-    WHOLE(n_bins, 0, 0, 10000, "bars of a histogram; 0: Freedman and Diaconis's rule")                                \
-    REAL(max_width, 900, 200, 20000, "widest plotted area; cells are put together to stay within")                    \
-    REAL(max_height, 800, 100, 20000, "highest plotted area")                                                         \
-    REAL(scale, 2, 0.5, 8, "pixels of a PNG for each point")                                                          \
-    WHOLE(panel_columns, 0, 0, 1000, "panels beside each other; 0: as the width allows")                              \
-    WHOLE(panel_own_ranges, 0, 0, 1, "1: each panel has a range of its own and no shared colour bar")                 \
-    WHOLE(show_values, 0, 0, 1, "1: write the number into each cell (where it fits)")                                 \
-    WHOLE(depth, SONDE_PLOT_DEPTH_NONE, 0, 2, "terminal: colours it shows, a sonde_plot_depth")                       \
-    WHOLE(terminal_columns, 80, 20, 10000, "terminal: no line is wider")                                              \
+#define SONDE_PLOT_OPTION_LIST(TEXT, WHOLE, REAL)                                                                  \
+    TEXT(title, "line above the picture")                                                                          \
+    TEXT(subtitle, "smaller line below the title: model, hook, text")                                              \
+    TEXT(x_name, "what the columns, or the horizontal axis, are")                                                  \
+    TEXT(y_name, "what the rows, or the vertical axis, are")                                                       \
+    TEXT(value_name, "what the colours mean, with the unit; name of the colour bar")                               \
+    WHOLE(colours, SONDE_PLOT_COLOURS_AUTO, 0, 2, "colour map, a sonde_plot_colours")                              \
+    WHOLE(range, SONDE_PLOT_RANGE_AUTO, 0, 3, "ends of the colours, a sonde_plot_range")                           \
+    REAL(low, SONDE_PLOT_AUTO, -1e300, 1e300, "value of the first colour; goes before `range`")                    \
+    REAL(high, SONDE_PLOT_AUTO, -1e300, 1e300, "value of the last colour; goes before `range`")                    \
+    REAL(quantile, 0.99, 0.5, 1, "share of the values that RANGE_QUANTILE keeps unclipped")                        \
+    REAL(x_low, SONDE_PLOT_AUTO, -1e300, 1e300, "left end of the horizontal axis: lines, scatter, histogram")      \
+    REAL(x_high, SONDE_PLOT_AUTO, -1e300, 1e300, "right end of the horizontal axis")                               \
+    REAL(y_low, SONDE_PLOT_AUTO, -1e300, 1e300, "lower end of the vertical axis: lines, scatter, bars, histogram") \
+    REAL(y_high, SONDE_PLOT_AUTO, -1e300, 1e300, "upper end of the vertical axis")                                 \
+    WHOLE(x_log, 0, 0, 1, "1: the horizontal axis is logarithmic (lines, scatter)")                                \
+    WHOLE(y_log, 0, 0, 1, "1: the vertical axis is logarithmic (lines, scatter, bars, histogram)")                 \
+    WHOLE(n_bins, 0, 0, 10000, "bars of a histogram; 0: Freedman and Diaconis's rule")                             \
+    REAL(max_width, 900, 200, 20000, "widest plotted area; cells are put together to stay within")                 \
+    REAL(max_height, 800, 100, 20000, "highest plotted area")                                                      \
+    REAL(scale, 2, 0.5, 8, "pixels of a PNG for each point")                                                       \
+    WHOLE(panel_columns, 0, 0, 1000, "panels beside each other; 0: as the width allows")                           \
+    WHOLE(panel_own_ranges, 0, 0, 1, "1: each panel has a range of its own and no shared colour bar")              \
+    WHOLE(show_values, 0, 0, 1, "1: write the number into each cell (where it fits)")                              \
+    WHOLE(depth, SONDE_PLOT_DEPTH_NONE, 0, 2, "terminal: colours it shows, a sonde_plot_depth")                    \
+    WHOLE(terminal_columns, 80, 20, 10000, "terminal: no line is wider")                                           \
     WHOLE(terminal_lines, 48, 4, 100000, "terminal: lines for the cells; rows are put together to stay within")
 
 #define SONDE_PLOT_OPTION_TEXT(name, help) const char *name;
@@ -228,8 +228,8 @@ SONDE_API sonde_status sonde_plot_heatmap_text(char **out, size_t *n_bytes, cons
 
 /* As above: panels one below another, and beside each other where they fit; curves and bars drawn with blocks.
  * Owns, Errors: as above. */
-SONDE_API sonde_status sonde_plot_panels_text(char **out, size_t *n_bytes, const sonde_plot_matrix *panels,
-                                              int64_t n_panels, const sonde_plot_opts *opts) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_plot_panels_text(char **out, size_t *n_bytes, const sonde_plot_matrix *panels, int64_t n_panels,
+                                              const sonde_plot_opts *opts) SONDE_MUST_USE;
 
 /* One horizontal bar per label with its number behind it. Owns, Errors: as above.
  * values   (n) NaN is written as such, without a bar */

@@ -17,6 +17,8 @@ static void draw_bar(sondep_chart *chart, double left, double right, double valu
                        sondep_series_colour(colour));
 }
 
+/* Every group has a slot of equal width, of which 80 % are bars, one of each series in order.
+ * What cannot be shown leaves its place empty, so that the others stay under their names. */
 static void draw_groups(sondep_chart *chart)
 {
     const double share = 0.8; /* of a group's width that its bars fill */
@@ -31,6 +33,7 @@ static void draw_groups(sondep_chart *chart)
     }
 }
 
+/* There must be a bar, and every series must have one for each group. */
 static sonde_status check_series(const sonde_plot_series *series, int64_t n_series, int64_t n)
 {
     if (n < 1 || n_series < 1)
@@ -42,6 +45,7 @@ static sonde_status check_series(const sonde_plot_series *series, int64_t n_seri
     return SONDE_OK;
 }
 
+/* The vertical axis is found from all series together; the horizontal one only has names. */
 sonde_status sonde_plot_bars(const char *path, const sonde_plot_label *labels, int64_t n, const sonde_plot_series *series,
                              int64_t n_series, const sonde_plot_opts *opts)
 {
@@ -54,6 +58,7 @@ sonde_status sonde_plot_bars(const char *path, const sonde_plot_label *labels, i
     SONDE_TRY(check_series(series, n_series, n));
     for (int64_t i = 0; i < n_series; i++)
         sondep_extent(&low, &high, &n_bad, series[i].y, n, chart.opts.y_log != 0);
+    /* Also where all values are far from zero: the length of a bar is its value. */
     if (chart.opts.y_log == 0) { /* bars start at zero */
         low = fmin(low, 0);
         high = fmax(high, 0);
@@ -72,6 +77,7 @@ done:
 
 /* ---- histogram -------------------------------------------------------------------------------------------------- */
 
+/* Ascending; the values are finite. */
 static int compare_floats(const void *a, const void *b)
 {
     float x = *(const float *)a, y = *(const float *)b;
@@ -94,6 +100,8 @@ static int64_t number_of_bins(const float *sorted, int64_t n, double low, double
     return wanted > 200 ? 200 : wanted < 5 ? 5 : (int64_t)wanted;
 }
 
+/* Counts the finite values into bins. They are sorted first, for the quartiles that the number of bins needs; NaN and
+ * infinities are counted apart, as are values outside the ends that were asked for. */
 static sonde_status make_bins(bins *out, const float *values, int64_t n, const sonde_plot_opts *opts)
 {
     float *finite;
@@ -104,6 +112,7 @@ static sonde_status make_bins(bins *out, const float *values, int64_t n, const s
     for (int64_t i = 0; i < n; i++)
         if (isfinite(values[i]))
             finite[n_finite++] = values[i];
+    /* Ends: what was asked for, else what there is; one value alone gets a bin around it. */
     out->n_bad = n - n_finite;
     SONDE_TRY_DONE(n_finite > 0 ? SONDE_OK
                                 : SONDE_FAIL(SONDE_E_SHAPE, "nothing to plot: none of %lld values is finite", (long long)n));
@@ -116,6 +125,7 @@ static sonde_status make_bins(bins *out, const float *values, int64_t n, const s
     }
     SONDE_TRY_DONE(out->low < out->high ? SONDE_OK
                                         : SONDE_FAIL(SONDE_E_ARG, "the histogram would span [%g, %g]", out->low, out->high));
+    /* A value at the upper end belongs to the last bin, every other to the bin that it begins or lies in. */
     out->n = opts->n_bins > 0 ? opts->n_bins : number_of_bins(finite, n_finite, out->low, out->high);
     SONDE_TRY_DONE(SONDE_NEW(out->counts, out->n));
     for (int64_t i = 0; i < n_finite; i++) {
@@ -130,6 +140,7 @@ done:
     return status;
 }
 
+/* What a reader would miss: values that no bar counts. */
 static sonde_status note_bins(sondep_string *out, const bins *b)
 {
     if (b->n_bad > 0)
@@ -141,6 +152,9 @@ static sonde_status note_bins(sondep_string *out, const bins *b)
     return SONDE_OK;
 }
 
+/* Bars touch: there is an axis of values below, not groups. On a logarithmic axis a count of one must be seen, so the
+ * axis
+ * begins below it. */
 sonde_status sonde_plot_histogram(const char *path, const float *values, int64_t n, const sonde_plot_opts *opts)
 {
     sondep_chart chart = {.key = SONDEP_KEY_BLOCK};
@@ -162,6 +176,7 @@ sonde_status sonde_plot_histogram(const char *path, const float *values, int64_t
     SONDE_TRY_DONE(sondep_axis_make(&chart.x, b.low, b.high, b.low, b.high, false, "x"));
     SONDE_TRY_DONE(sondep_axis_make(&chart.y, low, high, chart.opts.y_low, chart.opts.y_high, chart.opts.y_log != 0, "y"));
     SONDE_TRY_DONE(sondep_chart_begin(&chart, path));
+    /* Bins are shares of the area: the axis spans exactly them. */
     for (int64_t i = 0; i < b.n; i++)
         if (b.counts[i] > 0)
             draw_bar(&chart, (double)i / (double)b.n, (double)(i + 1) / (double)b.n, b.counts[i], 0);

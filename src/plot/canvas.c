@@ -26,6 +26,7 @@ static const struct {
 
 static const char *const font_families = "Noto Sans,Helvetica,DejaVu Sans,sans-serif";
 
+/* The kind of file by the last four characters of its name, in either case. */
 static sonde_status format_of_path(sondep_format *out, const char *path)
 {
     static const char *const endings[] = {[SONDEP_PNG] = ".png", [SONDEP_SVG] = ".svg", [SONDEP_PDF] = ".pdf"};
@@ -44,6 +45,7 @@ static sonde_status format_of_path(sondep_format *out, const char *path)
     return SONDE_FAIL(SONDE_E_ARG, "cannot tell the kind of picture from '%s': the ending must be .png, .svg or .pdf", path);
 }
 
+/* A layout in a style. Sizes are absolute, in points of the page: they depend on no screen. */
 static PangoLayout *new_layout(PangoContext *fonts, sondep_style style)
 {
     PangoLayout *layout = pango_layout_new(fonts);
@@ -57,6 +59,7 @@ static PangoLayout *new_layout(PangoContext *fonts, sondep_style style)
     return layout;
 }
 
+/* Fonts come first, so that texts can be measured before the size of the page is known. */
 sonde_status sondep_canvas_open(sondep_canvas *canvas, const char *path, double scale)
 {
     cairo_font_options_t *options;
@@ -67,9 +70,11 @@ sonde_status sondep_canvas_open(sondep_canvas *canvas, const char *path, double 
     cairo_font_options_set_hint_style(options, CAIRO_HINT_STYLE_NONE);
     cairo_font_options_set_hint_metrics(options, CAIRO_HINT_METRICS_OFF);
     cairo_font_options_set_antialias(options, CAIRO_ANTIALIAS_GRAY);
+    /* The map of this thread: Pango keeps one for each, so nothing is shared. */
     canvas->fonts = pango_font_map_create_context(pango_cairo_font_map_get_default());
     pango_cairo_context_set_font_options(canvas->fonts, options);
     pango_context_set_round_glyph_positions(canvas->fonts, FALSE);
+    /* Which of the Han fonts is taken depends on the language; it shall not depend on the environment. */
     pango_context_set_language(canvas->fonts, pango_language_from_string("en"));
     cairo_font_options_destroy(options);
     for (int s = 0; s < SONDEP_N_STYLES; s++)
@@ -91,11 +96,13 @@ static PangoLayout *laid_out(sondep_box *at, sondep_canvas *canvas, sondep_style
     pango_layout_set_single_paragraph_mode(layout, is_cut);
     pango_layout_set_text(layout, text, (int)n);
     pango_layout_get_extents(layout, NULL, &logical);
+    /* The logical box: lines of one style are equally high whatever letters are in them. */
     *at = (sondep_box){(double)logical.x / PANGO_SCALE, (double)logical.y / PANGO_SCALE, (double)logical.width / PANGO_SCALE,
                        (double)logical.height / PANGO_SCALE};
     return layout;
 }
 
+/* What the text would take up on the page; nothing is drawn. */
 void sondep_canvas_measure(double *width, double *height, sondep_canvas *canvas, sondep_style style, const char *text,
                            int64_t n, const sondep_placing *placing)
 {
@@ -105,6 +112,7 @@ void sondep_canvas_measure(double *width, double *height, sondep_canvas *canvas,
     *height = at.height;
 }
 
+/* cairo gives SVG and PDF in pieces. The first failure is kept with its message, and cairo is told to stop. */
 static cairo_status_t write_some(void *closure, const unsigned char *bytes, unsigned n)
 {
     sondep_canvas *canvas = closure;
@@ -113,6 +121,7 @@ static cairo_status_t write_some(void *closure, const unsigned char *bytes, unsi
     return canvas->write_status == SONDE_OK ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
 }
 
+/* The surface of the format: pixels in memory for PNG, a stream to the file for SVG and PDF. */
 static sonde_status make_surface(sondep_canvas *canvas)
 {
     double across = ceil(canvas->width * canvas->scale - 1e-6), down = ceil(canvas->height * canvas->scale - 1e-6);
@@ -133,6 +142,7 @@ static sonde_status make_surface(sondep_canvas *canvas)
     return SONDE_OK;
 }
 
+/* From here on there is a file, beside its place until end() succeeds. */
 sonde_status sondep_canvas_begin(sondep_canvas *canvas, double width, double height)
 {
     canvas->width = ceil(width);
@@ -148,11 +158,14 @@ sonde_status sondep_canvas_begin(sondep_canvas *canvas, double width, double hei
     return SONDE_OK;
 }
 
+/* cairo takes shares of one. */
 static void set_colour(cairo_t *cr, sondep_rgb c)
 {
     cairo_set_source_rgb(cr, c.r / 255.0, c.g / 255.0, c.b / 255.0);
 }
 
+/* The point that `placing` names within the text comes to (x, y): move there, turn, move back by the text's own
+ * share. */
 void sondep_canvas_text(sondep_canvas *canvas, sondep_style style, const char *text, int64_t n, double x, double y,
                         const sondep_placing *placing, sondep_rgb colour)
 {
@@ -170,6 +183,7 @@ void sondep_canvas_text(sondep_canvas *canvas, sondep_style style, const char *t
     cairo_restore(canvas->cr);
 }
 
+/* A box without an outline. */
 void sondep_canvas_fill(sondep_canvas *canvas, sondep_box box, sondep_rgb colour)
 {
     cairo_set_antialias(canvas->cr, CAIRO_ANTIALIAS_NONE); /* edges on pixels: neighbours neither mix nor gape */
@@ -179,6 +193,7 @@ void sondep_canvas_fill(sondep_canvas *canvas, sondep_box box, sondep_rgb colour
     cairo_set_antialias(canvas->cr, CAIRO_ANTIALIAS_DEFAULT);
 }
 
+/* Lines lie on the middle of the box's edges: half of their width is outside. */
 void sondep_canvas_frame(sondep_canvas *canvas, sondep_box box, double line_width, sondep_rgb colour)
 {
     cairo_rectangle(canvas->cr, box.x, box.y, box.width, box.height);
@@ -188,6 +203,7 @@ void sondep_canvas_frame(sondep_canvas *canvas, sondep_box box, double line_widt
     cairo_stroke(canvas->cr);
 }
 
+/* Straight, with flat ends. */
 void sondep_canvas_line(sondep_canvas *canvas, double x0, double y0, double x1, double y1, double line_width,
                         sondep_rgb colour)
 {
@@ -198,6 +214,7 @@ void sondep_canvas_line(sondep_canvas *canvas, double x0, double y0, double x1, 
     cairo_stroke(canvas->cr);
 }
 
+/* A small surface with one pixel for each cell is stretched over the box; NEAREST keeps its edges sharp. */
 sonde_status sondep_canvas_image(sondep_canvas *canvas, sondep_box box, const uint32_t *colours, int64_t n_rows,
                                  int64_t n_columns)
 {
@@ -218,6 +235,7 @@ sonde_status sondep_canvas_image(sondep_canvas *canvas, sondep_box box, const ui
             memcpy(pixels + r * stride + 4 * c, &colours[r / zoom * n_columns + c / zoom], 4);
     cairo_surface_mark_dirty(picture);
 
+    /* From pixels of the small picture to points of the page. */
     cairo_save(canvas->cr);
     cairo_translate(canvas->cr, box.x, box.y);
     cairo_scale(canvas->cr, box.width / (double)(n_columns * zoom), box.height / (double)(n_rows * zoom));
@@ -230,6 +248,7 @@ sonde_status sondep_canvas_image(sondep_canvas *canvas, sondep_box box, const ui
     return SONDE_OK;
 }
 
+/* Our own write errors go before cairo's word for them: they name the file and the reason. */
 sonde_status sondep_canvas_end(sondep_canvas *canvas)
 {
     cairo_status_t drawn = cairo_status(canvas->cr);
@@ -251,6 +270,7 @@ sonde_status sondep_canvas_end(sondep_canvas *canvas)
     return sondep_writer_commit(&canvas->writer);
 }
 
+/* Order matters: cairo writes its last bytes when a surface is finished, so the writer is given up after that. */
 void sondep_canvas_close(sondep_canvas *canvas)
 {
     if (canvas->cr != NULL)

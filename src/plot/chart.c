@@ -6,6 +6,7 @@
 enum { AREA_WIDTH = 460, AREA_HEIGHT = 280, LABEL_PITCH = 11, MARGIN = 14, KEY_WIDTH = 24, LEGEND_PITCH = 16 };
 static const double longest_name = 180;
 
+/* Extremes of what an axis can show. A value that it cannot is counted, not drawn. */
 void sondep_extent(double *low, double *high, int64_t *n_left_out, const double *values, int64_t n, bool is_log)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -18,6 +19,7 @@ void sondep_extent(double *low, double *high, int64_t *n_left_out, const double 
     }
 }
 
+/* An axis has 3 % of room at either end, but begins at zero where the data do: bars and counts stand on it. */
 sonde_status sondep_axis_make(sondep_axis *out, double low, double high, double given_low, double given_high, bool is_log,
                               const char *name)
 {
@@ -28,6 +30,7 @@ sonde_status sondep_axis_make(sondep_axis *out, double low, double high, double 
         low = is_log ? 1 : 0;
         high = is_log ? 10 : 1;
     }
+    /* Room beyond the data, as a factor where the axis is logarithmic. */
     room = is_log ? pow(high / low, 0.03) : 0.03 * (high - low);
     if (low == high)
         room = is_log ? 2 : fmax(fabs(low) * 0.5, 0.5);
@@ -35,6 +38,7 @@ sonde_status sondep_axis_make(sondep_axis *out, double low, double high, double 
     out->high = given_high != SONDE_PLOT_AUTO ? given_high : is_log ? high * room : high == 0 ? 0 : high + room;
     if (low == high && low == 0)
         out->high = given_high != SONDE_PLOT_AUTO ? given_high : out->low + 1;
+    /* Ends that were given may leave nothing between them. */
     if (!(out->low < out->high) || !isfinite(out->high - out->low))
         return SONDE_FAIL(SONDE_E_ARG, "the %s axis would span [%g, %g]", name, out->low, out->high);
     if (is_log && !(out->low > 0))
@@ -46,6 +50,7 @@ sonde_status sondep_axis_make(sondep_axis *out, double low, double high, double 
     return SONDE_OK;
 }
 
+/* Linear in the value, or in its logarithm. */
 double sondep_axis_at(const sondep_axis *axis, double value)
 {
     return axis->is_log ? log(value / axis->low) / log(axis->high / axis->low)
@@ -54,6 +59,7 @@ double sondep_axis_at(const sondep_axis *axis, double value)
 
 /* ---- keys of series --------------------------------------------------------------------------------------------- */
 
+/* Colours change with every curve, dashes too: four kinds, so that neighbours differ without colour. */
 void sondep_line_style(sondep_canvas *canvas, int64_t i)
 {
     static const double dashes[4][4] = {{0}, {6, 2.5, 6, 2.5}, {1.5, 2, 1.5, 2}, {7, 2.5, 1.5, 2.5}};
@@ -65,6 +71,7 @@ void sondep_line_style(sondep_canvas *canvas, int64_t i)
     cairo_set_dash(canvas->cr, dashes[i % 4], i % 4 == 0 ? 0 : 4, 0);
 }
 
+/* Disc, square, triangle, diamond: of about the same area. */
 void sondep_marker(sondep_canvas *canvas, int64_t i, double x, double y)
 {
     const double r = 2.4, full_turn = 4 * acos(0);
@@ -88,6 +95,7 @@ void sondep_marker(sondep_canvas *canvas, int64_t i, double x, double y)
     cairo_fill(canvas->cr);
 }
 
+/* A piece of what stands for series i in the picture, left of its name. */
 static void draw_key(sondep_chart *chart, int64_t i, double x, double y)
 {
     if (chart->key == SONDEP_KEY_LINE) {
@@ -103,6 +111,7 @@ static void draw_key(sondep_chart *chart, int64_t i, double x, double y)
     }
 }
 
+/* Names stand right of the area, where no point can be below them; series without a name have no line there. */
 static void draw_legend(sondep_chart *chart)
 {
     const sondep_placing beside = {.down = 0.5, .max_width = longest_name};
@@ -120,6 +129,7 @@ static void draw_legend(sondep_chart *chart)
 
 /* ---- layout ----------------------------------------------------------------------------------------------------- */
 
+/* Width of a text in one line, cut at max_width (0: not cut). */
 static double text_width(sondep_chart *chart, sondep_style style, const char *text, double max_width)
 {
     sondep_placing cut = {.max_width = max_width};
@@ -128,6 +138,7 @@ static double text_width(sondep_chart *chart, sondep_style style, const char *te
     return width;
 }
 
+/* Height of a text that is wrapped at max_width (0: not wrapped); none for no text. */
 static double text_height(sondep_chart *chart, sondep_style style, const char *text, double max_width)
 {
     sondep_placing wrapped = {.max_width = max_width, .is_wrapped = true};
@@ -162,6 +173,7 @@ static sonde_status measure_groups(sondep_chart *chart)
     return status;
 }
 
+/* The name with the power of ten that was taken out of the ticks: "loss (×10⁻³)". */
 static sonde_status name_axis(sondep_string *out, const char *name, const sondep_axis *axis)
 {
     char power[SONDEP_TICK_BYTES];
@@ -171,15 +183,20 @@ static sonde_status name_axis(sondep_string *out, const char *name, const sondep
     return sondep_string_printf(out, "%s%s", name ? name : "", name ? power : power + 1);
 }
 
+/* Everything that texts need, then the area, then the page: from the left, axis name, tick labels, area, legend; from
+ * the
+ * top, titles, area, tick labels, axis name, notes. */
 static sonde_status measure(sondep_chart *chart, double *width, double *height)
 {
     double left, bottom, inner;
 
+    /* Many groups make the area wider, up to what is allowed. */
     chart->area.width = fmin(fmax(AREA_WIDTH, (double)chart->n_groups * 3 * LABEL_PITCH), fmax(chart->opts.max_width, 200));
     if (chart->n_groups * 3 * LABEL_PITCH > AREA_WIDTH)
         chart->area.width = fmin(fmax(AREA_WIDTH, (double)chart->n_groups * (LABEL_PITCH + 2)), chart->opts.max_width);
     chart->area.width = fmin(chart->area.width, chart->opts.max_width);
     chart->area.height = fmin(AREA_HEIGHT, chart->opts.max_height);
+    /* A line of labels below, more where names of groups stand upright. */
     chart->x_labels = 13;
     if (chart->n_groups > 0)
         SONDE_TRY(measure_groups(chart));
@@ -191,19 +208,23 @@ static sonde_status measure(sondep_chart *chart, double *width, double *height)
                 fmax(chart->legend_width,
                      text_width(chart, SONDEP_STYLE_LABEL, chart->series[i].name, longest_name) + KEY_WIDTH + 16);
 
+    /* Margins follow from what stands in them. */
     SONDE_TRY(name_axis(&chart->x_name, chart->opts.x_name, &chart->x));
     SONDE_TRY(name_axis(&chart->y_name, chart->opts.y_name, &chart->y));
     left = MARGIN + (chart->y_name.n > 0 ? 18 : 0) + chart->y_labels + 7;
     chart->area.x = ceil(left);
+    /* From here the page's width is fixed, and texts are wrapped to it. */
     inner = chart->area.x + chart->area.width + fmax(chart->legend_width, 8) - MARGIN;
     chart->title_height = text_height(chart, SONDEP_STYLE_TITLE, chart->opts.title, inner);
     chart->header_height = chart->title_height + text_height(chart, SONDEP_STYLE_SUBTITLE, chart->opts.subtitle, inner);
     chart->area.y = ceil(MARGIN + chart->header_height + (chart->header_height > 0 ? 10 : 4));
     bottom = chart->area.y + chart->area.height + 5 + chart->x_labels + (chart->x_name.n > 0 ? 18 : 0);
+    /* A long legend makes the page longer. */
     for (int64_t i = 0, n = 0; i < chart->n_series; i++) {
         n += chart->series[i].name != NULL;
         bottom = fmax(bottom, chart->area.y + (double)n * LEGEND_PITCH);
     }
+    /* Notes last. */
     if (chart->notes.n > 0)
         bottom += 8 + text_height(chart, SONDEP_STYLE_NOTE, chart->notes.text, inner);
     *width = inner + 2 * MARGIN;
@@ -213,6 +234,7 @@ static sonde_status measure(sondep_chart *chart, double *width, double *height)
 
 /* ---- drawing ---------------------------------------------------------------------------------------------------- */
 
+/* Faint lines across the area, marks outside it, labels beside the marks. */
 static void draw_ticks(sondep_chart *chart)
 {
     sondep_box a = chart->area;
@@ -224,6 +246,7 @@ static void draw_ticks(sondep_chart *chart)
         sondep_canvas_line(&chart->canvas, a.x - 4, y, a.x, y, 0.75, sondep_dark_grey);
         sondep_canvas_text(&chart->canvas, SONDEP_STYLE_LABEL, chart->y.ticks.text[i], -1, a.x - 7, y, &left, sondep_black);
     }
+    /* Where there are groups, their names stand in place of ticks. */
     for (int i = 0; i < chart->x.ticks.n && chart->n_groups == 0; i++) {
         double x = a.x + a.width * sondep_axis_at(&chart->x, chart->x.ticks.at[i]);
         sondep_canvas_line(&chart->canvas, x, a.y, x, a.y + a.height, 0.5, sondep_light_grey);
@@ -233,6 +256,7 @@ static void draw_ticks(sondep_chart *chart)
     }
 }
 
+/* Each name below the middle of its group. */
 static sonde_status draw_groups(sondep_chart *chart)
 {
     sondep_placing placing = {.across = chart->groups_upwards ? 1 : 0.5,
@@ -255,6 +279,7 @@ static sonde_status draw_groups(sondep_chart *chart)
     return status;
 }
 
+/* Titles at the top left, names along their axes, notes at the bottom left. */
 static void draw_texts(sondep_chart *chart)
 {
     sondep_box a = chart->area;
@@ -280,6 +305,7 @@ static void draw_texts(sondep_chart *chart)
                            &notes, sondep_dark_grey);
 }
 
+/* What lies under the data is drawn; from here on nothing can leave the area. */
 sonde_status sondep_chart_begin(sondep_chart *chart, const char *path)
 {
     double width, height;
@@ -292,6 +318,7 @@ sonde_status sondep_chart_begin(sondep_chart *chart, const char *path)
     draw_ticks(chart);
     SONDE_TRY(draw_groups(chart));
     draw_legend(chart);
+    /* A hair more than the area, so that lines on its edge keep their width. */
     a = chart->area;
     cairo_save(chart->canvas.cr);
     cairo_rectangle(chart->canvas.cr, a.x - 0.5, a.y - 0.5, a.width + 1, a.height + 1);
@@ -299,6 +326,7 @@ sonde_status sondep_chart_begin(sondep_chart *chart, const char *path)
     return SONDE_OK;
 }
 
+/* The two axes go over the data, so that bars stand on a clean line. */
 sonde_status sondep_chart_end(sondep_chart *chart)
 {
     sondep_box a = chart->area;
@@ -308,6 +336,7 @@ sonde_status sondep_chart_end(sondep_chart *chart)
     return sondep_canvas_end(&chart->canvas);
 }
 
+/* Also after a failure anywhere. */
 void sondep_chart_release(sondep_chart *chart)
 {
     sondep_canvas_close(&chart->canvas);

@@ -15,6 +15,7 @@ static const sondep_rgb cell_greys[SONDEP_N_CELLS] = {
     [SONDEP_CELL_EMPTY] = {255, 255, 255},
 };
 
+/* The entry nearest to t of 257; a NaN counts as 0 here, callers ask for its grey by kind. */
 static sondep_rgb table_colour(bool is_diverging, double t)
 {
     const unsigned char(*table)[3] = is_diverging ? sondep_diverging_table : sondep_sequential_table;
@@ -23,6 +24,7 @@ static sondep_rgb table_colour(bool is_diverging, double t)
     return (sondep_rgb){c[0], c[1], c[2]};
 }
 
+/* The door for other modules: reports and tests. */
 void sonde_plot_colour(unsigned char out[3], sonde_plot_colours map, double t)
 {
     sondep_rgb c = isnan(t) ? cell_greys[SONDEP_CELL_NAN] : table_colour(map == SONDE_PLOT_COLOURS_DIVERGING, t);
@@ -31,6 +33,7 @@ void sonde_plot_colour(unsigned char out[3], sonde_plot_colours map, double t)
     out[2] = c.b;
 }
 
+/* Two ways: about zero, or from end to end. See the header of the public function for the formula. */
 sondep_rgb sondep_range_colour(const sondep_range *range, double value)
 {
     double t;
@@ -41,18 +44,21 @@ sondep_rgb sondep_range_colour(const sondep_range *range, double value)
     return table_colour(range->is_diverging, t);
 }
 
+/* A finite value beyond the ends has the colour of the end; the picture says how many there are. */
 sondep_rgb sondep_cell_colour(const sondep_range *range, sondep_cell kind, double value)
 {
     return kind == SONDEP_CELL_FINITE ? sondep_range_colour(range, fmin(fmax(value, range->low), range->high))
                                       : cell_greys[kind];
 }
 
+/* Kinds that need no explanation have no name. */
 const char *sondep_cell_name(sondep_cell kind)
 {
     static const char *const names[SONDEP_N_CELLS] = {"", "NaN", "−∞", "+∞", ""};
     return names[kind];
 }
 
+/* From the ninth curve on colours come again; dashes and markers still differ. */
 sondep_rgb sondep_series_colour(int64_t i)
 {
     static const sondep_rgb palette[8] = {{0, 114, 178}, {213, 94, 0},   {0, 158, 115}, {204, 121, 167},
@@ -60,12 +66,14 @@ sondep_rgb sondep_series_colour(int64_t i)
     return palette[i % 8];
 }
 
+/* From sRGB bytes to light (IEC 61966-2-1). */
 static double linear_light(int c)
 {
     double s = c / 255.0;
     return s <= 0.04045 ? s / 12.92 : pow((s + 0.055) / 1.055, 2.4);
 }
 
+/* CIE 1976 L*, from the luminance of sRGB's primaries. */
 double sondep_lightness(sondep_rgb c)
 {
     double y = 0.2126 * linear_light(c.r) + 0.7152 * linear_light(c.g) + 0.0722 * linear_light(c.b);
@@ -78,11 +86,13 @@ static int cube_level(int c)
     return c < 48 ? 0 : c < 115 ? 1 : (c - 35) / 40;
 }
 
+/* Plain Euclid in sRGB, as terminals and their palettes are. */
 static int squared_distance(sondep_rgb c, int r, int g, int b)
 {
     return (c.r - r) * (c.r - r) + (c.g - g) * (c.g - g) + (c.b - b) * (c.b - b);
 }
 
+/* Either the nearest corner of the cube or the nearest grey, whichever is nearer. */
 int sondep_colour_256(sondep_rgb c)
 {
     static const int levels[6] = {0, 95, 135, 175, 215, 255};

@@ -17,6 +17,7 @@ static int precedence(sondep_cell kind)
     return order[kind];
 }
 
+/* One value more falls into a cell. */
 static void put_into_cell(sondep_grid *grid, int64_t cell, sondep_cell kind, float value)
 {
     int have = precedence((sondep_cell)grid->kinds[cell]), new = precedence(kind);
@@ -26,6 +27,7 @@ static void put_into_cell(sondep_grid *grid, int64_t cell, sondep_cell kind, flo
     }
 }
 
+/* Strides are whole numbers, so that every cell but the last of a row stands for equally many columns. */
 sonde_status sondep_grid_make(sondep_grid *out, const sonde_plot_matrix *m, int64_t max_rows, int64_t max_columns)
 {
     sondep_grid grid = {.row_stride = (m->n_rows - 1) / max_rows + 1, .column_stride = (m->n_columns - 1) / max_columns + 1};
@@ -40,6 +42,7 @@ sonde_status sondep_grid_make(sondep_grid *out, const sonde_plot_matrix *m, int6
     SONDE_TRY_DONE(SONDE_NEW(grid.kinds, n));
     memset(grid.kinds, SONDEP_CELL_EMPTY, (size_t)n);
 
+    /* One pass over the matrix; `left` counts the columns that still go into the cell. */
     for (int64_t r = 0; r < m->n_rows; r++) {
         int64_t row = r / grid.row_stride * grid.n_columns, cell = row, left = grid.column_stride;
         for (int64_t c = 0; c < m->n_columns; c++) {
@@ -57,6 +60,7 @@ done:
     return status;
 }
 
+/* Fine on a zero struct. */
 void sondep_grid_release(sondep_grid *grid)
 {
     sondep_free(grid->values);
@@ -68,6 +72,7 @@ void sondep_grid_release(sondep_grid *grid)
 static sonde_status note_strides(sondep_string *out, const sondep_grid *grids, int64_t n)
 {
     long long rows = 1, columns = 1;
+    /* Panels of different sizes: the largest strides are said. */
     for (int64_t k = 0; k < n; k++) {
         rows = grids[k].row_stride > rows ? grids[k].row_stride : rows;
         columns = grids[k].column_stride > columns ? grids[k].column_stride : columns;
@@ -81,6 +86,7 @@ static sonde_status note_strides(sondep_string *out, const sondep_grid *grids, i
     return SONDE_OK;
 }
 
+/* "48 of 4896 values lie beyond the colours, which span 99 % of them; all span −16.7 to 13.4." */
 static sonde_status note_clipping(sondep_string *out, const sondep_range *range, const sonde_plot_opts *opts)
 {
     char smallest[SONDEP_TICK_BYTES], largest[SONDEP_TICK_BYTES];
@@ -100,6 +106,7 @@ static sonde_status note_clipping(sondep_string *out, const sondep_range *range,
     return sondep_string_printf(out, "; all span %s to %s.\n", smallest, largest);
 }
 
+/* Put together, clipped, nothing finite, all equal: each a sentence, each only where it is so. */
 sonde_status sondep_notes(sondep_string *out, const sondep_range *range, const sondep_grid *grids, int64_t n,
                           const sonde_plot_opts *opts)
 {

@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+/* Everything may be there or not: the picture can fail at any step. */
 static void heat_release(sondep_heat *heat)
 {
     sondep_canvas_close(&heat->canvas);
@@ -18,6 +19,7 @@ static void heat_release(sondep_heat *heat)
     sondep_string_release(&heat->notes);
 }
 
+/* A mark outside the matrix is an error of the caller's data, not something to clip in silence. */
 static sonde_status check_marks(const sonde_plot_matrix *m)
 {
     for (int64_t i = 0; i < m->n_marks; i++) {
@@ -64,9 +66,11 @@ static sonde_status make_grids(sondep_heat *heat)
         is_square = is_square && (m->is_causal || m->n_rows == m->n_columns);
         has_labels = has_labels || m->row_labels || m->column_labels;
     }
+    /* How many beside each other depends on the sizes before putting together. */
     needs->n_panels = heat->n_panels;
     needs->n_across = sondep_panels_across(&width, &height, heat->n_panels, most_rows, most_columns, is_square, &heat->opts);
     SONDE_TRY(SONDE_NEW(heat->grids, heat->n_panels));
+    /* No more cells than points: a cell is at least one point wide and high. */
     for (int64_t k = 0; k < heat->n_panels; k++) {
         sondep_grid *grid = &heat->grids[k];
         SONDE_TRY(sondep_grid_make(grid, &heat->panels[k], (int64_t)height, (int64_t)width));
@@ -91,6 +95,7 @@ static bool shares_labels(const sondep_heat *heat)
     return true;
 }
 
+/* Height of a text that is wrapped at max_width (0: not wrapped); none for no text. */
 static double height_of(sondep_heat *heat, sondep_style style, const char *text, double max_width)
 {
     sondep_placing wrapped = {.max_width = max_width, .is_wrapped = true};
@@ -101,6 +106,7 @@ static double height_of(sondep_heat *heat, sondep_style style, const char *text,
     return height;
 }
 
+/* Margins are as wide as the widest label of any panel that shows labels. */
 static sonde_status measure_labels(sondep_heat *heat)
 {
     sondep_heat_needs *needs = &heat->needs;
@@ -134,6 +140,7 @@ static sonde_status measure_bar(sondep_heat *heat)
     needs->has_bar = !heat->opts.panel_own_ranges || heat->n_panels == 1;
     if (!needs->has_bar)
         return SONDE_OK;
+    /* The numbers beside the bar decide how far its name stands off. */
     sondep_ticks_linear(&heat->ticks, range->low, range->high, 5);
     for (int i = 0; i < heat->ticks.n; i++) {
         sondep_canvas_measure(&width, &height, &heat->canvas, SONDEP_STYLE_LABEL, heat->ticks.text[i], -1, NULL);
@@ -155,11 +162,13 @@ static sonde_status measure_texts(sondep_heat *heat)
         sondep_canvas_measure(&title, &unused, &heat->canvas, SONDEP_STYLE_TITLE, heat->opts.title, -1, NULL);
     if (heat->opts.subtitle)
         sondep_canvas_measure(&subtitle, &unused, &heat->canvas, SONDEP_STYLE_SUBTITLE, heat->opts.subtitle, -1, NULL);
+    /* A page is at least as wide as a short title; a long one is wrapped. */
     needs->min_width = fmin(fmax(fmax(title, subtitle), 220), 420);
     sondep_heat_layout_make(&heat->layout, needs);
     needs->bar_name_width = height_of(heat, SONDEP_STYLE_NAME, heat->bar_name.text, heat->layout.bar.height);
     sondep_heat_layout_make(&heat->layout, needs);
 
+    /* Now the width is known, and with it the heights of what is wrapped. */
     width = heat->layout.width - 2 * SONDEP_MARGIN;
     heat->title_height = height_of(heat, SONDEP_STYLE_TITLE, heat->opts.title, width);
     needs->header_height = heat->title_height + height_of(heat, SONDEP_STYLE_SUBTITLE, heat->opts.subtitle, width);
@@ -169,6 +178,7 @@ static sonde_status measure_texts(sondep_heat *heat)
     return SONDE_OK;
 }
 
+/* "Every 3rd row is named." */
 static sonde_status note_thinning(sondep_string *notes, const char *what, int64_t stride)
 {
     const char *ordinal = stride == 2 ? "nd" : stride == 3 ? "rd" : "th";
@@ -179,9 +189,11 @@ static sonde_status note_thinning(sondep_string *notes, const char *what, int64_
     return sondep_string_printf(notes, "Every %lld%s %s is named.\n", (long long)stride, ordinal, what);
 }
 
+/* What the reader must know besides the colours, a line each. */
 static sonde_status make_notes(sondep_heat *heat)
 {
     SONDE_TRY(sondep_notes(&heat->notes, &heat->ranges[0], heat->grids, heat->n_panels, &heat->opts));
+    /* Numbers that are thinned explain themselves; texts do not. */
     if (heat->panels[0].row_labels)
         SONDE_TRY(note_thinning(&heat->notes, "row", heat->rows.stride));
     if (heat->panels[0].column_labels)
@@ -193,6 +205,7 @@ static sonde_status make_notes(sondep_heat *heat)
     return SONDE_OK;
 }
 
+/* Titles at the top left, names in the middle of their sides, notes at the bottom left. */
 static void draw_texts(sondep_heat *heat)
 {
     const sondep_heat_layout *at = &heat->layout;
@@ -218,6 +231,7 @@ static void draw_texts(sondep_heat *heat)
                            sondep_dark_grey);
 }
 
+/* Cells, then labels, then the title above. */
 static sonde_status draw_panels(sondep_heat *heat)
 {
     for (int64_t k = 0; k < heat->n_panels; k++) {
@@ -233,6 +247,7 @@ static sonde_status draw_panels(sondep_heat *heat)
     return SONDE_OK;
 }
 
+/* The whole way; every step can fail, and the caller gives everything back. */
 static sonde_status draw_heat(sondep_heat *heat, const char *path)
 {
     SONDE_TRY(sondep_canvas_open(&heat->canvas, path, heat->opts.scale));
@@ -242,6 +257,7 @@ static sonde_status draw_heat(sondep_heat *heat, const char *path)
     SONDE_TRY(measure_bar(heat));
     SONDE_TRY(make_notes(heat));
     SONDE_TRY(measure_texts(heat));
+    /* All is measured; now there is a page. */
     SONDE_TRY(sondep_canvas_begin(&heat->canvas, heat->layout.width, heat->layout.height));
     draw_texts(heat);
     SONDE_TRY(draw_panels(heat));
@@ -249,6 +265,7 @@ static sonde_status draw_heat(sondep_heat *heat, const char *path)
     return sondep_canvas_end(&heat->canvas);
 }
 
+/* Bad options and empty matrices are found before anything is opened. */
 sonde_status sonde_plot_panels(const char *path, const sonde_plot_matrix *panels, int64_t n_panels,
                                const sonde_plot_opts *opts)
 {
@@ -264,6 +281,7 @@ sonde_status sonde_plot_panels(const char *path, const sonde_plot_matrix *panels
     return status;
 }
 
+/* One panel without a title of its own. */
 sonde_status sonde_plot_heatmap(const char *path, const sonde_plot_matrix *m, const sonde_plot_opts *opts)
 {
     return sonde_plot_panels(path, m, 1, opts);

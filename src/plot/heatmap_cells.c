@@ -6,6 +6,7 @@
 /* Up to here an SVG or PDF has a rectangle for each run of cells; beyond, one picture inside it. */
 enum { MAX_RECTANGLES = 20000 };
 
+/* As cairo's RGB24 has it. */
 static uint32_t packed(sondep_rgb c)
 {
     return (uint32_t)c.r << 16 | (uint32_t)c.g << 8 | c.b;
@@ -24,6 +25,7 @@ static void draw_row(sondep_heat *heat, const sondep_grid *grid, int64_t row, co
         bool reaches_right, reaches_down = below != NULL;
         uint32_t rgb = colours[row * grid->n_columns + c];
 
+        /* As far as the colour is the same. */
         for (end = c; end < grid->n_columns && colours[row * grid->n_columns + end] == rgb && kinds[end] == kinds[c]; end++)
             reaches_down = reaches_down && below[end] != SONDEP_CELL_EMPTY;
         if (kinds[c] == SONDEP_CELL_EMPTY)
@@ -37,6 +39,7 @@ static void draw_row(sondep_heat *heat, const sondep_grid *grid, int64_t row, co
     }
 }
 
+/* Frames that are seen on dark and on light cells: a black line within a white one. */
 static void draw_marks(sondep_heat *heat, int64_t k, double x, double y)
 {
     const sonde_plot_matrix *m = &heat->panels[k];
@@ -80,6 +83,7 @@ static void draw_values(sondep_heat *heat, int64_t k, double x, double y)
     }
 }
 
+/* Colours first, in one array; then as one picture or as rectangles; then what lies over them. */
 sonde_status sondep_heat_draw_cells(sondep_heat *heat, int64_t k, double x, double y)
 {
     const sondep_grid *grid = &heat->grids[k];
@@ -90,6 +94,7 @@ sonde_status sondep_heat_draw_cells(sondep_heat *heat, int64_t k, double x, doub
     sonde_status status = SONDE_OK;
 
     SONDE_TRY(SONDE_NEW(colours, n));
+    /* One colour for each cell, whatever becomes of it. */
     for (int64_t i = 0; i < n; i++)
         colours[i] = packed(sondep_cell_colour(&heat->ranges[k], (sondep_cell)grid->kinds[i], grid->values[i]));
     if (heat->canvas.format == SONDEP_PNG || n > MAX_RECTANGLES)
@@ -124,6 +129,7 @@ static sonde_status draw_strip(sondep_heat *heat, const sondep_range *range)
     return SONDE_OK;
 }
 
+/* A patch and a name for each kind of value that occurs and is not finite. */
 static void draw_legend(sondep_heat *heat, const sondep_range *range)
 {
     const sondep_placing beside = {.down = 0.5};
@@ -142,6 +148,7 @@ static void draw_legend(sondep_heat *heat, const sondep_range *range)
     }
 }
 
+/* The bar with its ticks, its name read upwards, and the legend below. */
 sonde_status sondep_heat_draw_bar(sondep_heat *heat)
 {
     const sondep_range *range = &heat->ranges[0];
@@ -153,6 +160,7 @@ sonde_status sondep_heat_draw_bar(sondep_heat *heat)
     if (!heat->needs.has_bar)
         return SONDE_OK;
     SONDE_TRY(draw_strip(heat, range));
+    /* Ticks: halves, since the difference of two finite doubles can be infinite. */
     for (int i = 0; i < heat->ticks.n; i++) {
         double t = (heat->ticks.at[i] / 2 - range->low / 2) / (range->high / 2 - range->low / 2);
         double y = bar.y + bar.height * (1 - t);
@@ -160,6 +168,7 @@ sonde_status sondep_heat_draw_bar(sondep_heat *heat)
         sondep_canvas_text(&heat->canvas, SONDEP_STYLE_LABEL, heat->ticks.text[i], -1, bar.x + bar.width + 8, y, &beside,
                            sondep_black);
     }
+    /* The name, wrapped where it is longer than the bar. */
     if (heat->bar_name.n > 0)
         sondep_canvas_text(&heat->canvas, SONDEP_STYLE_NAME, heat->bar_name.text, -1, heat->layout.bar_name_x,
                            bar.y + bar.height / 2, &name, sondep_black);

@@ -9,6 +9,7 @@
 
 static const double longest_label = 150;
 
+/* Texts are thinned from the first on, numbers to multiples of the stride: 0, 50, 100. */
 bool sondep_side_shows(const sondep_side *side, int64_t i)
 {
     int64_t number = side->labels ? i : side->first + i;
@@ -23,6 +24,7 @@ static sonde_status widest_label(double *out, sondep_heat *heat, const sondep_si
     sonde_status status = SONDE_OK;
 
     *out = 0;
+    /* Only what is shown is measured: thousands of labels may not be. */
     for (int64_t i = 0; i < side->n && status == SONDE_OK; i++) {
         double width, height;
         if (!sondep_side_shows(side, i))
@@ -42,6 +44,7 @@ static sonde_status widest_number(double *out, sondep_heat *heat, const sondep_s
 {
     sondep_side ends = *side;
     double first, last;
+    /* A side of one item, at either end. */
     ends.n = 1;
     ends.stride = 1;
     SONDE_TRY(widest_label(&first, heat, &ends));
@@ -51,6 +54,7 @@ static sonde_status widest_number(double *out, sondep_heat *heat, const sondep_s
     return SONDE_OK;
 }
 
+/* Rows need height only: as many as lie 11 points apart. */
 static sonde_status lay_rows(sondep_heat *heat, sondep_side *side)
 {
     double stride = SONDEP_LABEL_PITCH / side->pitch;
@@ -58,6 +62,9 @@ static sonde_status lay_rows(sondep_heat *heat, sondep_side *side)
     return widest_label(&side->extent, heat, side);
 }
 
+/* Columns need width. Numbers lie flat and are thinned until they fit; texts are thinned only as far as they would
+ * touch
+ * when read upwards, and lie flat if that happens to be enough. */
 static sonde_status lay_columns(sondep_heat *heat, sondep_side *side)
 {
     const double line_height = 12.5;
@@ -78,6 +85,8 @@ static sonde_status lay_columns(sondep_heat *heat, sondep_side *side)
     return SONDE_OK;
 }
 
+/* Pitches are those of the matrix, not of its cells: where several columns share a cell, a label still points to its
+ * own. */
 sonde_status sondep_heat_sides(sondep_heat *heat, int64_t k)
 {
     const sonde_plot_matrix *m = &heat->panels[k];
@@ -91,6 +100,7 @@ sonde_status sondep_heat_sides(sondep_heat *heat, int64_t k)
     return lay_columns(heat, &heat->columns);
 }
 
+/* Right-aligned to the cells; a short line leads to the row where not every one is named. */
 static sonde_status draw_rows(sondep_heat *heat, sondep_string *text, double x, double y)
 {
     const sondep_side *side = &heat->rows;
@@ -110,6 +120,7 @@ static sonde_status draw_rows(sondep_heat *heat, sondep_string *text, double x, 
     return SONDE_OK;
 }
 
+/* Below the cells: flat ones centred, upright ones ending at the cells. */
 static sonde_status draw_columns(sondep_heat *heat, sondep_string *text, double x, double y)
 {
     const sondep_side *side = &heat->columns;
@@ -132,6 +143,7 @@ static sonde_status draw_columns(sondep_heat *heat, sondep_string *text, double 
     return SONDE_OK;
 }
 
+/* Where panels share their labels, only those at the left and the lowest of each column have them. */
 sonde_status sondep_heat_draw_labels(sondep_heat *heat, int64_t k, double x, double y)
 {
     bool is_left = !heat->needs.shares_labels || k % heat->needs.n_across == 0;

@@ -36,11 +36,13 @@ static bool needs_escape(uint32_t c, utf8proc_category_t category, bool is_insid
     }
 }
 
+/* White space has signs that people know; at the ends of a label also the space, which is part of most tokens. */
 static const char *visible_sign(uint32_t c, bool is_at_end)
 {
     return c == '\n' ? "⏎" : c == '\r' ? "␍" : c == '\t' ? "⇥" : c == ' ' && is_at_end ? "·" : NULL;
 }
 
+/* Marks need a letter to sit on. */
 static bool is_mark(utf8proc_category_t category)
 {
     return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_ME || category == UTF8PROC_CATEGORY_MC;
@@ -72,6 +74,7 @@ static sonde_status append_shown(sondep_string *out, const char *text, size_t n,
         uint32_t c;
         int length = sondep_utf8_decode(&c, text + i, n - i);
 
+        /* A byte that begins no character: part of one that the tokenizer has split. */
         if (length == 0) {
             SONDE_TRY(sondep_string_printf(out, "\\x%02x", (unsigned char)text[i++]));
             can_carry = false;
@@ -85,11 +88,19 @@ static sonde_status append_shown(sondep_string *out, const char *text, size_t n,
     return SONDE_OK;
 }
 
+/* Bytes of a label, however its length is given. */
 static size_t label_bytes(sonde_plot_label label)
 {
     return label.text == NULL ? 0 : label.n_bytes < 0 ? strlen(label.text) : (size_t)label.n_bytes;
 }
 
+bool sondep_label_ends_line(sonde_plot_label label)
+{
+    size_t n = label_bytes(label);
+    return n > 0 && memchr(label.text, '\n', n) != NULL;
+}
+
+/* Spaces at the ends are found first; those inside words stay spaces. */
 sonde_status sondep_label_append(sondep_string *out, int64_t *n_columns, sonde_plot_label label)
 {
     size_t n = label_bytes(label), first_ink = 0, last_ink = n, start = out->n;
@@ -106,6 +117,7 @@ sonde_status sondep_label_append(sondep_string *out, int64_t *n_columns, sonde_p
     return SONDE_OK;
 }
 
+/* No sign for spaces: the ground shows where the token begins and ends. */
 sonde_status sondep_token_append(sondep_string *out, sonde_plot_label label)
 {
     size_t n = label_bytes(label);
@@ -113,6 +125,7 @@ sonde_status sondep_token_append(sondep_string *out, sonde_plot_label label)
     return append_shown(out, label.text, n, 0, n);
 }
 
+/* Matrices without labels count their rows and columns. */
 sonde_status sondep_label_at(sondep_string *out, int64_t *n_columns, const sonde_plot_label *labels, int64_t first,
                              int64_t i)
 {
@@ -125,6 +138,7 @@ sonde_status sondep_label_at(sondep_string *out, int64_t *n_columns, const sonde
     return SONDE_OK;
 }
 
+/* The door for other modules. */
 sonde_status sonde_plot_escape(char **out, int64_t *n_columns, sonde_plot_label label)
 {
     sondep_string shown = {0};
@@ -147,6 +161,7 @@ void sonde_plot_text_free(char *text)
     sondep_free(text);
 }
 
+/* Goes on over marks, which take no column, so that a letter keeps them. A stray byte counts as one. */
 size_t sondep_text_prefix(int64_t *width, const char *text, size_t n, int64_t columns)
 {
     size_t i = 0;
@@ -164,6 +179,7 @@ size_t sondep_text_prefix(int64_t *width, const char *text, size_t n, int64_t co
     return i;
 }
 
+/* All of the text fits into endless columns. */
 int64_t sondep_text_columns(const char *text, size_t n)
 {
     int64_t width;
@@ -178,6 +194,7 @@ static sonde_status append_spaces(sondep_string *out, int64_t n)
     return SONDE_OK;
 }
 
+/* A text that is too long loses one column more than it must, for the ellipsis; a wide character may leave one empty. */
 sonde_status sondep_text_fit(sondep_string *out, const char *text, size_t n, int64_t columns, bool is_right_aligned)
 {
     int64_t width;
@@ -196,6 +213,7 @@ sonde_status sondep_text_fit(sondep_string *out, const char *text, size_t n, int
     return is_right_aligned ? SONDE_OK : append_spaces(out, columns - width);
 }
 
+/* 1, 2, 5, 10, 20, 50, ... */
 int64_t sondep_round_stride(double x)
 {
     static const int64_t steps[3] = {1, 2, 5};

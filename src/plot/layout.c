@@ -7,6 +7,7 @@
 static const double ideal_width = 640, ideal_height = 440, largest_width = 32, largest_height = 26, bar_min = 96,
                     bar_max = 260, least_panel = 40;
 
+/* PNGs have two pixels a point: half points keep the edges of cells on pixels. */
 static double half_points(double x)
 {
     return fmax(1, floor(x * 2 + 1e-9) / 2);
@@ -22,6 +23,7 @@ static double cell_length(int64_t n, bool has_labels, double ideal, double large
     return half_points(fmin(fmax(length, 1), fmax(limit / count, 1)));
 }
 
+/* Width and height are found apart, then made equal where the matrix is square. */
 sondep_cell_size sondep_cell_size_for(int64_t n_rows, int64_t n_columns, bool has_labels, bool is_square, bool shows_values,
                                       double max_width, double max_height)
 {
@@ -55,9 +57,11 @@ static double panel_score(double *width, double *height, int64_t across, int64_t
     return area * (1 - (double)(across * down - n) / (double)(across * down));
 }
 
+/* All numbers of panels beside each other are tried; the first of the best wins, so that results are stable. */
 int64_t sondep_panels_across(double *panel_width, double *panel_height, int64_t n, int64_t n_rows, int64_t n_columns,
                              bool is_square, const sonde_plot_opts *opts)
 {
+    /* More than this would be narrower than a panel may be. */
     int64_t most = (int64_t)fmax(1, opts->max_width / (least_panel + SONDEP_PANEL_GAP)), best = 1;
     double best_score = -1;
 
@@ -74,6 +78,7 @@ int64_t sondep_panels_across(double *panel_width, double *panel_height, int64_t 
     return best;
 }
 
+/* Row by row from the top left. */
 void sondep_heat_panel_at(double *x, double *y, const sondep_heat_layout *layout, const sondep_heat_needs *needs, int64_t i)
 {
     *x = layout->plots.x + (double)(i % needs->n_across) * layout->pitch_x;
@@ -92,6 +97,7 @@ static void place_bar(sondep_heat_layout *out, const sondep_heat_needs *needs)
     out->bar_name_x = out->bar.x + SONDEP_BAR_WIDTH + 8 + needs->bar_label_width + 6 + needs->bar_name_width / 2;
 }
 
+/* From left to right, then from top to bottom. Places are rounded up to points, so that cells begin on a pixel. */
 void sondep_heat_layout_make(sondep_heat_layout *out, const sondep_heat_needs *needs)
 {
     double rows = needs->row_label_width > 0 ? needs->row_label_width + SONDEP_LABEL_GAP : 0;
@@ -114,6 +120,7 @@ void sondep_heat_layout_make(sondep_heat_layout *out, const sondep_heat_needs *n
     };
     place_bar(out, needs);
 
+    /* The rightmost of what there is decides the width, the lowest the height. */
     right = needs->has_bar          ? out->bar_name_x + needs->bar_name_width / 2
             : needs->n_swatches > 0 ? out->bar.x + SONDEP_BAR_WIDTH + 8 + needs->bar_label_width
                                     : out->plots.x + out->plots.width;

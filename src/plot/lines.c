@@ -15,6 +15,7 @@ static bool point_at(double *x, double *y, const sondep_chart *chart, const sond
     return fabs(*x) < 1e6 && fabs(*y) < 1e6; /* far outside the picture: cairo's coordinates end there */
 }
 
+/* A point that cannot be shown ends a run; the next one begins another, so that gaps are seen. */
 static void draw_curve(sondep_chart *chart, int64_t i)
 {
     const sonde_plot_series *s = &chart->series[i];
@@ -41,6 +42,7 @@ static void draw_curve(sondep_chart *chart, int64_t i)
         last_y = y;
         n_in_run++;
     }
+    /* One stroke for all runs. */
     sondep_line_style(&chart->canvas, i);
     cairo_set_line_cap(cr, CAIRO_LINE_CAP_ROUND);
     cairo_stroke(cr);
@@ -48,6 +50,7 @@ static void draw_curve(sondep_chart *chart, int64_t i)
     cairo_set_line_cap(cr, CAIRO_LINE_CAP_BUTT);
 }
 
+/* Later series lie over earlier ones. */
 static void draw_cloud(sondep_chart *chart, int64_t i)
 {
     const sonde_plot_series *s = &chart->series[i];
@@ -65,6 +68,7 @@ static sonde_status make_axes(sondep_chart *chart)
     double x_low = INFINITY, x_high = -INFINITY, y_low = INFINITY, y_high = -INFINITY;
     int64_t n_bad = 0, ignored = 0;
 
+    /* Extremes of both axes. Series without x count from 0, or from 1 where zero cannot be shown. */
     for (int64_t i = 0; i < chart->n_series; i++) {
         const sonde_plot_series *s = &chart->series[i];
         double ends[2] = {o->x_log ? 1 : 0, (double)(s->n - 1)};
@@ -78,6 +82,7 @@ static sonde_status make_axes(sondep_chart *chart)
             n_bad += !isfinite(x) || !isfinite(s->y[j]) || (o->x_log && x <= 0) || (o->y_log && s->y[j] <= 0);
         }
     }
+    /* A point is left out if either of its numbers cannot be shown. */
     if (n_bad > 0)
         SONDE_TRY(sondep_string_printf(&chart->notes, "%lld point%s not finite%s and left out.", (long long)n_bad,
                                        n_bad == 1 ? " is" : "s are", o->x_log || o->y_log ? " or not positive" : ""));
@@ -85,6 +90,7 @@ static sonde_status make_axes(sondep_chart *chart)
     return sondep_axis_make(&chart->y, y_low, y_high, o->y_low, o->y_high, o->y_log != 0, "y");
 }
 
+/* Curves and clouds differ only in what is drawn for a series. */
 static sonde_status plot_series(const char *path, const sonde_plot_series *series, int64_t n_series,
                                 const sonde_plot_opts *opts, sondep_key key)
 {

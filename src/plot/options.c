@@ -4,6 +4,7 @@
 #define NO_TEXT(name, help) opts->name = NULL;
 #define SET_DEFAULT(name, default_value, smallest, largest, help) opts->name = (default_value);
 
+/* The list of the header, once more: its defaults. */
 void sonde_plot_opts_init(sonde_plot_opts *opts)
 {
     opts->struct_size = sizeof *opts;
@@ -18,6 +19,7 @@ static sonde_status check_real(const char *name, double value, double default_va
     return SONDE_FAIL(SONDE_E_ARG, "option '%s' is %g, outside [%g, %g]", name, value, smallest, largest);
 }
 
+/* Bounds of one option. */
 static sonde_status check_whole(const char *name, int64_t value, int64_t smallest, int64_t largest)
 {
     if (value >= smallest && value <= largest)
@@ -32,6 +34,9 @@ static sonde_status check_whole(const char *name, int64_t value, int64_t smalles
 #define CHECK_REAL(name, default_value, smallest, largest, help) \
     SONDE_TRY(check_real(#name, out->name, (default_value), (smallest), (largest)));
 
+/* An older caller's struct is shorter: what it does not have keeps its default. A newer one is longer: what this
+ * library does
+ * not know must be zero, or the caller would believe that it had an effect. */
 sonde_status sondep_plot_options(sonde_plot_opts *out, const sonde_plot_opts *given)
 {
     sonde_plot_opts_init(out);
@@ -50,6 +55,7 @@ sonde_status sondep_plot_options(sonde_plot_opts *out, const sonde_plot_opts *gi
     return SONDE_OK;
 }
 
+/* Data of no size come from outside and are an error; a missing pointer is the caller's bug. */
 sonde_status sondep_plot_check(const sonde_plot_matrix *m, int64_t n)
 {
     int64_t n_elements;

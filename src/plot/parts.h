@@ -24,6 +24,9 @@ sonde_status sondep_label_append(sondep_string *out, int64_t *n_columns, sonde_p
 /* The same, with spaces at the ends as they are, and nothing for the empty label: for tokens whose ground is coloured. */
 sonde_status sondep_token_append(sondep_string *out, sonde_plot_label label);
 
+/* Whether a line feed is in a token: the text goes on in the next line. */
+bool sondep_label_ends_line(sonde_plot_label label);
+
 /* Label i of `labels`, or where that is NULL the number first + i. */
 sonde_status sondep_label_at(sondep_string *out, int64_t *n_columns, const sonde_plot_label *labels, int64_t first,
                              int64_t i);

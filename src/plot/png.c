@@ -11,12 +11,14 @@
 
 enum { IDAT_BYTES = 1 << 16 };
 
+/* Big-endian, as all numbers of the format. */
 static void put_u32(unsigned char out[4], uint32_t v)
 {
     for (int i = 0; i < 4; i++)
         out[i] = (unsigned char)(v >> (24 - 8 * i));
 }
 
+/* Length, type, data, and the checksum of type and data. */
 static sonde_status put_chunk(sondep_writer *w, const char type[4], const unsigned char *data, uint32_t n)
 {
     unsigned char head[8], sum[4];
@@ -32,6 +34,8 @@ static sonde_status put_chunk(sondep_writer *w, const char type[4], const unsign
     return sondep_writer_put(w, sum, sizeof sum);
 }
 
+/* Signature, size and type of pixels, and how many of them make an inch, so that programs show the size that was
+ * meant. */
 static sonde_status put_header(sondep_writer *w, int width, int height, double pixels_per_inch)
 {
     static const unsigned char signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
@@ -86,12 +90,14 @@ static voidpf zlib_alloc(voidpf unused, uInt n, uInt size)
     return sondep_alloc(n, size);
 }
 
+/* The counterpart. */
 static void zlib_free(voidpf unused, voidpf p)
 {
     (void)unused;
     sondep_free(p);
 }
 
+/* Row after row: filter, deflate, and a chunk whenever the buffer is full. */
 sonde_status sondep_png_write(sondep_writer *w, cairo_surface_t *surface, double pixels_per_inch)
 {
     const unsigned char *pixels = cairo_image_surface_get_data(surface);

@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+/* What is not there goes before what the value is. */
 sondep_cell sondep_cell_kind(const sonde_plot_matrix *m, int64_t row, int64_t column)
 {
     int64_t i = row * m->n_columns + column;
@@ -88,6 +89,7 @@ static sonde_status quantile_ends(double *low, double *high, const sondep_range 
         *high = select_rank(values, count, (int64_t)ceil(quantile * (double)count) - 1);
         *low = -*high;
     } else {
+        /* Half of what is left out at either end. */
         int64_t tail = (int64_t)floor((1 - quantile) / 2 * (double)count);
         *low = select_rank(values, count, tail);
         *high = select_rank(values, count, count - 1 - tail);
@@ -109,6 +111,7 @@ static void widen(sondep_range *range)
         range->high = 0;
 }
 
+/* A second pass, since the ends are known only now. The test of the value goes first: it is rarely true. */
 static int64_t count_clipped(const sondep_range *range, const sonde_plot_matrix *m, int64_t n)
 {
     int64_t count = 0;
@@ -146,6 +149,7 @@ static sonde_status apply_given(sondep_range *range, bool is_symmetric, const so
     return SONDE_OK;
 }
 
+/* Scan, choose the map, choose the ends, apply what is given. */
 sonde_status sondep_range_of(sondep_range *out, const sonde_plot_matrix *m, int64_t n, const sonde_plot_opts *opts)
 {
     sondep_range range = {0};
@@ -153,12 +157,14 @@ sonde_status sondep_range_of(sondep_range *out, const sonde_plot_matrix *m, int6
     double a;
 
     scan(&range, NULL, m, n);
+    /* The map: as asked for, or by the signs of the values. */
     has_both_signs = range.smallest < 0 && range.largest > 0;
     range.is_diverging =
         opts->colours == SONDE_PLOT_COLOURS_DIVERGING ||
         (opts->colours == SONDE_PLOT_COLOURS_AUTO && (has_both_signs || opts->range == SONDE_PLOT_RANGE_SYMMETRIC));
     is_symmetric = opts->range == SONDE_PLOT_RANGE_SYMMETRIC || (opts->range != SONDE_PLOT_RANGE_FULL && range.is_diverging);
 
+    /* The ends: a quantile's, else those of the data. */
     a = fmax(fabs(range.smallest), fabs(range.largest));
     if (opts->range == SONDE_PLOT_RANGE_QUANTILE && range.n_cells[SONDEP_CELL_FINITE] > 0)
         SONDE_TRY(quantile_ends(&range.low, &range.high, &range, is_symmetric, opts->quantile, m, n));

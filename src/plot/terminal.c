@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* The conventions of no-color.org and of terminals that show 24 bits. */
 sonde_plot_depth sonde_plot_terminal_colours(int fd)
 {
     const char *term = getenv("TERM"), *colour = getenv("COLORTERM");
@@ -19,6 +20,7 @@ sonde_plot_depth sonde_plot_terminal_colours(int fd)
 
 /* ---- colours ---------------------------------------------------------------------------------------------------- */
 
+/* `which` is 38 for the text and 48 for its ground (ECMA-48, ISO 8613-6). */
 static sonde_status set_one(sondep_string *out, sonde_plot_depth depth, int which, int32_t colour)
 {
     sondep_rgb c = {(unsigned char)(colour >> 16), (unsigned char)(colour >> 8), (unsigned char)colour};
@@ -27,6 +29,7 @@ static sonde_status set_one(sondep_string *out, sonde_plot_depth depth, int whic
     return sondep_string_printf(out, "\033[%d;5;%dm", which, sondep_colour_256(c));
 }
 
+/* The terminal's own colour is only reached by a reset, which takes both; the other is then set again. */
 sonde_status sondep_pen_set(sondep_string *out, sondep_pen *pen, int32_t text, int32_t ground)
 {
     if (pen->depth == SONDE_PLOT_DEPTH_NONE)
@@ -44,6 +47,7 @@ sonde_status sondep_pen_set(sondep_string *out, sondep_pen *pen, int32_t text, i
     return SONDE_OK;
 }
 
+/* CIE lightness 60 is where both are read about equally well. */
 int32_t sondep_pen_on(sondep_rgb ground)
 {
     return sondep_lightness(ground) < 60 ? 0xffffff : 0x000000;
@@ -54,6 +58,7 @@ int32_t sondep_pen_on(sondep_rgb ground)
 static const char *const kind_signs[SONDEP_N_CELLS] = {"", "?", "↓", "↑", " "};
 static const char *const shades[5] = {" ", "░", "▒", "▓", "█"};
 
+/* The text n times; not at all for n below 1. */
 static sonde_status repeat(sondep_string *out, const char *text, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -73,12 +78,14 @@ static sonde_status put_digit(sondep_string *out, const sondep_range *range, dou
     return sondep_string_printf(out, "%c%d", value < 0 ? '-' : '+', digit);
 }
 
+/* Five shades, a fifth of the range each. */
 static sonde_status put_shade(sondep_string *out, const sondep_range *range, double value, int64_t width)
 {
     double t = (value / 2 - range->low / 2) / (range->high / 2 - range->low / 2);
     return repeat(out, shades[t >= 0.8 ? 4 : t <= 0 ? 0 : (int)(5 * t)], width);
 }
 
+/* With colours a patch of the ground; without, a sign that is as wide as the cell or stands at its right. */
 sonde_status sondep_terminal_cell(sondep_string *out, sondep_pen *pen, const sondep_range *range, sondep_cell kind,
                                   double value, int64_t width)
 {
@@ -123,6 +130,7 @@ static sonde_status flow_text(flow *f, const char *text)
     return SONDE_OK;
 }
 
+/* "-2.5 [24 patches] 2.5", with fewer patches where the line is short. */
 static sonde_status bar_in_colour(flow *f, const sondep_range *range, const sonde_plot_opts *opts)
 {
     sondep_pen pen = {(sonde_plot_depth)opts->depth, -1, -1};
@@ -143,6 +151,7 @@ static sonde_status bar_in_colour(flow *f, const sondep_range *range, const sond
     return sondep_string_printf(f->out, " %s", high);
 }
 
+/* What the shades or the digits of put_digit mean. */
 static sonde_status bar_in_signs(flow *f, const sondep_range *range)
 {
     char low[SONDEP_TICK_BYTES], high[SONDEP_TICK_BYTES], text[160];
@@ -156,6 +165,7 @@ static sonde_status bar_in_signs(flow *f, const sondep_range *range)
     return flow_text(f, text);
 }
 
+/* A sample and a name for each kind of value that occurs and is not finite. */
 static sonde_status legend(flow *f, const sondep_range *range, const sonde_plot_opts *opts)
 {
     sondep_pen pen = {(sonde_plot_depth)opts->depth, -1, -1};
@@ -173,6 +183,7 @@ static sonde_status legend(flow *f, const sondep_range *range, const sonde_plot_
     return SONDE_OK;
 }
 
+/* Bar, name of the values, legend: in one line where they fit. */
 sonde_status sondep_terminal_bar(sondep_string *out, const sondep_range *range, const sonde_plot_opts *opts)
 {
     flow f = {out, opts->terminal_columns, 0};
@@ -196,6 +207,7 @@ done:
 
 /* ---- lines ------------------------------------------------------------------------------------------------------ */
 
+/* The two arrays grow together; capacity is what both have. */
 sonde_status sondep_block_line(sondep_string **out, sondep_block *block)
 {
     if (block->n == block->capacity) {
@@ -217,11 +229,13 @@ sonde_status sondep_block_line(sondep_string **out, sondep_block *block)
     return SONDE_OK;
 }
 
+/* Escape sequences make the number of bytes useless, so whoever writes a line says its width. */
 void sondep_block_width(sondep_block *block, int64_t width)
 {
     block->widths[block->n - 1] = width;
 }
 
+/* Fine on a zero struct. */
 void sondep_block_release(sondep_block *block)
 {
     for (int64_t i = 0; i < block->n; i++)
@@ -231,6 +245,7 @@ void sondep_block_release(sondep_block *block)
     *block = (sondep_block){0};
 }
 
+/* Spaces are owed until something follows: lines have none at their ends. */
 sonde_status sondep_block_join(sondep_string *out, const sondep_block *blocks, int64_t n, int64_t gap)
 {
     int64_t n_lines = 0;
@@ -255,6 +270,7 @@ sonde_status sondep_block_join(sondep_string *out, const sondep_block *blocks, i
     return SONDE_OK;
 }
 
+/* Greedy: as many words as fit; a word longer than the line is cut. */
 sonde_status sondep_paragraph(sondep_string *out, const char *text, int64_t columns)
 {
     size_t n = strlen(text);
@@ -298,12 +314,14 @@ done:
     return status;
 }
 
+/* Bold, then faint; both plain without colours. */
 sonde_status sondep_terminal_head(sondep_string *out, const sonde_plot_opts *opts)
 {
     SONDE_TRY(put_heading(out, opts->title, opts, "\033[1m"));
     return put_heading(out, opts->subtitle, opts, "\033[2m");
 }
 
+/* The one way out of every function that gives a text. */
 sonde_status sondep_terminal_hand_over(char **out, size_t *n_bytes, sondep_string *text, sonde_status status)
 {
     *out = NULL;

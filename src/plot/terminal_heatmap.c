@@ -61,11 +61,14 @@ static sonde_status view_make(view *v, int64_t lines)
     int64_t label, room, least = least_width(v->range, v->opts), most;
 
     SONDE_TRY(widest(&label, m->row_labels, m->first_row, m->n_rows));
+    /* Labels take a third of the line at most; longer ones are cut. */
     v->label_width = min_i64(label, v->columns / 3) + 1;
     room = max_i64(v->columns - v->label_width, least);
+    /* Two rows a line only where nothing is lost by it: too many rows, or only numbers beside them. */
     v->is_halved = is_coloured && (m->n_rows > lines || (m->row_labels == NULL && m->n_rows > 12));
     SONDE_TRY(sondep_grid_make(&v->grid, m, v->is_halved ? 2 * lines : lines, room / least));
 
+    /* Cells become as wide as their labels, within reason: a wide matrix wants narrow ones. */
     SONDE_TRY(widest(&label, m->column_labels, m->first_column, m->n_columns));
     most = v->is_halved ? 2 : m->column_labels ? min_i64(max_i64(label + 1, 3), 12) : 4;
     v->cell_width = max_i64(least, min_i64(room / v->grid.n_columns, most));
@@ -92,6 +95,7 @@ static sonde_status put_halves(sondep_string *out, sondep_pen *pen, const view *
     return SONDE_OK;
 }
 
+/* A line for each row, or for each two: label, space, cells. */
 static sonde_status put_rows(sondep_block *block, const view *v)
 {
     sondep_string text = {0};
@@ -137,6 +141,7 @@ static sonde_status put_label_line(sondep_block *block, const view *v, int64_t s
         int64_t next = v->label_width + (i + stride * n_lines) / v->grid.column_stride * v->cell_width;
         int64_t room = (next < end ? next - 1 : v->columns) - start, width = 0;
 
+        /* The label begins under its column; spaces lead there from the one before. */
         text->n = 0;
         SONDE_TRY(sondep_label_at(text, &width, m->column_labels, m->first_column, i));
         if (m->column_labels == NULL && width > room)
@@ -150,6 +155,9 @@ static sonde_status put_label_line(sondep_block *block, const view *v, int64_t s
     return SONDE_OK;
 }
 
+/* Numbers take one line. Texts take up to three in turn, each label as far to the right as its column; where even
+ * that is
+ * too narrow, every nth is shown. */
 static sonde_status put_column_labels(sondep_block *block, const view *v)
 {
     double pitch =
@@ -159,6 +167,7 @@ static sonde_status put_column_labels(sondep_block *block, const view *v)
     sonde_status status;
 
     SONDE_TRY(widest(&label, v->m->column_labels, v->m->first_column, v->m->n_columns));
+    /* Columns of the matrix that a label needs, cut at 11 characters. */
     period = (int64_t)ceil((double)min_i64(label + 1, 12) / pitch);
     if (v->m->column_labels == NULL) {
         stride = sondep_round_stride((double)(label + 1) / pitch);
@@ -228,6 +237,7 @@ static sonde_status put_notes(sondep_string *out, const view *views, int64_t n, 
         if (is_new && (k == 0 || notes.n == 0))
             SONDE_TRY_DONE(sondep_notes(&notes, views[k].range, &views[k].grid, 1, opts));
     }
+    /* Each sentence begins a line of its own. */
     for (char *line = notes.text, *end; line != NULL && *line != '\0'; line = end + 1) {
         end = strchr(line, '\n');
         *end = '\0';
@@ -274,15 +284,18 @@ done:
     return status;
 }
 
+/* Range, arrangement, then from top to bottom: titles, names, panels, bar, notes. */
 static sonde_status draw_all(sondep_string *out, view *views, sondep_range *ranges, const sonde_plot_matrix *panels,
                              int64_t n, const sonde_plot_opts *opts)
 {
     bool has_own = opts->panel_own_ranges && n > 1;
     int64_t across, lines;
 
+    /* One range for all, or below one for each. */
     if (!has_own)
         SONDE_TRY(sondep_range_of(&ranges[0], panels, n, opts));
     SONDE_TRY(panels_across(&across, panels, n, &ranges[0], opts));
+    /* Panels share the lines, but have ten each. */
     lines = n == 1 ? opts->terminal_lines : max_i64(10, opts->terminal_lines / ((n - 1) / across + 1));
     for (int64_t k = 0; k < n; k++) {
         if (has_own)
@@ -303,6 +316,7 @@ static sonde_status draw_all(sondep_string *out, view *views, sondep_range *rang
     return put_notes(out, views, n, opts);
 }
 
+/* Views and ranges are in arrays, so that one place gives them back. */
 sonde_status sonde_plot_panels_text(char **out, size_t *n_bytes, const sonde_plot_matrix *panels, int64_t n_panels,
                                     const sonde_plot_opts *opts)
 {
@@ -326,6 +340,7 @@ done:
     return sondep_terminal_hand_over(out, n_bytes, &text, status);
 }
 
+/* One panel without a title of its own. */
 sonde_status sonde_plot_heatmap_text(char **out, size_t *n_bytes, const sonde_plot_matrix *m, const sonde_plot_opts *opts)
 {
     return sonde_plot_panels_text(out, n_bytes, m, 1, opts);

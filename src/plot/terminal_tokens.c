@@ -19,6 +19,7 @@ static sonde_status put_token(sondep_string *out, strip *s, const char *text, si
         int64_t width;
         size_t fits = sondep_text_prefix(&width, text, n, s->opts->terminal_columns - s->at);
 
+        /* The whole token, or as much as an empty line takes. */
         if (fits == n || (fits > 0 && s->at == 0)) {
             SONDE_TRY(sondep_pen_set(out, &s->pen, on, ground));
             SONDE_TRY(sondep_string_append(out, text, fits));
@@ -35,12 +36,6 @@ static sonde_status put_token(sondep_string *out, strip *s, const char *text, si
     return SONDE_OK;
 }
 
-static bool ends_line(sonde_plot_label token)
-{
-    size_t n = token.text == NULL ? 0 : token.n_bytes < 0 ? strlen(token.text) : (size_t)token.n_bytes;
-    return n > 0 && memchr(token.text, '\n', n) != NULL;
-}
-
 /* The colours of token i: its value's, or one of two in turn. */
 static void token_colours(int32_t *on, int32_t *ground, const strip *s, const float *values, int64_t i)
 {
@@ -52,6 +47,7 @@ static void token_colours(int32_t *on, int32_t *ground, const strip *s, const fl
     *ground = is_plain ? -1 : sondep_pen_colour(c);
 }
 
+/* Token after token; without colours each value stands in braces behind its token. */
 static sonde_status put_tokens(sondep_string *out, strip *s, const sonde_plot_label *tokens, const float *values, int64_t n)
 {
     bool is_coloured = s->opts->depth != SONDE_PLOT_DEPTH_NONE;
@@ -70,7 +66,7 @@ static sonde_status put_tokens(sondep_string *out, strip *s, const sonde_plot_la
         if (!is_coloured && i + 1 < n)
             SONDE_TRY_DONE(sondep_string_append(&shown, "|", 1));
         SONDE_TRY_DONE(put_token(out, s, shown.text, shown.n, on, ground));
-        if (ends_line(tokens[i]) && i + 1 < n) {
+        if (sondep_label_ends_line(tokens[i]) && i + 1 < n) {
             SONDE_TRY_DONE(sondep_pen_set(out, &s->pen, -1, -1));
             SONDE_TRY_DONE(sondep_string_append(out, "\n", 1));
             s->at = 0;
@@ -83,6 +79,7 @@ done:
     return status;
 }
 
+/* Values are a matrix of one row, for the range. */
 sonde_status sonde_plot_tokens_text(char **out, size_t *n_bytes, const sonde_plot_label *tokens, const float *values,
                                     int64_t n, const sonde_plot_opts *opts)
 {
@@ -117,6 +114,7 @@ typedef struct bar_layout {
     double low, high;
 } bar_layout;
 
+/* One pass for the widths of labels and numbers and the extremes of the values. */
 static sonde_status lay_bars(bar_layout *out, const sonde_plot_label *labels, const double *values, int64_t n,
                              const sonde_plot_opts *opts)
 {
@@ -138,9 +136,11 @@ static sonde_status lay_bars(bar_layout *out, const sonde_plot_label *labels, co
         }
     }
     sondep_string_release(&text);
+    /* A third of the line for labels, the rest without the number for the bar, 60 columns at most. */
     out->label = label < opts->terminal_columns / 3 ? label : opts->terminal_columns / 3;
     out->bar = opts->terminal_columns - out->label - number - 2;
     out->bar = out->bar > 60 ? 60 : out->bar < 4 ? 4 : out->bar;
+    /* Bars below zero need room at the left. */
     if (out->low < 0)
         out->zero = (int64_t)lround((double)out->bar * (out->low / (out->low - out->high)));
     return status;
@@ -154,6 +154,7 @@ static sonde_status put_bar(sondep_string *out, const bar_layout *at, double val
     int64_t eighths = (int64_t)lround(8 * fabs(value) * scale), whole = eighths / 8, left = at->zero;
     const char *part = parts[eighths % 8];
 
+    /* To the left: whole columns, rounded, up against zero. */
     if (value < 0) {
         whole = (eighths + 4) / 8 < at->zero ? (eighths + 4) / 8 : at->zero;
         left = at->zero - whole;
@@ -168,6 +169,7 @@ static sonde_status put_bar(sondep_string *out, const bar_layout *at, double val
     return sondep_string_append(out, part, strlen(part));
 }
 
+/* A line each: label, bar in one of two colours by sign, number. */
 static sonde_status put_bars(sondep_string *out, const bar_layout *at, const sonde_plot_label *labels, const double *values,
                              int64_t n, const sonde_plot_opts *opts)
 {
@@ -193,6 +195,7 @@ done:
     return status;
 }
 
+/* No axis: each bar has its number. */
 sonde_status sonde_plot_bars_text(char **out, size_t *n_bytes, const sonde_plot_label *labels, const double *values,
                                   int64_t n, const sonde_plot_opts *opts)
 {

@@ -30,6 +30,7 @@ static char *copy_number(char *out, const char *raw, bool is_typeset)
     return out;
 }
 
+/* %g is what people write; minus zero is zero to them. */
 char *sondep_number(char out[SONDEP_TICK_BYTES], double value, int digits, bool is_typeset)
 {
     char raw[SONDEP_TICK_BYTES];
@@ -42,6 +43,7 @@ char *sondep_number(char out[SONDEP_TICK_BYTES], double value, int digits, bool 
     return copy_number(out, raw, is_typeset);
 }
 
+/* Unicode has raised digits, so no markup is needed. */
 char *sondep_power_text(char out[SONDEP_TICK_BYTES], int exponent)
 {
     static const char *const raised[10] = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
@@ -78,6 +80,7 @@ static int common_exponent(double largest, double step)
     return top > 4 || (top < -3 && bottom < -3) ? top : 0;
 }
 
+/* Multiples of the step are computed as such, not by adding it up: no error grows along the axis. */
 void sondep_ticks_linear(sondep_ticks *out, double low, double high, int wanted)
 {
     double largest = fmax(fabs(low), fabs(high)), unit = 1, first, step;
@@ -91,7 +94,9 @@ void sondep_ticks_linear(sondep_ticks *out, double low, double high, int wanted)
     low /= unit;
     high /= unit;
     step = round_step(high - low, wanted);
+    /* As many decimals as the step has, counted after the common power is taken out. */
     out->exponent = common_exponent(largest / unit, step);
+    /* The first multiple within, with a little tolerance: an end that is round shall have its tick. */
     first = ceil(low / step - 1e-6);
     decimals = (int)ceil(-log10(step) + out->exponent - 1e-9);
     if (fabs(step / pow(10, floor(log10(step) + 1e-9)) - 2.5) < 0.01)
@@ -100,6 +105,7 @@ void sondep_ticks_linear(sondep_ticks *out, double low, double high, int wanted)
     for (int i = 0; i < SONDEP_MAX_TICKS && (first + i) * step <= high + step * 1e-6; i++) {
         double value = (first + i) * step;
         char raw[SONDEP_TICK_BYTES];
+        /* Zero, not the rounding error beside it. */
         if (fabs(value) < step / 2)
             value = 0;
         out->at[out->n] = value * unit;
@@ -127,6 +133,7 @@ static void log_text(char out[SONDEP_TICK_BYTES], int exponent, int factor)
     strncat(out, power + strlen(" (×"), n);
 }
 
+/* Powers of ten, every nth where there are many; 1, 2 and 5 of each where there are few. */
 void sondep_ticks_log(sondep_ticks *out, double low, double high, int wanted)
 {
     int from = (int)ceil(log10(low) - 1e-9), to = (int)floor(log10(high) + 1e-9);

@@ -26,12 +26,7 @@ typedef struct strip {
     double width, height, title_height, header_height;
 } strip;
 
-static bool ends_line(sonde_plot_label token)
-{
-    size_t n = token.text == NULL ? 0 : token.n_bytes < 0 ? strlen(token.text) : (size_t)token.n_bytes;
-    return n > 0 && memchr(token.text, '\n', n) != NULL;
-}
-
+/* Height of a text that is wrapped to the page; none for no text. */
 static double height_of(strip *s, sondep_style style, const char *text)
 {
     sondep_placing wrapped = {.max_width = s->width - 2 * MARGIN, .is_wrapped = true};
@@ -56,6 +51,7 @@ static sonde_status place_tokens(strip *s)
         SONDE_TRY_DONE(sondep_token_append(&text, s->tokens[i]));
         sondep_canvas_measure(&p->width, &height, &s->canvas, SONDEP_STYLE_TOKEN, text.text, (int64_t)text.n, NULL);
         p->width = fmin(ceil(2 * (p->width + 1)) / 2, s->opts.max_width);
+        /* A token that does not fit goes to the next line whole. */
         if (x > 0 && x + p->width > s->opts.max_width) {
             x = 0;
             y += LINE_PITCH;
@@ -64,11 +60,12 @@ static sonde_status place_tokens(strip *s)
         p->y = y;
         x += p->width;
         right = fmax(right, x);
-        if (ends_line(s->tokens[i])) {
+        if (sondep_label_ends_line(s->tokens[i])) {
             x = 0;
             y += LINE_PITCH;
         }
     }
+    /* The last line, unless a line feed has closed it already. */
     y += x > 0 ? LINE_PITCH : 0;
     s->width = ceil(right) + 2 * MARGIN;
     s->title_height = height_of(s, SONDEP_STYLE_TITLE, s->opts.title);
@@ -80,6 +77,7 @@ done:
     return status;
 }
 
+/* Grounds as wide as the tokens, touching; letters are black or white by the ground's lightness. */
 static sonde_status draw_tokens(strip *s)
 {
     sondep_string text = {0};
@@ -107,6 +105,7 @@ done:
     return status;
 }
 
+/* The colour bar, flat, at the bottom left with its name beside it. */
 static sonde_status draw_bar(strip *s)
 {
     enum { STEPS = 256 };
@@ -133,6 +132,7 @@ static sonde_status draw_bar(strip *s)
         sondep_canvas_text(&s->canvas, SONDEP_STYLE_LABEL, ticks.text[i], -1, x, bar.y + bar.height + 5, &below,
                            sondep_black);
     }
+    /* Name and power of ten in one. */
     status = sondep_string_printf(&name, "%s%s", s->opts.value_name ? s->opts.value_name : "",
                                   sondep_power_text(power, ticks.exponent));
     if (status == SONDE_OK)
@@ -142,6 +142,7 @@ static sonde_status draw_bar(strip *s)
     return status;
 }
 
+/* Measure, begin, draw: as every picture. */
 static sonde_status draw_strip(strip *s, const char *path)
 {
     sondep_placing wrapped;
@@ -160,6 +161,7 @@ static sonde_status draw_strip(strip *s, const char *path)
     return sondep_canvas_end(&s->canvas);
 }
 
+/* Values are a matrix of one row, for the range. */
 sonde_status sonde_plot_tokens(const char *path, const sonde_plot_label *tokens, const float *values, int64_t n,
                                const sonde_plot_opts *opts)
 {

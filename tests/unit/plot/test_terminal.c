@@ -148,7 +148,7 @@ static void no_label_steers_the_terminal_and_lines_fit(void **unused)
 
         for (int i = 0; i < N; i++) {
             for (int j = 0; j < 12; j++)
-                bytes[i][j] = (char)(sonde_random_uniform(9, (uint64_t)round, at++) * (round % 2 ? 256 : 40));
+                bytes[i][j] = (char)(int)(sonde_random_uniform(9, (uint64_t)round, at++) * (round % 2 ? 256 : 40));
             some[i] = (sonde_plot_label){bytes[i], (int64_t)(12 * sonde_random_uniform(9, (uint64_t)round, at++))};
         }
         for (int i = 0; i < N * N * 4; i++)
