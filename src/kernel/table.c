@@ -169,10 +169,10 @@ double sondep_measure_peak_gflops(void)
     const sondep_leaf *leaf = set()->leaf;
     double best = 0.0;
 
-    for (int run = 0; run < 5; run++) {
+    for (int run = 0; run < 25; run++) {
         double flops = 0.0, start = sondep_seconds(), rate;
 #pragma omp parallel num_threads(sonde_threads()) reduction(+ : flops)
-        flops += (leaf ? leaf->fma_flops : sondep_fma_flops_ref)(2000000);
+        flops += (leaf ? leaf->fma_flops : sondep_fma_flops_ref)(500000);
         rate = flops / (sondep_seconds() - start) * 1e-9;
         best = rate > best ? rate : best;
     }

@@ -69,26 +69,37 @@ void sondep_attention_mix_ref(const float *pattern, const sondep_attention *s, v
     }
 }
 
-/* One query of one head: two passes over the keys that it sees, so that nothing is stored. */
+enum { WIDTH = 64 }; /* of z that is summed at a time */
+
+/* WIDTH elements of z of one query, from d0 on: the keys are walked once more for each such piece. */
+static void mix_piece(const sondep_attention *s, int64_t head, int64_t i, float most, int64_t d0)
+{
+    float *z = s->z + i * s->ld_z + head * s->d_head + d0;
+    const float *v = s->v + head / (s->n_heads / s->n_kv_heads) * s->d_head + d0;
+    int64_t n = s->d_head - d0 < WIDTH ? s->d_head - d0 : WIDTH;
+    double sum[WIDTH] = {0}, total = 0.0;
+
+    for (int64_t j = 0; j < n_visible(s, i); j++) {
+        double p = exp((double)score(s, head, i, j) - most);
+        total += p;
+        for (int64_t d = 0; d < n; d++)
+            sum[d] += p * v[j * s->ld_v + d];
+    }
+    for (int64_t d = 0; d < n; d++)
+        z[d] = most == -INFINITY ? 0.0f : (float)(sum[d] / total);
+}
+
+/* One query of one head: nothing is stored between the passes over the keys that it sees. */
 static void attend_one(const sondep_attention *s, int64_t head, int64_t i)
 {
-    float *z = s->z + i * s->ld_z + head * s->d_head;
-    const float *v = s->v + head / (s->n_heads / s->n_kv_heads) * s->d_head;
     float most = -INFINITY;
 
     for (int64_t j = 0; j < n_visible(s, i); j++) {
         float x = score(s, head, i, j);
         most = x > most || isnan(x) ? x : most;
     }
-    for (int64_t d = 0; d < s->d_head; d++) {
-        double sum = 0.0, total = 0.0;
-        for (int64_t j = 0; j < n_visible(s, i); j++) {
-            double p = exp((double)score(s, head, i, j) - most);
-            total += p;
-            sum += p * v[j * s->ld_v + d];
-        }
-        z[d] = most == -INFINITY ? 0.0f : (float)(sum / total);
-    }
+    for (int64_t d = 0; d < s->d_head; d += WIDTH)
+        mix_piece(s, head, i, most, d);
 }
 
 void sondep_attend_ref(const sondep_attention *sequences, int64_t n, void *scratch)

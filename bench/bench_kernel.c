@@ -1,0 +1,291 @@
+/* bench/bench_kernel.c - speed of the kernels, as a share of the machine's measured peak.
+ *
+ *   bench_kernel [KERNEL] [--cpu]      KERNEL as in SONDE_KERNEL; --cpu: one thread, by its processor time, for a machine
+ *                                      that others use as well
+ *
+ * Shapes are those of GPT-2-small. Every row is checked against the reference before its speed is printed; a row that is
+ * wrong stops the program. `best` is the fastest repeat; `blas` the ratio to BLAS on the same tiles.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "kernel/ref.h"
+
+enum { MOST_REPEATS = 200, LEAST_REPEATS = 7 };
+static const double seconds_each = 0.5;
+static bool by_cpu;
+static const char *kernel = "auto";
+static double peak;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(by_cpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "bench_kernel: %s\n", what);
+    exit(1);
+}
+
+static void choose(const char *name)
+{
+    if (sondep_kernel_choose(name) != SONDE_OK)
+        fail(sonde_last_error()->message);
+}
+
+static void *block(size_t bytes)
+{
+    void *p;
+    if (sondep_map_block(&p, bytes + 64) != SONDE_OK)
+        fail("out of memory");
+    return p;
+}
+
+static float *numbers(int64_t n, uint32_t seed)
+{
+    float *x = block((size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        x[i] = (float)(int32_t)seed * 0x1p-31f;
+    }
+    return x;
+}
+
+/* ---- timing ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct timing {
+    double median, best;
+} timing;
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static timing measure(void (*run)(void *ctx), void *ctx)
+{
+    double t[MOST_REPEATS], total = 0.0;
+    int n = 0;
+
+    run(ctx);
+    while (n < LEAST_REPEATS || (total < seconds_each && n < MOST_REPEATS)) {
+        double start = now();
+        run(ctx);
+        t[n] = now() - start;
+        total += t[n++];
+    }
+    qsort(t, (size_t)n, sizeof *t, ascending);
+    return (timing){t[n / 2], t[0]};
+}
+
+static double measure_peak(void)
+{
+    double best = 0.0;
+    for (int i = 0; i < 10; i++)
+        best = fmax(best, sondep_measure_peak_gflops());
+    return best;
+}
+
+/* ---- products -------------------------------------------------------------------------------------------------------- */
+
+typedef struct product_case {
+    int64_t M, N, K;
+    float *c;
+    sondep_matrix a, b;
+    sondep_epilogue epilogue;
+    void *scratch;
+} product_case;
+
+static void run_product(void *ctx)
+{
+    product_case *p = ctx;
+    sondep_product(p->c, p->N, &p->a, &p->b, p->M, p->N, p->K, &p->epilogue, SONDEP_F32, p->scratch);
+}
+
+/* A corner, the middle and the last columns of a few rows against the reference. */
+static void check_product(const product_case *p)
+{
+    enum { WIDTH = 24 };
+    const int64_t rows[] = {0, p->M / 2, p->M - 1}, columns[] = {0, p->N / 2, p->N - WIDTH};
+
+    for (int r = 0; r < 3; r++) {
+        for (int k = 0; k < 3; k++) {
+            int64_t size = p->b.dtype == SONDE_F32 ? 4 : 2;
+            sondep_matrix a = p->a, b = p->b;
+            float want[WIDTH];
+            a.data = (const float *)a.data + rows[r] * a.row_stride;
+            b.data = (const char *)b.data + columns[k] * b.col_stride * size;
+            sondep_product_ref(want, WIDTH, &a, &b, 1, WIDTH, p->K, &p->epilogue, SONDEP_F32, NULL);
+            for (int j = 0; j < WIDTH; j++)
+                if (!(fabsf(want[j] - p->c[rows[r] * p->N + columns[k] + j]) <= 4e-6f * sqrtf((float)p->K)))
+                    fail("the product is wrong: no speed is printed");
+        }
+    }
+}
+
+static void bench_product(int64_t M, int64_t N, int64_t K, bool is_turned, sonde_dtype dtype, sondep_act act)
+{
+    product_case p = {.M = M, .N = N, .K = K, .epilogue.act = act};
+    float *a = numbers(M * K, 1), *b = numbers(N * K, 2);
+    double flops = 2.0 * (double)M * (double)N * (double)K, bytes = (double)sonde_dtype_bytes(dtype) * (double)(N * K);
+    timing ours, blas = {0.0, 0.0};
+    size_t scratch_bytes;
+
+    for (int64_t i = 0; i < N * K && dtype != SONDE_F32; i++) { /* in place, front to back */
+        float x = b[i];
+        sonde_convert_from_f32((char *)b + i * 2, dtype, &x, 1);
+    }
+    p.a = (sondep_matrix){a, SONDE_F32, K, 1};
+    p.b = (sondep_matrix){b, dtype, is_turned ? 1 : N, is_turned ? K : 1};
+    p.c = block((size_t)(M * N) * sizeof *p.c);
+    scratch_bytes = sondep_product_scratch_bytes(M, N, K);
+    choose("blas");
+    scratch_bytes += sondep_product_scratch_bytes(M, N, K);
+    p.scratch = block(scratch_bytes);
+    if (M >= 64)
+        blas = measure(run_product, &p);
+    choose(kernel);
+    run_product(&p);
+    check_product(&p);
+    ours = measure(run_product, &p);
+    printf("product %5lld x %5lld x %4lld %s %-4s act %d  %6.1f GFLOP/s %5.1f %% (best %5.1f %%)  %5.1f GB/s of B",
+           (long long)M, (long long)N, (long long)K, is_turned ? "[N,K]" : "[K,N]", sonde_dtype_name(dtype), (int)act,
+           flops / ours.median * 1e-9, flops / ours.median * 1e-7 / peak, flops / ours.best * 1e-7 / peak,
+           bytes / ours.median * 1e-9);
+    printf(M >= 64 ? "  blas %.2f\n" : "\n", blas.median / ours.median);
+    fflush(stdout);
+    sondep_unmap_block(a, (size_t)(M * K) * 4 + 64), sondep_unmap_block(b, (size_t)(N * K) * 4 + 64);
+    sondep_unmap_block(p.c, (size_t)(M * N) * 4 + 64), sondep_unmap_block(p.scratch, scratch_bytes + 64);
+}
+
+static void bench_products(void)
+{
+    static const int64_t shapes[][2] = {{2304, 768}, {768, 768}, {3072, 768}, {768, 3072}, {50257, 768}};
+    static const int64_t rows[] = {1, 4, 8, 16, 64, 128, 256, 512, 1024};
+
+    for (int s = 0; s < 5; s++)
+        for (int m = 0; m < 9; m++)
+            for (int turned = 0; turned < 2; turned++)
+                bench_product(rows[m], shapes[s][0], shapes[s][1], turned, SONDE_F32, SONDEP_ACT_LINEAR);
+    bench_product(1, 3072, 768, true, SONDE_BF16, SONDEP_ACT_LINEAR);
+    bench_product(1024, 3072, 768, true, SONDE_BF16, SONDEP_ACT_LINEAR);
+    bench_product(1024, 3072, 768, false, SONDE_F16, SONDEP_ACT_LINEAR);
+    bench_product(1024, 3072, 768, false, SONDE_F32, SONDEP_ACT_GELU_TANH);
+    bench_product(1024, 3072, 768, false, SONDE_F32, SONDEP_ACT_GELU);
+}
+
+/* ---- attention ------------------------------------------------------------------------------------------------------- */
+
+typedef struct attention_case {
+    sondep_attention sequences[8];
+    int64_t n;
+    void *scratch;
+} attention_case;
+
+static void run_attention(void *ctx)
+{
+    attention_case *p = ctx;
+    sondep_attend(p->sequences, p->n, p->scratch);
+}
+
+static void bench_attention(int64_t n, int64_t n_query, int64_t n_key, int64_t n_heads, int64_t n_kv_heads, int64_t d)
+{
+    attention_case p = {.n = n};
+    int64_t width = n_heads * d, kv_width = n_kv_heads * d;
+    float *q = numbers(n * n_query * width, 1), *k = numbers(n * n_key * kv_width, 2), *v = numbers(n * n_key * kv_width, 3);
+    float *z = numbers(n * n_query * width, 4), *want = numbers(n_query * width, 5);
+    double pairs = (double)n_query * ((double)n_key - 0.5 * (double)(n_query - 1)), flops;
+    sondep_attention first;
+    timing t;
+
+    for (int64_t i = 0; i < n; i++)
+        p.sequences[i] = (sondep_attention){q + i * n_query * width,
+                                            k + i * n_key * kv_width,
+                                            v + i * n_key * kv_width,
+                                            z + i * n_query * width,
+                                            width,
+                                            kv_width,
+                                            kv_width,
+                                            width,
+                                            n_query,
+                                            n_key,
+                                            n_heads,
+                                            n_kv_heads,
+                                            d,
+                                            1.0f / sqrtf((float)d)};
+    p.scratch = block(sondep_attention_scratch_bytes(d));
+    first = p.sequences[0];
+    first.z = want;
+    sondep_attend_ref(&first, 1, NULL);
+    run_attention(&p);
+    for (int64_t i = 0; i < n_query * width; i++)
+        if (!(fabsf(want[i] - z[i]) <= 1e-5f))
+            fail("attention is wrong: no speed is printed");
+    t = measure(run_attention, &p);
+    flops = 4.0 * pairs * (double)(n * n_heads * d);
+    printf(
+        "attention %lld x %lld queries, %lld keys, %lld/%lld heads of %lld: %7.3f ms (best %7.3f)  %5.1f GFLOP/s %5.1f %%\n",
+        (long long)n, (long long)n_query, (long long)n_key, (long long)n_heads, (long long)n_kv_heads, (long long)d,
+        t.median * 1e3, t.best * 1e3, flops / t.median * 1e-9, flops / t.median * 1e-7 / peak);
+    fflush(stdout);
+}
+
+/* ---- activation functions ---------------------------------------------------------------------------------------------- */
+
+typedef struct act_case {
+    float *in, *out;
+    int64_t n;
+    sondep_act act;
+} act_case;
+
+static void run_act(void *ctx)
+{
+    act_case *p = ctx;
+    sondep_activate(p->out, p->in, p->act, p->n);
+}
+
+static void bench_activations(void)
+{
+    act_case p = {.n = 1 << 18};
+    p.in = numbers(p.n, 1);
+    p.out = numbers(p.n, 2);
+    for (int act = 0; act < SONDEP_N_ACTS; act++) {
+        p.act = (sondep_act)act;
+        run_act(&p);
+        for (int64_t i = 0; i < p.n; i++)
+            if (!(fabs(p.out[i] - sondep_act_ref(p.act, p.in[i])) <= 1e-6))
+                fail("an activation function is wrong: no speed is printed");
+        printf("activation %2d: %.3f ns each\n", act, measure(run_act, &p).median / (double)p.n * 1e9);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--cpu") == 0)
+            by_cpu = true;
+        else
+            kernel = argv[i];
+    }
+    if (by_cpu && sonde_set_threads(1) != SONDE_OK)
+        fail("one thread");
+    choose(kernel);
+    peak = measure_peak();
+    for (int64_t i = 0; sondep_kernel_describe(i); i++)
+        printf("%s\n", sondep_kernel_describe(i));
+    printf("peak %.1f GFLOP/s on %d threads%s\n", peak, sonde_threads(), by_cpu ? ", by processor time" : "");
+    bench_attention(1, 1024, 1024, 12, 12, 64);
+    bench_attention(8, 128, 128, 12, 12, 64);
+    bench_attention(1, 1, 1024, 12, 12, 64);
+    bench_attention(1, 1, 1024, 32, 8, 128);
+    bench_attention(1, 512, 512, 32, 8, 128);
+    bench_activations();
+    bench_products();
+    return 0;
+}
