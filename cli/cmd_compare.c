@@ -401,10 +401,8 @@ static sonde_status draw(const comparison *c)
                                         .column_labels = by == BY_LAYER ? layers : c->sides[1].labels,
                                         .title = c->n_results > 1 ? c->layers[i] : NULL};
     }
-    snprintf(title, sizeof title, "%s of %s", sonde_similarity_name((sonde_similarity)measure),
-             by == BY_LAYER     ? "layers"
-             : c->n_results > 1 ? "tokens at each layer"
-                                : point_at(c, 0)->name);
+    snprintf(title, sizeof title, "%s %s %s", sonde_similarity_name((sonde_similarity)measure),
+             by == BY_LAYER ? "between" : "at", c->what);
     snprintf(subtitle, sizeof subtitle, "%s, %s%s", cli_base_name(c->m.path), cli_bos_text(c->sides[0].text),
              by == BY_LAYER && c->sides[0].n > 1 ? ", mean over tokens" : "");
     opts.title = opts.title != NULL ? opts.title : title;
