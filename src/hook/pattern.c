@@ -232,11 +232,12 @@ static int edit_distance(const char *a, const char *b)
 
 static sonde_status fail_no_match(const char *pattern, const sonde_hook_point *points, int64_t n_points)
 {
-    const char *nearest = NULL;
+    char name[MAX_NAME];
+    const char *nearest = NULL, *meant = shorthand_name(name, pattern) ? name : pattern;
     int best = MAX_NAME;
 
     for (int64_t i = 0; i < n_points; i++) {
-        int distance = edit_distance(pattern, points[i].name);
+        int distance = edit_distance(meant, points[i].name);
         if (distance < best) {
             best = distance;
             nearest = points[i].name;

@@ -143,6 +143,7 @@ static void what_matches_nothing_is_an_error_with_the_nearest_name(void **state)
     assert_int_equal(matched("blocks.{0,12}.hook_resid_post")[0], '!'); /* one alternative that is not there */
     assert_int_equal(matched("")[0], '!');
     assert_int_equal(matched("k12")[0], '!');
+    assert_non_null(strstr(sonde_last_error()->hint, ".attn.hook_k'"));
 }
 
 static void malformed_braces_are_named(void **state)
