@@ -77,8 +77,14 @@ sonde_status sondep_canvas_open(sondep_canvas *canvas, const char *path, double 
     /* Which of the Han fonts is taken depends on the language; it shall not depend on the environment. */
     pango_context_set_language(canvas->fonts, pango_language_from_string("en"));
     cairo_font_options_destroy(options);
-    for (int s = 0; s < SONDEP_N_STYLES; s++)
+    for (int s = 0; s < SONDEP_N_STYLES; s++) {
+        PangoRectangle line;
         canvas->layouts[s] = new_layout(canvas->fonts, (sondep_style)s);
+        pango_layout_set_text(canvas->layouts[s], "x", 1);
+        pango_layout_get_extents(canvas->layouts[s], NULL, &line);
+        canvas->ascent[s] = (double)pango_layout_get_baseline(canvas->layouts[s]) / PANGO_SCALE;
+        canvas->line_height[s] = (double)line.height / PANGO_SCALE;
+    }
     return SONDE_OK;
 }
 
@@ -96,9 +102,13 @@ static PangoLayout *laid_out(sondep_box *at, sondep_canvas *canvas, sondep_style
     pango_layout_set_single_paragraph_mode(layout, is_cut);
     pango_layout_set_text(layout, text, (int)n);
     pango_layout_get_extents(layout, NULL, &logical);
-    /* The logical box: lines of one style are equally high whatever letters are in them. */
     *at = (sondep_box){(double)logical.x / PANGO_SCALE, (double)logical.y / PANGO_SCALE, (double)logical.width / PANGO_SCALE,
                        (double)logical.height / PANGO_SCALE};
+    /* A single line is as high as a Latin one whatever script it has, so that labels in many scripts share a baseline. */
+    if (pango_layout_get_line_count(layout) == 1 && canvas->line_height[style] > 0) {
+        at->y = (double)pango_layout_get_baseline(layout) / PANGO_SCALE - canvas->ascent[style];
+        at->height = canvas->line_height[style];
+    }
     return layout;
 }
 

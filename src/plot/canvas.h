@@ -32,6 +32,7 @@ typedef struct sondep_canvas {
     double width, height;
     PangoContext *fonts;
     PangoLayout *layouts[SONDEP_N_STYLES];
+    double ascent[SONDEP_N_STYLES], line_height[SONDEP_N_STYLES]; /* of a Latin line */
     cairo_surface_t *surface;
     cairo_t *cr;
     sondep_writer writer;
