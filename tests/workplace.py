@@ -10,7 +10,9 @@ import array
 import json
 import os
 import random
+import signal
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -145,11 +147,24 @@ def make(folder, model=None):
     (folder / "stories15M").symlink_to(SHARED / "models" / "stories15M" if has_shared() else "tiny")
 
 
+def run(command, folder, build, timeout_s=600):
+    """(stdout, stderr, status) of a command; one that takes too long is ended with all that it started, status -1."""
+    process = subprocess.Popen(command, cwd=folder, env=environment(build), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+        return out, err, process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        return out, err + f"ended after {timeout_s} s\n".encode(), -1
+
+
 def environment(build):
     """Environment of a command: the program of `build` comes first, and nothing of the caller's terminal shows."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("SONDE_", "LC_", "NO_COLOR", "COLUMNS"))}
     variables.update(PATH=f"{Path(build).resolve()}:{os.environ['PATH']}", LC_ALL="C.UTF-8", TERM="dumb", SONDE_SHARED=str(SHARED),
-                     ROOT=str(ROOT), GOLDEN=str(ROOT / "tests/golden/models"), MODEL="stories15M")
+                     ROOT=str(ROOT), GOLDEN=str(ROOT / "tests/golden/models"), MODEL="stories15M", OMP_WAIT_POLICY="passive")
     return variables
 
 

@@ -14,8 +14,8 @@ NAME.stderr (absent means empty) and NAME.status (absent means 0). Lines of the 
 
 The folder's own path is written as $PWD in what is expected, the repository's as $ROOT.
 """
+import difflib
 import re
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -49,11 +49,10 @@ def run(build, script, model):
     with tempfile.TemporaryDirectory(prefix="sonde-cli-") as folder:
         folder = str(Path(folder).resolve())
         workplace.make(folder, model)
-        done = subprocess.run(["sh", "-u", str(script)], cwd=folder, env=workplace.environment(build), stdin=subprocess.DEVNULL,
-                              capture_output=True, timeout=300)
-        cleaned = [out.replace(str(model).encode(), b"tiny").replace(folder.encode(), b"$PWD").replace(str(workplace.ROOT).encode(), b"$ROOT")
-                   for out in (done.stdout, done.stderr)]
-        return cleaned[0], cleaned[1], str(done.returncode).encode() + b"\n"
+        out, err, status = workplace.run(["sh", "-u", str(script)], folder, build)
+        cleaned = [text.replace(str(model).encode(), b"tiny").replace(folder.encode(), b"$PWD").replace(str(workplace.ROOT).encode(), b"$ROOT")
+                   for text in (out, err)]
+        return cleaned[0], cleaned[1], str(status).encode() + b"\n"
 
 
 def expected(script, kind):
@@ -79,7 +78,8 @@ def complaints(script, results):
         if kind == "stderr" and says(text, "stderr") == "any":
             continue
         if differs(got, want, float(tolerance) if tolerance else None):
-            lines.append(f"{script.name}: {kind} is\n{got.decode(errors='replace')}\nwant\n{want.decode(errors='replace')}")
+            texts = [text.decode(errors="backslashreplace").splitlines() for text in (want, got)]
+            lines += difflib.unified_diff(*texts, f"{script.stem}.{kind}", "what came", lineterm="", n=1)
     return "\n".join(lines)
 
 

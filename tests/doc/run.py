@@ -14,7 +14,6 @@ otherwise:
 and before a ```text or ```json block that follows one: <!-- exact --> what was printed must be that text.
 """
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -28,12 +27,9 @@ BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<kind>\w+)[^\n]*\n
 
 def run(command, folder, build):
     """(status, stdout, what to show) of shell text."""
-    try:
-        done = subprocess.run(["sh", "-eu", "-c", command], cwd=folder, env=workplace.environment(build), stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, errors="replace", timeout=300)
-    except subprocess.TimeoutExpired:
-        return -1, "", "more than 300 s"
-    return done.returncode, done.stdout, (done.stdout[-1500:] + done.stderr[-1500:]).strip()
+    out, err, status = workplace.run(["sh", "-eu", "-c", command], folder, build)
+    out, err = out.decode(errors="replace"), err.decode(errors="replace")
+    return status, out, (out[-1500:] + err[-1500:]).strip()
 
 
 def make_folder(folder, build):
