@@ -17,6 +17,7 @@ static bool glob_matches(const char *glob, const char *name)
 {
     const char *star = NULL, *resume = NULL;
 
+    /* A star first stands for nothing; after each mismatch it takes one character more. */
     while (*name) {
         if (*glob == '*') {
             star = glob++;
@@ -97,12 +98,14 @@ static sonde_status expand(globs *list, const char *pattern, const char *whole)
     const char *open = strchr(pattern, '{'), *close;
     sonde_status status = SONDE_OK;
 
+    /* Nothing left to write out. */
     if (open == NULL)
         return strchr(pattern, '}') ? SONDE_FAIL(SONDE_E_HOOK, "'}' without '{' in hook pattern '%s'", whole)
                                     : globs_add(list, pattern);
     close = closing_brace(open);
     if (close == NULL)
         return SONDE_FAIL(SONDE_E_HOOK, "'{' without '}' in hook pattern '%s'", whole);
+    /* <before><alternative><after> for each alternative; what stands behind may hold braces too. */
     for (const char *at = open + 1; at <= close && status == SONDE_OK;) {
         const char *end = alternative_end(at, close);
         sondep_string text = {0};
@@ -166,6 +169,7 @@ static bool shorthand_name(char out[MAX_NAME], const char *text)
     size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz_"), digits = strspn(text + n, "0123456789");
     const char *suffix = text + n + digits, *part;
 
+    /* A word, perhaps a layer, perhaps a part; anything else is no shorthand. */
     if (n == 0 || n >= sizeof word || digits > 9 || strlen(text) > 64 || (digits == 0 && *suffix))
         return false;
     memcpy(word, text, n);
@@ -175,6 +179,7 @@ static bool shorthand_name(char out[MAX_NAME], const char *text)
         snprintf(out, MAX_NAME, "%shook_%s", is_norm ? "ln_final." : "", word);
         return true;
     }
+    /* Words that belong to attention or MLP need no part; others say it behind the layer. */
     for (size_t i = 0; i < sizeof shorthand / sizeof *shorthand; i++)
         if (strcmp(word, shorthand[i].word) == 0) {
             snprintf(out, MAX_NAME, "blocks.%.*s.%shook_%s", (int)digits, text + n, shorthand[i].part, shorthand[i].name);
@@ -256,6 +261,7 @@ sonde_status sonde_hook_match(bool *out, const char *pattern, const sonde_hook_p
     sonde_status status;
 
     SONDE_TRY_DONE(expand(&list, pattern, pattern));
+    /* Every alternative must match something: one that is misspelt would be lost among the others. */
     for (int64_t i = 0; i < list.n && status == SONDE_OK; i++)
         if (!match_glob(out, list.text[i], points, n_points) &&
             !(shorthand_name(name, list.text[i]) && match_glob(out, name, points, n_points)))

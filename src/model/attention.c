@@ -41,6 +41,7 @@ static bool is_split(const sondep_pass *pass, int part, int64_t layer)
 /* split = the residual stream, once for each head: (N, n_heads, D). */
 static void repeat_residual(const sondep_pass *pass, int64_t n_heads)
 {
+    /* One copy for each head, as TransformerLens repeats it. */
     int64_t N = pass->batch->N, D = pass->model->config.d_model;
 #pragma omp parallel for schedule(static) num_threads(sonde_threads())
     for (int64_t i = 0; i < N * n_heads; i++)
@@ -57,13 +58,15 @@ static void project_split(const sondep_pass *pass, int part, int64_t layer)
     parts p = parts_of(pass);
     float *out = part == PART_Q ? p.q : part == PART_K ? p.k : p.v;
 
+    /* Every head normalises its own input, then multiplies by its own columns. */
     sondep_norm(pass->split_y, NULL, NULL, pass->split, block->ln1.w, block->ln1.b, c->norm == SONDE_RMSNORM, c->norm_eps,
                 N * n_heads, D);
     for (int64_t head = 0; head < n_heads; head++) {
         sondep_linear own = sondep_linear_columns(whole, head * h, h);
         sondep_matrix a = {pass->split_y + head * D, SONDE_F32, n_heads * D, 1};
         sondep_epilogue epilogue = {.bias = own.b};
-        sondep_product(out + head * h, p.width, &a, &own.w, N, h, D, &epilogue, pass->model->precision, pass->product_scratch);
+        sondep_product(out + head * h, p.width, &a, &own.w, N, h, D, &epilogue, pass->model->precision,
+                       pass->product_scratch);
     }
 }
 
@@ -75,13 +78,16 @@ sonde_status sondep_attention_split(const sondep_pass *pass, int64_t layer)
     if (sondep_wanted(pass, SONDEP_POINT_ATTN_IN, layer)) {
         bool is_changed = is_written(pass, SONDEP_POINT_ATTN_IN, layer);
         if (is_changed && c->n_kv_heads != c->n_heads)
-            return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'hook_attn_in' cannot be written in a model with %lld heads and %lld key/value heads",
+            return SONDE_FAIL(SONDE_E_UNSUPPORTED,
+                              "'hook_attn_in' cannot be written in a model with %lld heads and %lld key/value heads",
                               (long long)c->n_heads, (long long)c->n_kv_heads);
+        /* Read or written, hooks see one row for each head. */
         repeat_residual(pass, c->n_heads);
         SONDE_TRY(sondep_fire(pass, SONDEP_POINT_ATTN_IN, layer, pass->split, c->n_heads * D, c->n_heads * D));
         for (int part = PART_Q; is_changed && part <= PART_V; part++)
             project_split(pass, part, layer);
     }
+    /* The inputs of queries, keys and values by themselves; they win over hook_attn_in, as there. */
     for (int part = PART_Q; part <= PART_V; part++) {
         int64_t n_heads = part == PART_Q ? c->n_heads : c->n_kv_heads;
         if (sondep_wanted(pass, input_kinds[part], layer) == 0)
@@ -111,9 +117,11 @@ static sonde_status rotate(const sondep_pass *pass, const parts *p, int64_t laye
 
     if (c->positions != SONDE_POSITIONS_ROTARY)
         return SONDE_OK;
-    sondep_rotate(p->q, p->q, batch->position, pass->rope->cos, pass->rope->sin, batch->N, c->n_heads, c->d_head, p->width, p->width);
-    sondep_rotate(p->k, p->k, batch->position, pass->rope->cos, pass->rope->sin, batch->N, c->n_kv_heads, c->d_head, p->width,
+    /* In place: hooks on the unrotated values have been served. */
+    sondep_rotate(p->q, p->q, batch->position, pass->rope->cos, pass->rope->sin, batch->N, c->n_heads, c->d_head, p->width,
                   p->width);
+    sondep_rotate(p->k, p->k, batch->position, pass->rope->cos, pass->rope->sin, batch->N, c->n_kv_heads, c->d_head,
+                  p->width, p->width);
     SONDE_TRY(sondep_fire(pass, SONDEP_POINT_ROT_Q, layer, p->q, p->width, p->n_q));
     return sondep_fire(pass, SONDEP_POINT_ROT_K, layer, p->k, p->width, p->n_kv);
 }
@@ -130,6 +138,7 @@ static void remember_keys(const sondep_pass *pass, const parts *p, int64_t layer
     const sondep_batch *batch = pass->batch;
     size_t bytes = (size_t)p->n_kv * sizeof(float);
 
+    /* After rotation, so that what the cache holds is never rotated again. */
     for (int64_t b = 0; pass->cache && b < batch->B; b++)
         for (int64_t n = batch->offset[b]; n < batch->offset[b + 1]; n++) {
             int64_t row = cache_row(pass->cache, layer, b, batch->position[n]);
@@ -144,6 +153,7 @@ sonde_status sondep_attention_qkv(const sondep_pass *pass, int64_t layer)
     parts p = parts_of(pass);
     bool is_any_split = is_split(pass, PART_Q, layer) || is_split(pass, PART_K, layer) || is_split(pass, PART_V, layer);
 
+    /* One product where the three matrices lie side by side, three where they do not. */
     if (block->qkv.n_out > 0 && !is_any_split) {
         project(pass, pass->qkv, p.width, &block->qkv);
     } else {
@@ -171,6 +181,7 @@ static sondep_attention problem(const sondep_pass *pass, const parts *p, int64_t
     const sondep_batch *batch = pass->batch;
     int64_t first = batch->offset[b], row = pass->cache ? cache_row(pass->cache, layer, b, 0) : 0;
 
+    /* Keys and values of a cached sequence lie in the cache, the new ones among them. */
     return (sondep_attention){
         .q = p->q + first * p->width,
         .k = pass->cache ? pass->cache->k + row : p->k + first * p->width,
@@ -217,6 +228,7 @@ static sonde_status mix_in_steps(const sondep_pass *pass, const parts *p, int64_
     const sondep_batch *batch = pass->batch;
     int64_t H = pass->model->config.n_heads, place = H * batch->T * batch->most_keys;
 
+    /* Each sequence is computed by itself and spread to the common shape that hooks see. */
     for (int64_t b = 0; b < batch->B; b++) {
         sondep_attention a = problem(pass, p, b, layer);
         sondep_attention_scores(pass->scores + b * place, &a, pass->attention_scratch);
@@ -225,6 +237,7 @@ static sonde_status mix_in_steps(const sondep_pass *pass, const parts *p, int64_
     SONDE_TRY(sondep_fire_scores(pass, SONDEP_POINT_SCORES, layer, pass->scores));
     if (sondep_finished(pass, SONDEP_POINT_PATTERN, layer))
         return SONDE_OK;
+    /* Scores become the pattern in place; rows of padding, all -inf, become 0. */
     sondep_softmax_rows(pass->scores, batch->B * H * batch->T, batch->most_keys);
     SONDE_TRY(sondep_fire_scores(pass, SONDEP_POINT_PATTERN, layer, pass->scores));
     for (int64_t b = 0; b < batch->B; b++) {
@@ -246,7 +259,8 @@ sonde_status sondep_attention_mixed(const sondep_pass *pass, int64_t layer)
             pass->attention[b] = problem(pass, &p, b, layer);
         sondep_attend(pass->attention, pass->batch->B, pass->attention_scratch);
     }
-    return sondep_finished(pass, SONDEP_POINT_Z, layer) ? SONDE_OK : sondep_fire(pass, SONDEP_POINT_Z, layer, pass->z, p.n_q, p.n_q);
+    return sondep_finished(pass, SONDEP_POINT_Z, layer) ? SONDE_OK
+                                                        : sondep_fire(pass, SONDEP_POINT_Z, layer, pass->z, p.n_q, p.n_q);
 }
 
 sonde_status sondep_attention_result(const sondep_pass *pass, int64_t layer)
@@ -255,6 +269,7 @@ sonde_status sondep_attention_result(const sondep_pass *pass, int64_t layer)
     const sondep_linear *o = &pass->model->blocks[layer].o;
     int64_t N = pass->batch->N, H = c->n_heads, h = c->d_head, D = c->d_model;
 
+    /* Head by head: its slice of z times its rows of W_O. */
     for (int64_t head = 0; head < H; head++) {
         sondep_matrix a = {pass->z + head * h, SONDE_F32, H * h, 1}, w = o->w;
         w.data = (const char *)w.data + (size_t)(head * h * w.row_stride) * sonde_dtype_bytes(w.dtype);
@@ -264,6 +279,7 @@ sonde_status sondep_attention_result(const sondep_pass *pass, int64_t layer)
     if ((sondep_wanted(pass, SONDEP_POINT_RESULT, layer) & SONDE_HOOK_WRITE) == 0)
         return SONDE_OK;
 #pragma omp parallel for schedule(static) num_threads(sonde_threads())
+    /* What was written is summed in double, in the order of the heads, and the bias comes once. */
     for (int64_t n = 0; n < N; n++)
         for (int64_t d = 0; d < D; d++) {
             double sum = o->b ? (double)o->b[d] : 0.0;

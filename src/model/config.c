@@ -30,6 +30,7 @@ sonde_status sondep_config_refuse(const json_t *json, const char *field, const c
     char *text;
     sonde_status status = SONDE_OK;
 
+    /* Absent and null both mean the default, which every family handles. */
     if (value == NULL || json_is_null(value))
         return SONDE_OK;
     if (json_is_number(value) && strtod(allowed, NULL) == json_number_value(value) && *allowed != 'n' && *allowed != 'f')
@@ -38,8 +39,8 @@ sonde_status sondep_config_refuse(const json_t *json, const char *field, const c
     if (text == NULL)
         return SONDE_FAIL(SONDE_E_NOMEM, "out of memory while reading '%s'", path);
     if (strcmp(text, allowed) != 0)
-        status = SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has '%s' = %.60s, which sonde does not handle (it handles %s)", path, field,
-                            text, allowed);
+        status = SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has '%s' = %.60s, which sonde does not handle (it handles %s)", path,
+                            field, text, allowed);
     sondep_free(text);
     return status;
 }
@@ -49,6 +50,7 @@ sonde_status sondep_config_special_ids(sonde_config *out, const json_t *json)
     static const char *const fields[2] = {"bos_token_id", "eos_token_id"};
     int64_t *const ids[2] = {&out->bos_id, &out->eos_id};
 
+    /* Absent leaves the class's default; null, a text or an empty list means that there is none. */
     for (int i = 0; i < 2; i++) {
         const json_t *value = json_object_get(json, fields[i]);
         if (value == NULL)
@@ -76,6 +78,7 @@ static sonde_status find_family(const sondep_family **out, const json_t *json, c
     const char *model_type = NULL;
 
     SONDE_TRY(sondep_json_opt_string(&model_type, json, "model_type", path));
+    /* A stated model_type decides; fields are looked at only where there is none. */
     for (int i = 0; i < N_FAMILIES; i++) {
         if (model_type == NULL && json_object_get(json, families[i]->distinctive_field) != NULL) {
             *out = families[i];
@@ -88,7 +91,8 @@ static sonde_status find_family(const sondep_family **out, const json_t *json, c
             }
     }
     if (model_type == NULL)
-        return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has no 'model_type', and its fields are of no family that sonde handles", path);
+        return SONDE_FAIL(SONDE_E_UNSUPPORTED,
+                          "'%s' has no 'model_type', and its fields are of no family that sonde handles", path);
     SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has model_type '%s', which sonde does not handle", path, model_type);
     sondep_hint(SONDE_E_UNSUPPORTED, "families: gpt2, llama (also mistral and qwen2 where their fields mean the same)");
     return SONDE_E_UNSUPPORTED;
@@ -98,27 +102,33 @@ static sonde_status find_family(const sondep_family **out, const json_t *json, c
 static void check_special_id(int64_t *id, const char *field, const sonde_config *config, const char *path)
 {
     if (*id >= config->n_vocab || *id < -1) {
-        sondep_log(SONDE_LOG_NOTE, "'%s' has '%s' = %lld, outside the vocabulary of %lld: ignored", path, field, (long long)*id,
-                   (long long)config->n_vocab);
+        sondep_log(SONDE_LOG_NOTE, "'%s' has '%s' = %lld, outside the vocabulary of %lld: ignored", path, field,
+                   (long long)*id, (long long)config->n_vocab);
         *id = -1;
     }
 }
 
 sonde_status sondep_config_check(const sonde_config *c, const char *path)
 {
+    /* Limits far beyond any model, so that products of two of them fit into 64 bits. */
     const struct {
         const char *name;
         int64_t value, most;
     } sizes[] = {
-        {"number of layers", c->n_layers, 1 << 16},        {"width of the residual stream", c->d_model, 1 << 24},
-        {"number of attention heads", c->n_heads, 1 << 20}, {"number of key/value heads", c->n_kv_heads, 1 << 20},
-        {"width of a head", c->d_head, 1 << 20},            {"width of the MLP", c->d_mlp, 1 << 28},
-        {"size of the vocabulary", c->n_vocab, INT32_MAX},  {"length of the context", c->n_context, INT32_MAX},
+        {"number of layers", c->n_layers, 1 << 16},
+        {"width of the residual stream", c->d_model, 1 << 24},
+        {"number of attention heads", c->n_heads, 1 << 20},
+        {"number of key/value heads", c->n_kv_heads, 1 << 20},
+        {"width of a head", c->d_head, 1 << 20},
+        {"width of the MLP", c->d_mlp, 1 << 28},
+        {"size of the vocabulary", c->n_vocab, INT32_MAX},
+        {"length of the context", c->n_context, INT32_MAX},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].value < 1 || sizes[i].value > sizes[i].most)
             return SONDE_FAIL(SONDE_E_RANGE, "'%s': the %s is %lld, outside [1, %lld]", path, sizes[i].name,
                               (long long)sizes[i].value, (long long)sizes[i].most);
+    /* Each key/value head serves a whole group of heads. */
     if (c->n_heads % c->n_kv_heads != 0)
         return SONDE_FAIL(SONDE_E_SHAPE, "'%s': %lld attention heads are not a multiple of %lld key/value heads", path,
                           (long long)c->n_heads, (long long)c->n_kv_heads);
@@ -142,10 +152,12 @@ sonde_status sondep_config_from_json(sonde_config *out, const json_t *json, cons
     if (!json_is_object(json))
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not a JSON object", path);
     SONDE_TRY(find_family(&family, json, path));
+    /* Packed weights would be read as what they are not. */
     SONDE_TRY(sondep_config_refuse(json, "quantization_config", "null", path));
     SONDE_TRY(sondep_json_opt_string(&model_type, json, "model_type", path));
     snprintf(config.family, sizeof config.family, "%s", family->name);
     snprintf(config.model_type, sizeof config.model_type, "%s", model_type ? model_type : family->name);
+    /* The family fills in sizes and switches; what all families share is checked behind it. */
     SONDE_TRY(family->read_config(&config, json, path));
     SONDE_TRY(sondep_config_check(&config, path));
     if (sondep_act_parse(&act, config.activation) != SONDE_OK)
@@ -173,22 +185,43 @@ static const struct {
     const char *name;
     sonde_config config;
 } shapes[] = {
-#define GPT2(shape, layers, width, heads, mlp, vocabulary, context, function)                                                  \
-    {shape,                                                                                                                    \
-     {.family = "gpt2", .model_type = "gpt2", .activation = function, .n_layers = layers, .d_model = width, .n_heads = heads,  \
-      .n_kv_heads = heads, .d_head = (width) / (heads), .d_mlp = mlp, .n_vocab = vocabulary, .n_context = context,             \
-      .norm = SONDE_LAYERNORM, .norm_eps = 1e-5, .positions = SONDE_POSITIONS_LEARNED, .tied = true, .scale_attention = true,  \
-      .has_qkv_bias = true, .has_o_bias = true, .has_mlp_bias = true, .norm_bias = true, .bos_id = -1, .eos_id = -1}}
+#define GPT2(shape, layers, width, heads, mlp, vocabulary, context, function)                                        \
+    {                                                                                                                \
+        shape,                                                                                                       \
+        {                                                                                                            \
+            .family = "gpt2", .model_type = "gpt2", .activation = function, .n_layers = layers, .d_model = width,    \
+            .n_heads = heads, .n_kv_heads = heads, .d_head = (width) / (heads), .d_mlp = mlp, .n_vocab = vocabulary, \
+            .n_context = context, .norm = SONDE_LAYERNORM, .norm_eps = 1e-5, .positions = SONDE_POSITIONS_LEARNED,   \
+            .tied = true, .scale_attention = true, .has_qkv_bias = true, .has_o_bias = true, .has_mlp_bias = true,   \
+            .norm_bias = true, .bos_id = -1, .eos_id = -1                                                            \
+        }                                                                                                            \
+    }
     GPT2("gpt2-small", 12, 768, 12, 3072, 50257, 1024, "gelu_new"),
     GPT2("gpt2-medium", 24, 1024, 16, 4096, 50257, 1024, "gelu_new"),
     GPT2("one-layer", 1, 128, 4, 512, 50304, 128, "relu"),
     GPT2("small", 4, 256, 8, 1024, 8192, 256, "gelu_new"),
 #undef GPT2
     {"stories15m",
-     {.family = "llama", .model_type = "llama", .activation = "silu", .n_layers = 6, .d_model = 288, .n_heads = 6,
-      .n_kv_heads = 6, .d_head = 48, .d_mlp = 768, .n_vocab = 32000, .n_context = 256, .norm = SONDE_RMSNORM, .norm_eps = 1e-5,
-      .positions = SONDE_POSITIONS_ROTARY, .rope = {.theta = 1e4, .type = "default", .factor = 1.0}, .gated_mlp = true,
-      .tied = true, .scale_attention = true, .bos_id = -1, .eos_id = -1}},
+     {.family = "llama",
+      .model_type = "llama",
+      .activation = "silu",
+      .n_layers = 6,
+      .d_model = 288,
+      .n_heads = 6,
+      .n_kv_heads = 6,
+      .d_head = 48,
+      .d_mlp = 768,
+      .n_vocab = 32000,
+      .n_context = 256,
+      .norm = SONDE_RMSNORM,
+      .norm_eps = 1e-5,
+      .positions = SONDE_POSITIONS_ROTARY,
+      .rope = {.theta = 1e4, .type = "default", .factor = 1.0},
+      .gated_mlp = true,
+      .tied = true,
+      .scale_attention = true,
+      .bos_id = -1,
+      .eos_id = -1}},
 };
 
 sonde_status sonde_config_shape(sonde_config *out, const char *name)

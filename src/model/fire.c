@@ -4,13 +4,14 @@
 #include <math.h>
 
 /* Names the place of a value that is not finite: row and column of a point. */
-static sonde_status fail_nonfinite(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, int64_t row, int64_t column,
-                                   float value)
+static sonde_status fail_nonfinite(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, int64_t row,
+                                   int64_t column, float value)
 {
     const sondep_batch *batch = pass->batch;
     const sondep_points *points = &pass->model->points;
     int64_t b = 0;
 
+    /* The sequence that holds the row; empty sequences hold none. */
     while (b + 1 < batch->B && batch->offset[b + 1] <= row)
         b++;
     return SONDE_FAIL(SONDE_E_NONFINITE, "'%s' is %g at sequence %lld, position %lld, column %lld",
@@ -18,9 +19,10 @@ static sonde_status fail_nonfinite(const sondep_pass *pass, sondep_point_kind ki
                       (long long)batch->position[row], (long long)column);
 }
 
-sonde_status sondep_check_finite(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, const float *data, int64_t ld,
-                                 int64_t width, int64_t n_rows)
+sonde_status sondep_check_finite(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, const float *data,
+                                 int64_t ld, int64_t width, int64_t n_rows)
 {
+    /* Rows without gaps are one long line, which is looked through at once by all threads. */
     int64_t n_lines = ld == width ? 1 : n_rows, line = ld == width ? n_rows * width : width;
 
     for (int64_t i = 0; i < n_lines; i++) {
@@ -35,10 +37,12 @@ sonde_status sondep_check_finite(const sondep_pass *pass, sondep_point_kind kind
     return SONDE_OK;
 }
 
-sonde_status sondep_fire(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, float *data, int64_t ld, int64_t width)
+sonde_status sondep_fire(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, float *data, int64_t ld,
+                         int64_t width)
 {
     sondep_values values = {.data = data, .ld = ld, .width = width};
 
+    /* The byte test that an unhooked point costs. */
     if (sondep_wanted(pass, kind, layer) == 0)
         return SONDE_OK;
     SONDE_TRY(sondep_check_finite(pass, kind, layer, data, ld, width, pass->batch->N));
@@ -54,9 +58,10 @@ sonde_status sondep_fire_scores(const sondep_pass *pass, sondep_point_kind kind,
 
     if (pass->hooks->wanted[point] == 0)
         return SONDE_OK;
+    /* Masked entries are -inf by definition; anything else that is not finite is a fault. */
     at = sondep_find_nonfinite(data, batch->B * pass->model->config.n_heads * batch->T * batch->most_keys, true);
     if (at >= 0)
-        return SONDE_FAIL(SONDE_E_NONFINITE, "'%s' is %g at element %lld", pass->model->points.points[point].name, (double)data[at],
-                          (long long)at);
+        return SONDE_FAIL(SONDE_E_NONFINITE, "'%s' is %g at element %lld", pass->model->points.points[point].name,
+                          (double)data[at], (long long)at);
     return pass->hooks->fire(point, &values, pass->hooks->ctx);
 }

@@ -25,13 +25,14 @@ static inline bool sondep_finished(const sondep_pass *pass, sondep_point_kind ki
 
 /* Hands rows of tokens to whoever listens at a point: N rows of `width` floats, `ld` apart. The values are checked to be
  * finite first. */
-sonde_status sondep_fire(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, float *data, int64_t ld, int64_t width);
+sonde_status sondep_fire(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, float *data, int64_t ld,
+                         int64_t width);
 
 /* The same for dense scores or patterns (B, H, T, n_keys), where -inf is a masked entry. */
 sonde_status sondep_fire_scores(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, float *data);
 
 /* SONDE_OK, or SONDE_E_NONFINITE naming point, sequence, position and column. */
-sonde_status sondep_check_finite(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, const float *data, int64_t ld,
-                                 int64_t width, int64_t n_rows);
+sonde_status sondep_check_finite(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, const float *data,
+                                 int64_t ld, int64_t width, int64_t n_rows);
 
 #endif

@@ -26,14 +26,21 @@ static float *take(sondep_arena *arena, size_t *bytes, int64_t n)
 static size_t product_bytes(const sondep_pass *pass)
 {
     const sonde_config *c = &pass->model->config;
+    /* Queries, keys and values; each by itself; the output; one head's output and input; the MLP; logits. */
     int64_t N = pass->batch->N, D = c->d_model, n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head;
     int64_t logit_rows = pass->logits == SONDE_LOGITS_LAST ? pass->batch->B : N;
     bool has_logits = pass->logits != SONDE_LOGITS_NONE || pass->stream != NULL;
     const struct {
         int64_t M, N, K;
     } products[] = {
-        {N, n_q + 2 * n_kv, D}, {N, n_q, D}, {N, n_kv, D}, {N, D, n_q}, {N, D, c->d_head}, {N, c->d_head, D},
-        {N, c->d_mlp, D},       {N, D, c->d_mlp},
+        {N, n_q + 2 * n_kv, D},
+        {N, n_q, D},
+        {N, n_kv, D},
+        {N, D, n_q},
+        {N, D, c->d_head},
+        {N, c->d_head, D},
+        {N, c->d_mlp, D},
+        {N, D, c->d_mlp},
         {has_logits ? logit_rows : 0, c->n_vocab, D},
         {has_logits && logit_rows > LOGITS_BLOCK ? LOGITS_BLOCK : 0, c->n_vocab, D},
     };
@@ -78,12 +85,14 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
                      any_wanted(pass, SONDEP_POINT_K_INPUT, any) || any_wanted(pass, SONDEP_POINT_V_INPUT, any);
     size_t bytes = 0, product = product_bytes(pass), attention = sondep_attention_scratch_bytes(c->d_head);
 
+    /* What every pass needs: the residual stream, one row-wise buffer beside it, and what lies within a block. */
     pass->x = take(arena, &bytes, N * c->d_model);
     pass->y = take(arena, &bytes, N * c->d_model);
     pass->z = take(arena, &bytes, N * n_q);
     pass->qkv = take(arena, &bytes, N * (n_q + 2 * n_kv));
     pass->mlp = take(arena, &bytes, N * c->d_mlp);
     pass->up = take(arena, &bytes, c->gated_mlp ? N * c->d_mlp : 0);
+    /* What only hooks need. */
     pass->normalized = take(arena, &bytes, has_norm ? N * c->d_model : 0);
     pass->scale = take(arena, &bytes, has_norm ? N : 0);
     pass->old_scale = take(arena, &bytes, has_norm ? N : 0);
@@ -92,6 +101,7 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
     pass->split = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
     pass->split_y = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
     pass->logits_block = take(arena, &bytes, pass->stream ? (N < LOGITS_BLOCK ? N : LOGITS_BLOCK) * c->n_vocab : 0);
+    /* One attention problem for each sequence, and what the kernels work in. */
     pass->attention = (void *)take(arena, &bytes, (int64_t)(sizeof *pass->attention / sizeof(float) + 1) * batch->B);
     pass->product_scratch = take(arena, &bytes, (int64_t)(product / sizeof(float) + 1));
     pass->attention_scratch = take(arena, &bytes, (int64_t)(attention / sizeof(float) + 1));
@@ -101,12 +111,13 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
 /* ---- pieces --------------------------------------------------------------------------------------------------------------- */
 
 /* out = in W + b, with what else the epilogue says. */
-static void linear(const sondep_pass *pass, float *out, int64_t ld_out, const float *in, int64_t ld_in, const sondep_linear *l,
-                   int64_t n_rows, sondep_epilogue epilogue)
+static void linear(const sondep_pass *pass, float *out, int64_t ld_out, const float *in, int64_t ld_in,
+                   const sondep_linear *l, int64_t n_rows, sondep_epilogue epilogue)
 {
     sondep_matrix a = {in, SONDE_F32, ld_in, 1};
     epilogue.bias = l->b;
-    sondep_product(out, ld_out, &a, &l->w, n_rows, l->n_out, l->n_in, &epilogue, pass->model->precision, pass->product_scratch);
+    sondep_product(out, ld_out, &a, &l->w, n_rows, l->n_out, l->n_in, &epilogue, pass->model->precision,
+                   pass->product_scratch);
 }
 
 /* Rows whose scale a hook changed are scaled again; the others keep their bits. */
@@ -128,11 +139,13 @@ static sonde_status norm(const sondep_pass *pass, const sondep_norm_weights *wei
     int64_t N = pass->batch->N, D = c->d_model;
     int scale_modes = sondep_wanted(pass, scale_kind, layer);
 
+    /* Nobody looks inside: one go over the rows. */
     if (scale_modes == 0 && sondep_wanted(pass, normalized_kind, layer) == 0) {
         sondep_norm(pass->y, NULL, NULL, x, weights->w, weights->b, is_rms, c->norm_eps, N, D);
         return SONDE_OK;
     }
     sondep_norm(NULL, pass->normalized, pass->scale, x, weights->w, weights->b, is_rms, c->norm_eps, N, D);
+    /* A written scale changes the rows that were divided by the old one. */
     memcpy(pass->old_scale, pass->scale, (size_t)N * sizeof(float));
     SONDE_TRY(sondep_fire(pass, scale_kind, layer, pass->scale, 1, 1));
     if (scale_modes & SONDE_HOOK_WRITE)
@@ -152,6 +165,7 @@ static sonde_status add_to_residual(const sondep_pass *pass, const sondep_linear
         linear(pass, pass->x, D, in, l->n_in, l, N, (sondep_epilogue){.residual = pass->x, .ld_residual = D});
         return SONDE_OK;
     }
+    /* The same sums in the same order, so hooking here changes no bit of the stream. */
     linear(pass, pass->y, D, in, l->n_in, l, N, (sondep_epilogue){0});
     SONDE_TRY(sondep_fire(pass, kind, layer, pass->y, D, D));
     sondep_add(pass->x, pass->x, pass->y, N * D);
@@ -181,12 +195,14 @@ static sonde_status mlp_gated(const sondep_pass *pass, const sondep_block *block
     int64_t N = pass->batch->N, D = pass->model->config.d_model, M = pass->model->config.d_mlp;
     bool is_fused = sondep_wanted(pass, SONDEP_POINT_PRE, layer) == 0;
 
+    /* TransformerLens fires hook_pre first: the gate is computed before the other half where it is hooked. */
     if (!is_fused) {
         linear(pass, pass->mlp, M, pass->y, D, &block->gate, N, (sondep_epilogue){0});
         SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE, layer, pass->mlp, M, M));
     }
     linear(pass, pass->up, M, pass->y, D, &block->up, N, (sondep_epilogue){0});
     SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE_LINEAR, layer, pass->up, M, M));
+    /* Else the gate comes last, and its epilogue multiplies the two halves. */
     if (is_fused) {
         linear(pass, pass->mlp, M, pass->y, D, &block->gate, N,
                (sondep_epilogue){.act = pass->model->act, .gate = pass->up, .ld_gate = M});
@@ -203,6 +219,7 @@ static sonde_status mlp(const sondep_pass *pass, int64_t layer)
     int64_t N = pass->batch->N, D = pass->model->config.d_model, M = pass->model->config.d_mlp;
     const float *in = pass->x;
 
+    /* What is written to hook_mlp_in reaches the MLP alone: the stream itself goes on unchanged. */
     if (sondep_wanted(pass, SONDEP_POINT_MLP_IN, layer)) {
         memcpy(pass->y, pass->x, (size_t)(N * D) * sizeof(float));
         SONDE_TRY(sondep_fire(pass, SONDEP_POINT_MLP_IN, layer, pass->y, D, D));
@@ -232,6 +249,7 @@ static sonde_status attention(const sondep_pass *pass, int64_t layer)
         return SONDE_OK;
     if (sondep_wanted(pass, SONDEP_POINT_RESULT, layer)) {
         SONDE_TRY(sondep_attention_result(pass, layer));
+        /* Written results replace the product with W_O: their sum lies in y already. */
         if (sondep_wanted(pass, SONDEP_POINT_RESULT, layer) & SONDE_HOOK_WRITE) {
             SONDE_TRY(sondep_fire(pass, SONDEP_POINT_ATTN_OUT, layer, pass->y, D, D));
             sondep_add(pass->x, pass->x, pass->y, pass->batch->N * D);
@@ -254,6 +272,7 @@ static sonde_status embed(const sondep_pass *pass)
     SONDE_TRY(sondep_fire(pass, SONDEP_POINT_EMBED, 0, pass->x, D, D));
     if (model->config.positions != SONDE_POSITIONS_LEARNED)
         return SONDE_OK;
+    /* Unhooked, the rows of positions are added as they are read. */
     if (sondep_wanted(pass, SONDEP_POINT_POS_EMBED, 0) == 0) {
         sondep_gather_rows(pass->x, &model->wpe, batch->position, true, N, D);
         return SONDE_OK;
@@ -293,7 +312,8 @@ static sonde_status unembed_last(const sondep_pass *pass)
     for (int64_t b = 0; b < batch->B; b++)
         if (batch->offset[b + 1] > batch->offset[b])
             memcpy(pass->y + n++ * D, pass->x + (batch->offset[b + 1] - 1) * D, (size_t)D * sizeof(float));
-    sondep_norm(pass->y, NULL, NULL, pass->y, model->ln_final.w, model->ln_final.b, c->norm == SONDE_RMSNORM, c->norm_eps, n, D);
+    sondep_norm(pass->y, NULL, NULL, pass->y, model->ln_final.w, model->ln_final.b, c->norm == SONDE_RMSNORM, c->norm_eps, n,
+                D);
     return logits_of(pass, pass->logits_out, pass->y, n);
 }
 
@@ -304,6 +324,7 @@ static sonde_status unembed(const sondep_pass *pass)
 
     if (pass->logits == SONDE_LOGITS_LAST && sondep_finished_hooks(pass, SONDEP_POINT_LN_FINAL_SCALE, 0))
         return unembed_last(pass);
+    /* With logits of all rows, or with hooks behind the blocks. */
     SONDE_TRY(norm(pass, &model->ln_final, SONDEP_POINT_LN_FINAL_SCALE, SONDEP_POINT_LN_FINAL_NORMALIZED, 0, pass->x));
     SONDE_TRY(sondep_fire(pass, SONDEP_POINT_UNEMBED_IN, 0, pass->y, D, D));
     if (pass->logits == SONDE_LOGITS_ALL) {
@@ -311,6 +332,7 @@ static sonde_status unembed(const sondep_pass *pass)
         SONDE_TRY(sondep_fire(pass, SONDEP_POINT_UNEMBED_OUT, 0, pass->logits_out, V, V));
     }
     if (pass->logits == SONDE_LOGITS_LAST) {
+        /* The last rows move to the front, in order: none is overwritten before it moved. */
         for (int64_t b = 0, n = 0; b < pass->batch->B; b++)
             if (pass->batch->offset[b + 1] > pass->batch->offset[b])
                 memmove(pass->y + n++ * D, pass->y + (pass->batch->offset[b + 1] - 1) * D, (size_t)D * sizeof(float));
@@ -328,6 +350,7 @@ sonde_status sondep_pass_run(sondep_pass *pass)
     SONDE_TRY(embed(pass));
     SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_EMBED, 0, pass->x, D, D, pass->batch->N));
     for (int64_t layer = 0; layer < pass->model->config.n_layers; layer++) {
+        /* A layer is the step that an interruption waits for. */
         if (sondep_interrupted())
             return SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted before layer %lld", (long long)layer);
         if (sondep_finished(pass, SONDEP_POINT_RESID_PRE, layer))
@@ -351,6 +374,7 @@ double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
     double linear_layers = 2.0 * N * (D * (n_q + 2.0 * n_kv) + n_q * D + (c->gated_mlp ? 3.0 : 2.0) * D * (double)c->d_mlp);
 
     *n_layers = 0;
+    /* The layers that the pass would enter. */
     while (*n_layers < c->n_layers && !sondep_finished(pass, SONDEP_POINT_RESID_PRE, *n_layers))
         ++*n_layers;
     /* Causal: query i of n sees n_keys - n + i + 1 keys; two products of width h for each head. */

@@ -16,9 +16,9 @@
 typedef struct sondep_batch {
     int64_t B, T, N; /* sequences, longest, rows */
     const int64_t *ids, *position;
-    const int64_t *offset;  /* (B+1) */
-    const int64_t *n_keys;  /* (B) keys that the last row of each sequence sees: its length, and what the cache holds */
-    int64_t most_keys;      /* largest of n_keys */
+    const int64_t *offset; /* (B+1) */
+    const int64_t *n_keys; /* (B) keys that the last row of each sequence sees: its length, and what the cache holds */
+    int64_t most_keys;     /* largest of n_keys */
 } sondep_batch;
 
 /* Keys and values of the sequences so far, for each layer (B, capacity, K h). */

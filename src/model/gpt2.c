@@ -22,6 +22,7 @@ static const char *const inner_names[] = {"n_inner", NULL};
 
 static sonde_status read_sizes(sonde_config *out, const json_t *json, const char *path)
 {
+    /* Defaults of GPT2Config, then what the file says. */
     out->n_vocab = 50257;
     out->n_context = 1024;
     out->d_model = 768;
@@ -60,6 +61,7 @@ static sonde_status read_config(sonde_config *out, const json_t *json, const cha
     out->bos_id = out->eos_id = 50256;
     SONDE_TRY(sondep_config_special_ids(out, json));
 
+    /* Both would change the result; reorder_and_upcast_attn only changes how it is rounded. */
     SONDE_TRY(sondep_config_refuse(json, "scale_attn_by_inverse_layer_idx", "false", path));
     return sondep_config_refuse(json, "add_cross_attention", "false", path);
 }
@@ -73,6 +75,7 @@ static sonde_status take_block(sonde_model *model, const sondep_source *source, 
 
 #define NAME(part) (snprintf(name, sizeof name, "h.%lld.%s", (long long)layer, part), name)
     SONDE_TRY(sondep_take_norm(model, source, &block->ln1, true, NAME("ln_1")));
+    /* One matrix (D, 3D) holds all three; each is also reachable by itself, for hooks on its input. */
     SONDE_TRY(sondep_take_linear(model, source, &block->qkv, SONDEP_IN_OUT, D, 3 * D, true, NAME("attn.c_attn")));
     block->q = sondep_linear_columns(&block->qkv, 0, D);
     block->k = sondep_linear_columns(&block->qkv, D, D);

@@ -52,8 +52,8 @@ static sonde_status read_sizes(sonde_config *out, const json_t *json, const char
     out->n_kv_heads = d->n_kv_heads && !json_object_get(json, "num_key_value_heads") ? d->n_kv_heads : out->n_heads;
     SONDE_TRY(sondep_json_opt_int(&out->n_kv_heads, json, "num_key_value_heads", path));
     if (out->n_heads < 1 || out->n_kv_heads < 1)
-        return SONDE_FAIL(SONDE_E_RANGE, "'%s': %lld attention heads and %lld key/value heads", path, (long long)out->n_heads,
-                          (long long)out->n_kv_heads);
+        return SONDE_FAIL(SONDE_E_RANGE, "'%s': %lld attention heads and %lld key/value heads", path,
+                          (long long)out->n_heads, (long long)out->n_kv_heads);
     out->d_head = out->d_model / out->n_heads;
     return sondep_json_opt_int(&out->d_head, json, "head_dim", path);
 }
@@ -65,14 +65,17 @@ static sonde_status read_rope_object(sonde_config *out, const json_t *rope, cons
 
     SONDE_TRY(sondep_json_opt_string(&type, rope, "type", path));
     SONDE_TRY(sondep_json_opt_string(&type, rope, "rope_type", path));
+    /* The other types change frequencies with the length of the text, or the scale of attention. */
     if (strcmp(type, "default") != 0 && strcmp(type, "linear") != 0 && strcmp(type, "llama3") != 0)
-        return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has rope type '%s', which sonde does not handle (it handles default, linear, llama3)",
-                          path, type);
+        return SONDE_FAIL(SONDE_E_UNSUPPORTED,
+                          "'%s' has rope type '%s', which sonde does not handle (it handles default, linear, llama3)", path,
+                          type);
     snprintf(out->rope.type, sizeof out->rope.type, "%s", type);
     SONDE_TRY(sondep_json_opt_double(&out->rope.theta, rope, "rope_theta", path));
     SONDE_TRY(sondep_config_refuse(rope, "partial_rotary_factor", "1.0", path));
     if (strcmp(type, "default") == 0)
         return SONDE_OK;
+    /* What a scaled type needs has no defaults, there or here. */
     SONDE_TRY(sondep_json_get_double(&out->rope.factor, rope, "factor", path));
     if (!(out->rope.factor > 0.0))
         return SONDE_FAIL(SONDE_E_RANGE, "'%s': rope factor is %g, not positive", path, out->rope.factor);
@@ -92,6 +95,7 @@ static sonde_status read_rope(sonde_config *out, const json_t *json, const char 
 {
     const json_t *rope = NULL;
 
+    /* The newer object wins where a file has both. */
     out->rope = (sonde_rope){.theta = 10000.0, .type = "default", .factor = 1.0};
     SONDE_TRY(sondep_json_opt_double(&out->rope.theta, json, "rope_theta", path));
     SONDE_TRY(sondep_config_refuse(json, "partial_rotary_factor", "1.0", path));
@@ -114,7 +118,8 @@ static sonde_status check_window(const sonde_config *out, const json_t *json, co
         window = 4096; /* the class's default */
     SONDE_TRY(sondep_json_opt_int(&window, json, "sliding_window", path));
     if (is_used && window < out->n_context && strcmp(out->model_type, "llama") != 0)
-        return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has 'sliding_window' = %lld, shorter than the context of %lld, which sonde does not handle",
+        return SONDE_FAIL(SONDE_E_UNSUPPORTED,
+                          "'%s' has 'sliding_window' = %lld, shorter than the context of %lld, which sonde does not handle",
                           path, (long long)window, (long long)out->n_context);
     return SONDE_OK;
 }
@@ -178,4 +183,5 @@ static sonde_status take_weights(sonde_model *model, const sondep_source *source
     return sondep_take_norm(model, source, &model->ln_final, false, "norm");
 }
 
-const sondep_family sondep_llama = {"llama", model_types, "rms_norm_eps", prefixes, "norm.weight", read_config, take_weights};
+const sondep_family sondep_llama = {"llama",       model_types, "rms_norm_eps", prefixes,
+                                    "norm.weight", read_config, take_weights};

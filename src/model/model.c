@@ -17,7 +17,9 @@ static sonde_status read_opts(sonde_model_opts *out, const sonde_model_opts *opt
     if (opts == NULL)
         return SONDE_OK;
     if (opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
-        return SONDE_FAIL(SONDE_E_ARG, "model options have struct_size %zu, expected at most %zu", opts->struct_size, sizeof *out);
+        return SONDE_FAIL(SONDE_E_ARG, "model options have struct_size %zu, expected at most %zu", opts->struct_size,
+                          sizeof *out);
+    /* A shorter struct of an older caller leaves the newer fields at their defaults. */
     memcpy(out, opts, opts->struct_size);
     if (out->products != SONDE_PRODUCTS_F32 && out->products != SONDE_PRODUCTS_BF16)
         return SONDE_FAIL(SONDE_E_ARG, "option 'products' is %lld, outside [0, 1]", (long long)out->products);
@@ -41,6 +43,7 @@ static void note_unused(const sonde_model *model)
     int64_t n_unused = 0;
     const char *example = NULL;
 
+    /* Only the first name is told, with their number: a wrong config may leave hundreds. */
     for (int64_t i = 0; i < sonde_safetensors_n(model->file); i++) {
         const char *name = sonde_safetensors_name(model->file, i);
         size_t n = strlen(name);
@@ -56,7 +59,8 @@ static void note_unused(const sonde_model *model)
         }
     }
     if (n_unused > 0)
-        sondep_log(SONDE_LOG_WARN, "'%s': %lld tensors of the file have no place in this architecture and are not used, such as '%s'",
+        sondep_log(SONDE_LOG_WARN,
+                   "'%s': %lld tensors of the file have no place in this architecture and are not used, such as '%s'",
                    model->directory, (long long)n_unused, example);
 }
 
@@ -65,6 +69,7 @@ static sonde_status find_prefix(sondep_source *source, const sondep_family *fami
 {
     sondep_string name = {0};
 
+    /* Models saved with a head have the prefix; those saved without one do not. */
     for (const char *const *prefix = family->prefixes; *prefix != NULL; prefix++) {
         sonde_status status = sondep_string_printf(&name, "%s%s", *prefix, family->probe);
         bool is_there = status == SONDE_OK && sonde_safetensors_has(source->file, name.text);
@@ -75,8 +80,8 @@ static sonde_status find_prefix(sondep_source *source, const sondep_family *fami
             return SONDE_OK;
         }
     }
-    return SONDE_FAIL(SONDE_E_NOTFOUND, "'%s' has no tensor '%s%s': it holds no weights of a model of the %s family", source->path,
-                      family->prefixes[0], family->probe, family->name);
+    return SONDE_FAIL(SONDE_E_NOTFOUND, "'%s' has no tensor '%s%s': it holds no weights of a model of the %s family",
+                      source->path, family->prefixes[0], family->probe, family->name);
 }
 
 sonde_status sonde_model_load(sonde_model **out, const char *directory, const sonde_model_opts *opts)
@@ -90,13 +95,16 @@ sonde_status sonde_model_load(sonde_model **out, const char *directory, const so
 
     *out = NULL;
     SONDE_TRY(read_opts(&options, opts));
+    /* A path to the weights themselves is a common slip: it is told apart from a path that leads nowhere. */
     if (!sondep_is_directory(directory))
-        return SONDE_FAIL(SONDE_E_NOTFOUND, sondep_is_file(directory) ? "'%s' is a file; a model is a directory with config.json and weights"
-                                                                      : "there is no model directory '%s'",
+        return SONDE_FAIL(SONDE_E_NOTFOUND,
+                          sondep_is_file(directory) ? "'%s' is a file; a model is a directory with config.json and weights"
+                                                    : "there is no model directory '%s'",
                           directory);
     SONDE_TRY_DONE(SONDE_NEW(model, 1));
     model->precision = options.products == SONDE_PRODUCTS_BF16 ? SONDEP_BF16 : SONDEP_F32;
     SONDE_TRY_DONE(sondep_copy_string(&model->directory, directory));
+    /* First what the model is, then the weights that must fit it. */
     SONDE_TRY_DONE(sondep_path_join(&config_path, directory, "config.json"));
     SONDE_TRY_DONE(sondep_config_load(&model->config, config_path));
     SONDE_TRY_DONE(sondep_family_by_name(&family, model->config.family));
@@ -105,6 +113,7 @@ sonde_status sonde_model_load(sonde_model **out, const char *directory, const so
     SONDE_TRY_DONE(find_prefix(&source, family));
     SONDE_TRY_DONE(model_fill(model, family, &source));
     note_unused(model);
+    /* From here on the model is the caller's; what is left is freed below. */
     *out = model;
     model = NULL;
 done:
@@ -138,6 +147,7 @@ done:
     return status;
 }
 
+/* Views of weights and hook points go with it. */
 void sonde_model_free(sonde_model *model)
 {
     if (model == NULL)
@@ -160,6 +170,7 @@ const char *sonde_model_directory(const sonde_model *model)
     return model->directory;
 }
 
+/* Counted over the tensors that were taken: a tied matrix was taken once. */
 int64_t sonde_model_n_parameters(const sonde_model *model)
 {
     int64_t n = 0;
@@ -180,6 +191,7 @@ sonde_dtype sonde_model_weight_dtype(const sonde_model *model)
 {
     int64_t n[SONDE_N_DTYPES] = {0};
     int most = 0;
+    /* By elements, not by tensors: norms are often F32 in a BF16 model. */
     for (int64_t i = 0; i < model->n_named; i++)
         n[model->named[i].tensor.dtype] += sonde_tensor_n_elements(&model->named[i].tensor);
     for (int dtype = 0; dtype < SONDE_N_DTYPES; dtype++)
@@ -193,6 +205,7 @@ const sonde_hook_point *sonde_model_hook_points(const sonde_model *model, int64_
     return model->points.points;
 }
 
+/* Names are those of the file, with its prefix. */
 sonde_status sonde_model_weight(sonde_tensor *out, const sonde_model *model, const char *name)
 {
     for (int64_t i = 0; i < model->n_named; i++)

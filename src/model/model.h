@@ -21,46 +21,46 @@ enum { HAS_ALWAYS = 0, HAS_LEARNED = 1, HAS_ROTARY = 2, HAS_GATE = 4 };
 
 /* The one list of hook points, in the order in which a pass reaches them: kind, name within its part, axes, fires by
  * default, condition. Source: TransformerLens (names, shapes, what fires by default). */
-#define SONDEP_POINTS_BEFORE(X)                         \
-    X(EMBED, "hook_embed", "BTD", true, HAS_ALWAYS)     \
+#define SONDEP_POINTS_BEFORE(X)                     \
+    X(EMBED, "hook_embed", "BTD", true, HAS_ALWAYS) \
     X(POS_EMBED, "hook_pos_embed", "BTD", true, HAS_LEARNED)
-#define SONDEP_POINTS_BLOCK(X)                                          \
-    X(RESID_PRE, "hook_resid_pre", "BTD", true, HAS_ALWAYS)             \
-    X(ATTN_IN, "hook_attn_in", "BTHD", false, HAS_ALWAYS)               \
-    X(Q_INPUT, "hook_q_input", "BTHD", false, HAS_ALWAYS)               \
-    X(K_INPUT, "hook_k_input", "BTKD", false, HAS_ALWAYS)               \
-    X(V_INPUT, "hook_v_input", "BTKD", false, HAS_ALWAYS)               \
-    X(LN1_SCALE, "ln1.hook_scale", "BT1", true, HAS_ALWAYS)             \
-    X(LN1_NORMALIZED, "ln1.hook_normalized", "BTD", true, HAS_ALWAYS)   \
-    X(Q, "attn.hook_q", "BTHh", true, HAS_ALWAYS)                       \
-    X(K, "attn.hook_k", "BTKh", true, HAS_ALWAYS)                       \
-    X(V, "attn.hook_v", "BTKh", true, HAS_ALWAYS)                       \
-    X(ROT_Q, "attn.hook_rot_q", "BTHh", true, HAS_ROTARY)               \
-    X(ROT_K, "attn.hook_rot_k", "BTKh", true, HAS_ROTARY)               \
-    X(SCORES, "attn.hook_attn_scores", "BHTT", true, HAS_ALWAYS)        \
-    X(PATTERN, "attn.hook_pattern", "BHTT", true, HAS_ALWAYS)           \
-    X(Z, "attn.hook_z", "BTHh", true, HAS_ALWAYS)                       \
-    X(RESULT, "attn.hook_result", "BTHD", false, HAS_ALWAYS)            \
-    X(ATTN_OUT, "hook_attn_out", "BTD", true, HAS_ALWAYS)               \
-    X(RESID_MID, "hook_resid_mid", "BTD", true, HAS_ALWAYS)             \
-    X(MLP_IN, "hook_mlp_in", "BTD", false, HAS_ALWAYS)                  \
-    X(LN2_SCALE, "ln2.hook_scale", "BT1", true, HAS_ALWAYS)             \
-    X(LN2_NORMALIZED, "ln2.hook_normalized", "BTD", true, HAS_ALWAYS)   \
-    X(PRE, "mlp.hook_pre", "BTM", true, HAS_ALWAYS)                     \
-    X(PRE_LINEAR, "mlp.hook_pre_linear", "BTM", true, HAS_GATE)         \
-    X(POST, "mlp.hook_post", "BTM", true, HAS_ALWAYS)                   \
-    X(MLP_OUT, "hook_mlp_out", "BTD", true, HAS_ALWAYS)                 \
+#define SONDEP_POINTS_BLOCK(X)                                        \
+    X(RESID_PRE, "hook_resid_pre", "BTD", true, HAS_ALWAYS)           \
+    X(ATTN_IN, "hook_attn_in", "BTHD", false, HAS_ALWAYS)             \
+    X(Q_INPUT, "hook_q_input", "BTHD", false, HAS_ALWAYS)             \
+    X(K_INPUT, "hook_k_input", "BTKD", false, HAS_ALWAYS)             \
+    X(V_INPUT, "hook_v_input", "BTKD", false, HAS_ALWAYS)             \
+    X(LN1_SCALE, "ln1.hook_scale", "BT1", true, HAS_ALWAYS)           \
+    X(LN1_NORMALIZED, "ln1.hook_normalized", "BTD", true, HAS_ALWAYS) \
+    X(Q, "attn.hook_q", "BTHh", true, HAS_ALWAYS)                     \
+    X(K, "attn.hook_k", "BTKh", true, HAS_ALWAYS)                     \
+    X(V, "attn.hook_v", "BTKh", true, HAS_ALWAYS)                     \
+    X(ROT_Q, "attn.hook_rot_q", "BTHh", true, HAS_ROTARY)             \
+    X(ROT_K, "attn.hook_rot_k", "BTKh", true, HAS_ROTARY)             \
+    X(SCORES, "attn.hook_attn_scores", "BHTT", true, HAS_ALWAYS)      \
+    X(PATTERN, "attn.hook_pattern", "BHTT", true, HAS_ALWAYS)         \
+    X(Z, "attn.hook_z", "BTHh", true, HAS_ALWAYS)                     \
+    X(RESULT, "attn.hook_result", "BTHD", false, HAS_ALWAYS)          \
+    X(ATTN_OUT, "hook_attn_out", "BTD", true, HAS_ALWAYS)             \
+    X(RESID_MID, "hook_resid_mid", "BTD", true, HAS_ALWAYS)           \
+    X(MLP_IN, "hook_mlp_in", "BTD", false, HAS_ALWAYS)                \
+    X(LN2_SCALE, "ln2.hook_scale", "BT1", true, HAS_ALWAYS)           \
+    X(LN2_NORMALIZED, "ln2.hook_normalized", "BTD", true, HAS_ALWAYS) \
+    X(PRE, "mlp.hook_pre", "BTM", true, HAS_ALWAYS)                   \
+    X(PRE_LINEAR, "mlp.hook_pre_linear", "BTM", true, HAS_GATE)       \
+    X(POST, "mlp.hook_post", "BTM", true, HAS_ALWAYS)                 \
+    X(MLP_OUT, "hook_mlp_out", "BTD", true, HAS_ALWAYS)               \
     X(RESID_POST, "hook_resid_post", "BTD", true, HAS_ALWAYS)
-#define SONDEP_POINTS_AFTER(X)                                              \
-    X(LN_FINAL_SCALE, "ln_final.hook_scale", "BT1", true, HAS_ALWAYS)       \
+#define SONDEP_POINTS_AFTER(X)                                                  \
+    X(LN_FINAL_SCALE, "ln_final.hook_scale", "BT1", true, HAS_ALWAYS)           \
     X(LN_FINAL_NORMALIZED, "ln_final.hook_normalized", "BTD", true, HAS_ALWAYS) \
-    X(UNEMBED_IN, "unembed.hook_in", "BTD", true, HAS_ALWAYS)               \
+    X(UNEMBED_IN, "unembed.hook_in", "BTD", true, HAS_ALWAYS)                   \
     X(UNEMBED_OUT, "unembed.hook_out", "BTV", true, HAS_ALWAYS)
 
 #define SONDEP_POINT_ENUM(kind, name, axes, by_default, condition) SONDEP_POINT_##kind,
 typedef enum sondep_point_kind {
     SONDEP_POINTS_BEFORE(SONDEP_POINT_ENUM) SONDEP_POINTS_BLOCK(SONDEP_POINT_ENUM) SONDEP_POINTS_AFTER(SONDEP_POINT_ENUM)
-    SONDEP_N_POINT_KINDS
+        SONDEP_N_POINT_KINDS
 } sondep_point_kind;
 #undef SONDEP_POINT_ENUM
 
@@ -99,7 +99,7 @@ typedef struct sondep_linear {
 typedef struct sondep_block {
     sondep_norm_weights ln1, ln2;
     sondep_linear q, k, v, o;
-    sondep_linear qkv; /* the three as one product where they lie side by side in the file; else n_out is 0 */
+    sondep_linear qkv;            /* the three as one product where they lie side by side in the file; else n_out is 0 */
     sondep_linear gate, up, down; /* no gate: up is the MLP's first matrix */
 } sondep_block;
 
@@ -149,8 +149,8 @@ typedef enum sondep_layout { SONDEP_IN_OUT, SONDEP_OUT_IN } sondep_layout;
  * Errors: SONDE_E_NOTFOUND, SONDE_E_SHAPE (name, both shapes), SONDE_E_UNSUPPORTED (not a float type). */
 sonde_status sondep_take_matrix(sonde_model *model, const sondep_source *source, sondep_matrix *out, sondep_layout layout,
                                 int64_t n_in, int64_t n_out, const char *name);
-sonde_status sondep_take_vector(sonde_model *model, const sondep_source *source, const float **out, int64_t n, const char *name,
-                                float random_value);
+sonde_status sondep_take_vector(sonde_model *model, const sondep_source *source, const float **out, int64_t n,
+                                const char *name, float random_value);
 
 /* A linear layer `<name>.weight`, and `<name>.bias` if it has one. */
 sonde_status sondep_take_linear(sonde_model *model, const sondep_source *source, sondep_linear *out, sondep_layout layout,

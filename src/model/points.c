@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+/* The three parts of the list in model.h, as rows. */
 #define ROW(kind, name, axes, by_default, condition) {SONDEP_POINT_##kind, name, axes, by_default, condition},
 typedef struct point_row {
     sondep_point_kind kind;
@@ -36,6 +37,7 @@ static int64_t axis_width(char letter, const sonde_config *config)
     }
 }
 
+/* A point whose condition the model does not meet is left out: it would never fire. */
 static bool is_present(const point_row *row, const sonde_config *config)
 {
     int has = (config->positions == SONDE_POSITIONS_LEARNED ? HAS_LEARNED : HAS_ROTARY) | (config->gated_mlp ? HAS_GATE : 0);
@@ -51,6 +53,7 @@ static sonde_status add_rows(sondep_points *out, const point_row *rows, int n_ro
 
         if (!is_present(&rows[r], config))
             continue;
+        /* Names are owned by the list; the points borrow them. */
         if (layer >= 0)
             SONDE_TRY(sondep_string_printf(&name, "blocks.%d.%s", layer, rows[r].name));
         else
@@ -76,6 +79,7 @@ sonde_status sondep_points_make(sondep_points *out, const sonde_config *config)
     sonde_status status;
 
     *out = (sondep_points){0};
+    /* A kind that stays at -1 is one that the model lacks. */
     for (int kind = 0; kind < SONDEP_N_POINT_KINDS; kind++)
         out->first[kind] = -1;
     SONDE_TRY_DONE(sondep_mul_i64(&n, config->n_layers, N_BLOCK, "number of hook points"));
@@ -83,6 +87,7 @@ sonde_status sondep_points_make(sondep_points *out, const sonde_config *config)
     SONDE_TRY_DONE(SONDE_NEW(out->points, n));
     SONDE_TRY_DONE(SONDE_NEW(out->names, n));
     SONDE_TRY_DONE(add_rows(out, rows_before, N_BEFORE, -1, config));
+    /* Every layer has the same points, so a point of layer l is that of layer 0 and l steps on. */
     per_layer = out->n;
     for (int layer = 0; layer < config->n_layers; layer++) {
         SONDE_TRY_DONE(add_rows(out, rows_block, N_BLOCK, layer, config));

@@ -8,6 +8,7 @@ static const float TWO_PI = 6.283185307179586f;
 /* One frequency, in float32 step by step as torch computes it. */
 static float frequency(const sonde_rope *rope, int64_t i, int64_t d_head)
 {
+    /* theta^(2i/h) is rounded to float before it is inverted, as torch does. */
     float exponent = (float)(2 * i) / (float)d_head;
     float f = 1.0f / (float)pow(rope->theta, (double)exponent);
 
@@ -33,6 +34,7 @@ sonde_status sondep_rope_grow(sondep_rope_table *table, const sonde_config *conf
     int64_t half = config->d_head / 2, n_entries;
     float *cosine, *sine = NULL;
 
+    /* Tables only grow: a later pass with fewer positions uses the front of the same table. */
     if (config->positions != SONDE_POSITIONS_ROTARY || n <= table->n_positions)
         return SONDE_OK;
     SONDE_TRY(sondep_mul_i64(&n_entries, n, half, "rotary table"));
@@ -44,6 +46,7 @@ sonde_status sondep_rope_grow(sondep_rope_table *table, const sonde_config *conf
     for (int64_t i = 0; i < half; i++) {
         float f = frequency(&config->rope, i, config->d_head);
         for (int64_t p = 0; p < n; p++) {
+            /* The angle is a float; its cosine and sine are exact to the last bit of a float. */
             float angle = (float)p * f;
             cosine[p * half + i] = (float)cos((double)angle);
             sine[p * half + i] = (float)sin((double)angle);
@@ -63,10 +66,12 @@ void sondep_rope_release(sondep_rope_table *table)
 
 sonde_status sondep_cache_make(sondep_cache *out, const sonde_config *config, int64_t B, int64_t capacity)
 {
-    sondep_cache cache = {.B = B, .capacity = capacity, .width = config->n_kv_heads * config->d_head, .n_layers = config->n_layers};
+    sondep_cache cache = {
+        .B = B, .capacity = capacity, .width = config->n_kv_heads * config->d_head, .n_layers = config->n_layers};
     void *k, *v;
 
     *out = (sondep_cache){0};
+    /* Two blocks of layers x sequences x positions x width, zero pages until they are written. */
     SONDE_TRY(sondep_mul_size(&cache.bytes, (size_t)(B * capacity), (size_t)cache.width * sizeof(float), "cache of keys"));
     SONDE_TRY(sondep_mul_size(&cache.bytes, cache.bytes, (size_t)cache.n_layers, "cache of keys"));
     SONDE_TRY(sondep_map_block(&k, cache.bytes));

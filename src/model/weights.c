@@ -13,6 +13,7 @@
 #define GROW(list, n, capacity) grow((void **)&(list), (n), &(capacity), sizeof *(list))
 static sonde_status grow(void **list, int64_t n, int64_t *capacity, size_t size)
 {
+    /* Lists double, so that n tensors cost n log n copies at most. */
     int64_t larger = *capacity ? 2 * *capacity : 16;
     void *resized;
 
@@ -29,6 +30,7 @@ static sonde_status grow(void **list, int64_t n, int64_t *capacity, size_t size)
 /* A block of the model's own, freed with it. */
 static sonde_status own_block(sonde_model *model, void **out, size_t bytes)
 {
+    /* Room in the list first: a block that is not in it would never be freed. */
     SONDE_TRY(GROW(model->mapped, model->n_mapped, model->mapped_capacity));
     SONDE_TRY(sondep_map_block(out, bytes));
     model->mapped[model->n_mapped++] = (sondep_mapped){*out, bytes};
@@ -71,6 +73,7 @@ void sondep_weights_release(sonde_model *model)
 static void fill_random(float *out, int64_t n, uint64_t seed, uint64_t stream)
 {
     static const double deviation_of_sum = 65536.0 * 0.57735026918962573; /* sqrt(4 / 12) */
+    /* Each number depends on its place alone, so the weights are the same for any number of threads. */
     const float scale = (float)(0.02 / deviation_of_sum);
 
 #pragma omp parallel for schedule(static) num_threads(sonde_threads())
@@ -102,13 +105,15 @@ static sonde_status full_name(char *out, size_t bytes, const sondep_source *sour
 }
 
 /* A tensor of the file, checked against the shape that the config asks for. */
-static sonde_status find_tensor(sonde_tensor *out, const sondep_source *source, const char *name, const int64_t *shape, int rank)
+static sonde_status find_tensor(sonde_tensor *out, const sondep_source *source, const char *name, const int64_t *shape,
+                                int rank)
 {
     char want[64], have[160];
     sonde_tensor wanted = {.rank = rank};
     bool agrees;
 
     SONDE_TRY(sonde_safetensors_get(out, source->file, name));
+    /* Both shapes go into the message, so that the config can be mended without another tool. */
     agrees = out->rank == rank;
     for (int i = 0; i < rank; i++) {
         wanted.shape[i] = shape[i];
@@ -116,10 +121,11 @@ static sonde_status find_tensor(sonde_tensor *out, const sondep_source *source, 
     }
     if (!agrees)
         return SONDE_FAIL(SONDE_E_SHAPE, "'%s': tensor '%s' is %s, the config asks for %s", source->path, name,
-                          sonde_tensor_format_shape(have, sizeof have, out), sonde_tensor_format_shape(want, sizeof want, &wanted));
+                          sonde_tensor_format_shape(have, sizeof have, out),
+                          sonde_tensor_format_shape(want, sizeof want, &wanted));
     if (!is_float_type(out->dtype))
-        return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s': tensor '%s' is %s; weights must be F32, F16 or BF16", source->path, name,
-                          sonde_dtype_name(out->dtype));
+        return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s': tensor '%s' is %s; weights must be F32, F16 or BF16", source->path,
+                          name, sonde_dtype_name(out->dtype));
     return SONDE_OK;
 }
 
@@ -129,6 +135,7 @@ static sonde_status align_data(sonde_model *model, sonde_tensor *tensor)
     size_t bytes = sonde_tensor_bytes(tensor);
     void *copy;
 
+    /* safetensors aligns its header to 8 bytes, but nothing forces a writer to. */
     if ((uintptr_t)tensor->data % sonde_dtype_bytes(tensor->dtype) == 0)
         return SONDE_OK;
     SONDE_TRY(own_block(model, &copy, bytes));
@@ -160,14 +167,15 @@ sonde_status sondep_take_matrix(sonde_model *model, const sondep_source *source,
     return remember(model, text, &tensor);
 }
 
-sonde_status sondep_take_vector(sonde_model *model, const sondep_source *source, const float **out, int64_t n, const char *name,
-                                float random_value)
+sonde_status sondep_take_vector(sonde_model *model, const sondep_source *source, const float **out, int64_t n,
+                                const char *name, float random_value)
 {
     char text[256];
     sonde_tensor tensor;
     float *copy;
 
     SONDE_TRY(full_name(text, sizeof text, source, name));
+    /* Random gains are 1 and biases 0, as a model begins its training. */
     if (source->file == NULL) {
         SONDE_TRY(own_floats(model, &copy, n));
         for (int64_t i = 0; i < n; i++)
@@ -177,6 +185,7 @@ sonde_status sondep_take_vector(sonde_model *model, const sondep_source *source,
         return remember(model, text, &tensor);
     }
     SONDE_TRY(find_tensor(&tensor, source, text, &n, 1));
+    /* Vectors are read by loops over floats: others are widened once, here. */
     if (tensor.dtype == SONDE_F32 && (uintptr_t)tensor.data % sizeof(float) == 0) {
         *out = tensor.data;
     } else {
@@ -192,6 +201,7 @@ sonde_status sondep_take_linear(sonde_model *model, const sondep_source *source,
 {
     char text[128];
 
+    /* A layer without a bias has none in the file either: its absence is not looked for. */
     *out = (sondep_linear){.n_in = n_in, .n_out = n_out};
     snprintf(text, sizeof text, "%s.weight", name);
     SONDE_TRY(sondep_take_matrix(model, source, &out->w, layout, n_in, n_out, text));
@@ -239,14 +249,17 @@ sonde_status sondep_take_embeddings(sonde_model *model, const sondep_source *sou
         has_embedding = sonde_safetensors_has(source->file, text);
         has_head = sonde_safetensors_has(source->file, head);
         if (has_embedding && has_head && !same_tensor(source->file, text, head)) {
-            sondep_log(SONDE_LOG_WARN, "'%s' says that embedding and unembedding are tied, but both are there and differ: not tied",
+            sondep_log(SONDE_LOG_WARN,
+                       "'%s' says that embedding and unembedding are tied, but both are there and differ: not tied",
                        source->path);
             c->tied = false;
         }
     }
+    /* One matrix under either name; as unembedding it is read transposed, where it lies. */
     SONDE_TRY(sondep_take_matrix(model, source, &model->wte, SONDEP_IN_OUT, c->n_vocab, c->d_model,
                                  has_embedding || !has_head ? name : head));
-    model->unembed = (sondep_linear){.w = {model->wte.data, model->wte.dtype, 1, c->d_model}, .n_in = c->d_model, .n_out = c->n_vocab};
+    model->unembed =
+        (sondep_linear){.w = {model->wte.data, model->wte.dtype, 1, c->d_model}, .n_in = c->d_model, .n_out = c->n_vocab};
     return c->tied ? SONDE_OK
                    : sondep_take_matrix(model, source, &model->unembed.w, SONDEP_OUT_IN, c->d_model, c->n_vocab, head);
 }
@@ -256,6 +269,7 @@ sondep_linear sondep_linear_columns(const sondep_linear *whole, int64_t first, i
     sondep_linear part = *whole;
     size_t step = sonde_dtype_bytes(whole->w.dtype) * (size_t)whole->w.col_stride;
 
+    /* Columns are col_stride apart, in whichever layout the matrix has. */
     part.w.data = (const char *)whole->w.data + (size_t)first * step;
     part.b = whole->b ? whole->b + first : NULL;
     part.n_out = n;

@@ -13,7 +13,9 @@ static void pad_rows(float *out, const sondep_values *values, const sondep_batch
 {
     int64_t width = values->width;
 
-#pragma omp parallel for schedule(static) num_threads(sonde_threads()) if (batch->N * width * (int64_t)sizeof(float) > PARALLEL_BYTES)
+#pragma omp parallel for schedule(static) \
+    num_threads(sonde_threads()) if (batch->N * width * (int64_t)sizeof(float) > PARALLEL_BYTES)
+    /* Every row of the padded tensor is written, so that nothing of an earlier pass shines through. */
     for (int64_t i = 0; i < batch->B * batch->T; i++) {
         int64_t b = i / batch->T, t = i % batch->T, row = batch->offset[b] + t;
         if (row < batch->offset[b + 1])
@@ -37,6 +39,7 @@ static sonde_status point_shape(sonde_tensor *out, const sonde_run *run, int64_t
 {
     const sonde_hook_point *p = &run->model->points.points[point];
     int64_t shape[SONDE_MAX_RANK];
+    /* The last axis of scores counts keys: with a cache there are more of them than queries. */
     bool is_scores = strcmp(p->axes, "BHTT") == 0;
 
     for (int i = 0; i < p->rank; i++)
@@ -51,13 +54,15 @@ static sonde_status point_shape(sonde_tensor *out, const sonde_run *run, int64_t
 static sonde_status apply_patch(const sondep_hook *hook, const sonde_hook_point *point, sonde_tensor *x)
 {
     char want[160], have[160];
+    /* A patch from a run with another batch is refused, never broadcast or cut. */
     bool agrees = hook->value.rank == x->rank;
 
     for (int i = 0; i < x->rank && agrees; i++)
         agrees = hook->value.shape[i] == x->shape[i];
     if (!agrees)
         return SONDE_FAIL(SONDE_E_SHAPE, "a patch for '%s' is %s, the tensor is %s", point->name,
-                          sonde_tensor_format_shape(have, sizeof have, &hook->value), sonde_tensor_format_shape(want, sizeof want, x));
+                          sonde_tensor_format_shape(have, sizeof have, &hook->value),
+                          sonde_tensor_format_shape(want, sizeof want, x));
     memcpy(x->data, hook->value.data, sonde_tensor_bytes(x));
     return SONDE_OK;
 }
@@ -74,6 +79,7 @@ static sonde_status call_hooks(sonde_run *run, int64_t point, const sondep_value
 {
     const sonde_hook_point *p = &run->model->points.points[point];
     const sondep_batch *batch = &run->batch;
+    /* Where nothing is padded and rows lie close, hooks look at the pass's own memory. */
     bool is_direct = values->n_keys > 0 || (values->ld == values->width && batch->N == batch->B * batch->T);
     sonde_hook_event event = {p, batch->B, batch->T, run->lengths, run->first_positions};
     bool is_written = false;
@@ -95,6 +101,7 @@ static sonde_status call_hooks(sonde_run *run, int64_t point, const sondep_value
         SONDE_TRY(hook->fn ? hook->fn(&event, &view, hook->ctx) : apply_patch(hook, p, &view));
         is_written = is_written || hook->mode == SONDE_HOOK_WRITE;
     }
+    /* What a reading hook did to its copy is dropped. */
     if (is_written && !is_direct)
         unpad_rows(values, x.data, batch);
     return SONDE_OK;
@@ -123,8 +130,8 @@ static sonde_status check_positions(const sonde_run *run, int64_t point)
         for (int64_t i = 0; i < capture->n_positions; i++) {
             int64_t p = capture->positions[i], length = run->lengths[b];
             if (p < -length || p >= length)
-                return SONDE_FAIL(SONDE_E_RANGE, "position %lld does not exist in sequence %lld, which has %lld tokens", (long long)p,
-                                  (long long)b, (long long)length);
+                return SONDE_FAIL(SONDE_E_RANGE, "position %lld does not exist in sequence %lld, which has %lld tokens",
+                                  (long long)p, (long long)b, (long long)length);
         }
     return SONDE_OK;
 }
@@ -139,6 +146,7 @@ sonde_status sondep_run_prepare_captures(sonde_run *run, int64_t *kept_bytes)
 
         if (!capture->is_on)
             continue;
+        /* A plan only counts; a pass makes room. */
         SONDE_TRY(capture_shape(&kept, run, i));
         if (kept_bytes != NULL) {
             *kept_bytes += (int64_t)sonde_tensor_bytes(&kept);
@@ -148,6 +156,7 @@ sonde_status sondep_run_prepare_captures(sonde_run *run, int64_t *kept_bytes)
         status = sondep_buffer_grow(&buffer, sonde_tensor_bytes(&kept));
         capture->block = buffer.block;
         capture->block_bytes = buffer.bytes;
+        /* Until the point is reached, what lies there is of an earlier pass. */
         capture->is_filled = false;
         SONDE_TRY(status);
         capture->kept = kept;
@@ -172,16 +181,19 @@ static void keep_rows(const sonde_run *run, sondep_capture *capture, const sonde
         pad_rows(out, values, &run->batch);
         return;
     }
+    /* Chosen rows are gathered one by one. */
     for (int64_t b = 0; b < run->batch.B; b++)
         for (int64_t i = 0; i < n; i++)
-            memcpy(out + (b * n + i) * width, values->data + (run->batch.offset[b] + token_at(run, capture, b, i)) * values->ld,
+            memcpy(out + (b * n + i) * width,
+                   values->data + (run->batch.offset[b] + token_at(run, capture, b, i)) * values->ld,
                    (size_t)width * sizeof(float));
 }
 
 /* Scores and patterns (B, H, T, n_keys): whole, or the rows of chosen queries. */
 static void keep_scores(const sonde_run *run, sondep_capture *capture, const sondep_values *values)
 {
-    int64_t H = run->model->config.n_heads, T = run->batch.T, K = values->n_keys, n = capture->has_positions ? capture->n_positions : T;
+    int64_t H = run->model->config.n_heads, T = run->batch.T, K = values->n_keys,
+            n = capture->has_positions ? capture->n_positions : T;
     float *out = capture->kept.data;
 
 #pragma omp parallel for schedule(static) num_threads(sonde_threads())
@@ -196,6 +208,7 @@ sonde_status sondep_run_fire(int64_t point, const sondep_values *values, void *c
     sonde_run *run = ctx;
     sondep_capture *capture = &run->captures[point];
 
+    /* First who may change the values, then who keeps them. */
     run->fired[point] = true;
     SONDE_TRY(call_hooks(run, point, values));
     if (!capture->is_on)

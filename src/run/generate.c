@@ -19,7 +19,8 @@ static sonde_status read_opts(sonde_generate_opts *out, const sonde_generate_opt
     if (opts == NULL)
         return SONDE_OK;
     if (opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
-        return SONDE_FAIL(SONDE_E_ARG, "generation options have struct_size %zu, expected at most %zu", opts->struct_size, sizeof *out);
+        return SONDE_FAIL(SONDE_E_ARG, "generation options have struct_size %zu, expected at most %zu", opts->struct_size,
+                          sizeof *out);
     memcpy(out, opts, opts->struct_size);
     if (out->max_tokens < 0)
         return SONDE_FAIL(SONDE_E_ARG, "option 'max_tokens' is %lld, below 0", (long long)out->max_tokens);
@@ -72,6 +73,7 @@ static int64_t keep_top_p(const candidate *sorted, int64_t n, double p, double t
     double total = 0.0, before = 0.0;
     int64_t kept = 0;
 
+    /* Relative to the largest logit, so that no exponential overflows. */
     for (int64_t i = 0; i < n; i++)
         total += exp((sorted[i].logit - sorted[0].logit) / temperature);
     while (kept < n && (kept == 0 || before < p * total)) {
@@ -91,6 +93,7 @@ static int32_t draw(const candidate *list, int64_t n, double temperature, double
         most = list[i].logit > most ? list[i].logit : most;
     for (i = 0; i < n; i++)
         total += exp((list[i].logit - most) / temperature);
+    /* The last candidate takes what rounding leaves. */
     for (i = 0; i < n - 1; i++) {
         sum += exp((list[i].logit - most) / temperature);
         if (uniform * total < sum)
@@ -103,10 +106,12 @@ static int32_t next_token(candidate *list, const float *logits, int64_t V, const
 {
     int64_t n = V;
 
+    /* Greedy: no filter can remove the likeliest token. */
     if (opts->temperature == 0.0)
         return likeliest(logits, V);
     for (int64_t i = 0; i < V; i++)
         list[i] = (candidate){logits[i], (int32_t)i};
+    /* Only filters need an order; drawing from all tokens takes them by id. */
     if (opts->top_k > 0 || opts->top_p < 1.0)
         qsort(list, (size_t)V, sizeof *list, by_logit);
     if (opts->top_k > 0)
@@ -153,12 +158,14 @@ static sonde_status draw_tokens(generation *g)
         int64_t sequence = g->slot[i];
         double uniform = sonde_random_uniform(g->opts->seed, (uint64_t)sequence, (uint64_t)g->n_drawn[i]);
         int32_t id = next_token(g->list, logits + i * V, V, g->opts, uniform);
+        /* A sequence ends with its stop token, its number of tokens, or the model's context. */
         bool is_last = id == g->opts->stop_id || (g->opts->max_tokens > 0 && g->n_drawn[i] + 1 >= g->opts->max_tokens) ||
                        g->n_seen[i] >= context;
 
         SONDE_TRY(g->fn(sequence, id, g->ctx));
         if (is_last)
             continue;
+        /* Those that go on close up; each keeps its place in the cache. */
         g->slot[kept] = sequence;
         g->n_seen[kept] = g->n_seen[i];
         g->n_drawn[kept] = g->n_drawn[i] + 1;
@@ -174,6 +181,7 @@ static sonde_status generation_start(generation *g, const int32_t *prompts, cons
     const sonde_config *c = &g->run->model->config;
     int64_t capacity = 0;
 
+    /* Everything that the loop needs; the steps allocate nothing of their own. */
     SONDE_TRY(SONDE_NEW(g->list, c->n_vocab));
     SONDE_TRY(SONDE_NEW(g->slot, B));
     SONDE_TRY(SONDE_NEW(g->n_seen, B));
@@ -185,8 +193,8 @@ static sonde_status generation_start(generation *g, const int32_t *prompts, cons
         if (length < 1)
             return SONDE_FAIL(SONDE_E_ARG, "prompt %lld has no tokens", (long long)b);
         if (length > c->n_context)
-            return SONDE_FAIL(SONDE_E_RANGE, "prompt %lld has %lld tokens, more than the model's context of %lld", (long long)b,
-                              (long long)length, (long long)c->n_context);
+            return SONDE_FAIL(SONDE_E_RANGE, "prompt %lld has %lld tokens, more than the model's context of %lld",
+                              (long long)b, (long long)length, (long long)c->n_context);
         g->slot[b] = b;
         g->n_seen[b] = length;
         capacity = length > capacity ? length : capacity;
@@ -215,6 +223,7 @@ sonde_status sonde_generate(sonde_run *run, const int32_t *prompts, const int64_
     run->logits = SONDE_LOGITS_LAST;
     SONDE_TRY_DONE(generation_start(&g, prompts, lengths, B, T));
     SONDE_TRY_DONE(draw_tokens(&g));
+    /* One token for each sequence that still runs. */
     while (g.n > 0) {
         SONDE_TRY_DONE(sondep_run_pass(run, g.next, NULL, g.n_seen, g.n, 1, &g.cache));
         for (int64_t i = 0; i < g.n; i++)

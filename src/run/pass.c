@@ -3,21 +3,24 @@
 
 /* ---- the batch -------------------------------------------------------------------------------------------------------------- */
 
-static sonde_status check_sizes(const sonde_run *run, const int64_t *lengths, const int64_t *first_positions, int64_t B, int64_t T)
+static sonde_status check_sizes(const sonde_run *run, const int64_t *lengths, const int64_t *first_positions, int64_t B,
+                                int64_t T)
 {
     const sonde_config *c = &run->model->config;
     int64_t n;
 
     if (B < 0 || T < 0)
         return SONDE_FAIL(SONDE_E_ARG, "a batch of %lld x %lld tokens", (long long)B, (long long)T);
+    /* A cached sequence counts with what the cache holds already. */
     SONDE_TRY(sondep_mul_i64(&n, B, T, "batch"));
     for (int64_t b = 0; b < B; b++) {
         int64_t length = lengths ? lengths[b] : T, end = length + (first_positions ? first_positions[b] : 0);
         if (length < 0 || length > T)
-            return SONDE_FAIL(SONDE_E_ARG, "sequence %lld has length %lld, outside [0, %lld]", (long long)b, (long long)length, (long long)T);
+            return SONDE_FAIL(SONDE_E_ARG, "sequence %lld has length %lld, outside [0, %lld]", (long long)b,
+                              (long long)length, (long long)T);
         if (end > c->n_context)
-            return SONDE_FAIL(SONDE_E_RANGE, "sequence %lld has %lld tokens, more than the model's context of %lld", (long long)b,
-                              (long long)end, (long long)c->n_context);
+            return SONDE_FAIL(SONDE_E_RANGE, "sequence %lld has %lld tokens, more than the model's context of %lld",
+                              (long long)b, (long long)end, (long long)c->n_context);
     }
     return SONDE_OK;
 }
@@ -33,6 +36,7 @@ static sonde_status fill_batch(sonde_run *run, const int32_t *tokens, const int6
     SONDE_TRY(check_sizes(run, lengths, first_positions, B, T));
     SONDE_TRY(sondep_mul_size(&bytes, (size_t)(2 * B * T + 4 * B + 1), sizeof(int64_t), "batch"));
     SONDE_TRY(sondep_buffer_grow(&run->numbers, bytes));
+    /* All small arrays of a batch lie in one block, one behind the other. */
     ids = run->numbers.block;
     position = ids + B * T;
     offset = position + B * T;
@@ -46,10 +50,11 @@ static sonde_status fill_batch(sonde_run *run, const int32_t *tokens, const int6
         own_lengths[b] = lengths ? lengths[b] : T;
         own_first[b] = first_positions ? first_positions[b] : 0;
         for (int64_t t = 0; t < own_lengths[b]; t++) {
+            /* Ids come from outside: each is checked before it indexes the embedding. */
             int32_t id = tokens ? tokens[b * T + t] : 0;
             if (id < 0 || id >= V)
-                return SONDE_FAIL(SONDE_E_RANGE, "token %lld of sequence %lld is %d, outside the vocabulary of %lld", (long long)t,
-                                  (long long)b, id, (long long)V);
+                return SONDE_FAIL(SONDE_E_RANGE, "token %lld of sequence %lld is %d, outside the vocabulary of %lld",
+                                  (long long)t, (long long)b, id, (long long)V);
             ids[batch->N] = id;
             position[batch->N++] = own_first[b] + t;
         }
@@ -69,6 +74,7 @@ static int64_t gather_wanted(sonde_run *run)
 {
     int64_t last = -1;
 
+    /* Captures read; hooks bring their own modes. Several listeners at a point are one byte. */
     for (int64_t i = 0; i < run->model->points.n; i++) {
         run->wanted[i] = run->captures[i].is_on ? SONDE_HOOK_READ : 0;
         for (int64_t k = 0; k < run->n_hooks; k++)
@@ -87,6 +93,7 @@ static sondep_pass make_pass(sonde_run *run, const sondep_hooks *hooks, sondep_c
     const sondep_points *points = &run->model->points;
     bool is_logits_hooked = run->wanted[sondep_point(points, SONDEP_POINT_UNEMBED_OUT, 0)] != 0;
 
+    /* A hook on the logits needs all of them, whatever was asked for besides. */
     return (sondep_pass){.model = run->model,
                          .hooks = hooks,
                          .batch = &run->batch,
@@ -112,7 +119,8 @@ static sonde_status check_fired(const sonde_run *run)
 /* Room for logits: rows of the pass, and of the padded tensor that comes of them. */
 static sonde_status prepare_logits(sonde_run *run, sondep_pass *pass)
 {
-    int64_t V = run->model->config.n_vocab, rows = pass->logits == SONDE_LOGITS_ALL ? run->batch.B * run->batch.T : run->batch.B;
+    int64_t V = run->model->config.n_vocab,
+            rows = pass->logits == SONDE_LOGITS_ALL ? run->batch.B * run->batch.T : run->batch.B;
     size_t bytes;
 
     run->kept_logits = (sonde_tensor){0};
@@ -144,6 +152,7 @@ static sonde_status place_logits(sonde_run *run, const sondep_pass *pass)
         return SONDE_OK;
     for (int64_t b = 0; b < batch->B; b++)
         n += batch->offset[b + 1] > batch->offset[b];
+    /* Rows move to higher places, so the last goes first and none is overwritten before it moved. */
     if (run->logits == SONDE_LOGITS_ALL) {
         for (int64_t b = batch->B - 1; b >= 0; b--)
             for (int64_t t = batch->T - 1; t >= 0; t--)
@@ -168,9 +177,11 @@ sonde_status sondep_run_pass(sonde_run *run, const int32_t *tokens, const int64_
     sonde_status status;
 
     run->has_run = false;
+    /* What is wrong with the input is found before anything is computed or any memory taken. */
     SONDE_TRY(fill_batch(run, tokens, lengths, first_positions, B, T));
     hooks.last = gather_wanted(run);
     pass = make_pass(run, &hooks, cache);
+    /* Everything that a pass needs is there before it begins: it cannot run out of memory half-way. */
     SONDE_TRY(sondep_rope_grow(&run->rope, &run->model->config, run->batch.most_keys));
     SONDE_TRY(sondep_run_prepare_captures(run, NULL));
     SONDE_TRY(prepare_logits(run, &pass));
@@ -179,6 +190,7 @@ sonde_status sondep_run_pass(sonde_run *run, const int32_t *tokens, const int64_
     status = sondep_pass_run(&pass);
     sondep_arena_reset(&run->arena, 0);
     SONDE_TRY(status);
+    /* Only a pass that came to its end shows which hooks were never reached. */
     SONDE_TRY(check_fired(run));
     SONDE_TRY(place_logits(run, &pass));
     run->has_run = true;

@@ -1,6 +1,7 @@
 /* run.c - a run's life, and what it is told to keep and to change.             floor 6: run */
 #include "run/run.h"
 
+/* One entry for each hook point of the model: what is captured there, who listens, whether it was reached. */
 sonde_status sonde_run_new(sonde_run **out, const sonde_model *model)
 {
     sonde_run *run = NULL;
@@ -20,6 +21,7 @@ done:
     return status;
 }
 
+/* Blocks of the run: mapped in huge pages, kept from pass to pass, grown when a pass needs more. */
 static void buffer_release(sondep_buffer *buffer)
 {
     sondep_unmap_block(buffer->block, buffer->bytes);
@@ -30,6 +32,7 @@ sonde_status sondep_buffer_grow(sondep_buffer *buffer, size_t bytes)
 {
     void *block;
 
+    /* The old contents are never needed again, so nothing is copied. */
     if (bytes <= buffer->bytes)
         return SONDE_OK;
     buffer_release(buffer);
@@ -38,6 +41,7 @@ sonde_status sondep_buffer_grow(sondep_buffer *buffer, size_t bytes)
     return SONDE_OK;
 }
 
+/* Forgets a request and what it kept. */
 static void capture_release(sondep_capture *capture)
 {
     sondep_unmap_block(capture->block, capture->block_bytes);
@@ -45,6 +49,7 @@ static void capture_release(sondep_capture *capture)
     *capture = (sondep_capture){0};
 }
 
+/* Hooks, patches and captures go; memory of the arena stays for the next pass. */
 void sonde_run_reset(sonde_run *run)
 {
     for (int64_t i = 0; i < run->n_hooks; i++)
@@ -98,16 +103,16 @@ sonde_status sonde_run_capture(sonde_run *run, const char *pattern, const sonde_
 
         if (!points[i])
             continue;
+        /* The caller's list may be gone before the pass: it is copied for every point. */
         if (where != NULL) {
             SONDE_TRY_DONE(SONDE_NEW(positions, where->n));
             for (int64_t p = 0; p < where->n; p++)
                 positions[p] = where->positions[p];
         }
+        /* The later request for a point replaces the earlier one. */
         capture_release(capture);
-        *capture = (sondep_capture){.is_on = true,
-                                    .has_positions = where != NULL,
-                                    .positions = positions,
-                                    .n_positions = where ? where->n : 0};
+        *capture = (sondep_capture){
+            .is_on = true, .has_positions = where != NULL, .positions = positions, .n_positions = where ? where->n : 0};
     }
 done:
     sondep_free(points);
@@ -125,6 +130,7 @@ static sonde_status add_hook(sonde_run *run, const char *pattern, sondep_hook ho
         run->hooks = larger;
         run->hooks_capacity = capacity;
     }
+    /* Nothing was changed until here, so a pattern that matches nothing leaves the run as it was. */
     SONDE_TRY(points_of(&hook.points, run, pattern));
     hook.id = run->next_id++;
     run->hooks[run->n_hooks++] = hook;
@@ -133,7 +139,9 @@ static sonde_status add_hook(sonde_run *run, const char *pattern, sondep_hook ho
     return SONDE_OK;
 }
 
-sonde_status sonde_run_hook(sonde_run *run, const char *pattern, sonde_hook_mode mode, sonde_hook_fn *fn, void *ctx, int64_t *id)
+/* A mode that is neither is refused: a hook that believes it may write would be ignored silently. */
+sonde_status sonde_run_hook(sonde_run *run, const char *pattern, sonde_hook_mode mode, sonde_hook_fn *fn, void *ctx,
+                            int64_t *id)
 {
     if (mode != SONDE_HOOK_READ && mode != SONDE_HOOK_WRITE)
         return SONDE_FAIL(SONDE_E_ARG, "hook mode is %d, neither read nor write", (int)mode);
@@ -154,6 +162,7 @@ sonde_status sonde_run_unhook(sonde_run *run, int64_t id)
     for (int64_t i = 0; i < run->n_hooks; i++)
         if (run->hooks[i].id == id) {
             sondep_free(run->hooks[i].points);
+            /* The order of the others is the order in which they are called: it stays. */
             memmove(&run->hooks[i], &run->hooks[i + 1], (size_t)(run->n_hooks - i - 1) * sizeof *run->hooks);
             run->n_hooks--;
             return SONDE_OK;
@@ -180,12 +189,14 @@ sonde_status sonde_run_get(sonde_tensor *out, const sonde_run *run, const char *
 
     if (!run->has_run)
         return SONDE_FAIL(SONDE_E_STATE, "'%s' was asked for before any forward pass", name);
+    /* Logits are no hook point: they have a request and a name of their own. */
     if (strcmp(name, "logits") == 0) {
         if (run->kept_logits.data == NULL)
             return SONDE_FAIL(SONDE_E_HOOK, "the last pass kept no logits");
         *out = run->kept_logits;
         return SONDE_OK;
     }
+    /* A name or shorthand; where a pattern names several points, the first of them. */
     SONDE_TRY(points_of(&named, run, name));
     for (int64_t i = 0; i < points->n && !found; i++)
         if (named[i])
