@@ -22,7 +22,7 @@ CATEGORIES = ("Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk
 # Sets that patterns name and that do not follow from the categories.
 NAMED = ("Han Hiragana Katakana Hangul Bopomofo Latin Greek Cyrillic Armenian Hebrew Arabic Devanagari Bengali Gurmukhi Gujarati "
          "Oriya Tamil Telugu Kannada Malayalam Sinhala Thai Lao Tibetan Myanmar Georgian Ethiopic Khmer Mongolian Common "
-         "Inherited Alphabetic Uppercase Lowercase Emoji Extended_Pictographic").split()
+         "Inherited Alphabetic Uppercase Lowercase Emoji Extended_Pictographic Punct").split()
 POSIX = "alpha digit alnum upper lower punct space cntrl graph print xdigit word blank ascii".split()
 # Flags of a code point, in the order of their bits.
 FLAGS = "WORD REGEX_WORD SPACE NUMERIC PUNCTUATION MARK COMPOSED DECOMPOSED".split()
@@ -111,13 +111,13 @@ def orbits(categories):
     """Next code point of those that (?i) takes for the same, in a ring."""
     points = sorted(set().union(*(categories[k] for k in "Lu Ll Lt Lm Lo Mn Nl So".split())) - set(range(0x3400, 0x9FFF))
                     - set(range(0xAC00, 0xD7A4)) - set(range(0x17000, 0x18D00)) - set(range(0x20000, 0x110000)))
-    text, ring, seen = "".join(map(chr, points)), {}, set()
+    text, spread, ring, seen = "\n".join(map(chr, points)), [p for c in points for p in (c, 0)], {}, set()
     cased = [c for c in points if chr(c).lower() != chr(c) or chr(c).upper() != chr(c) or chr(c).casefold() != chr(c)
              or 0x10D50 <= c < 0x10D90 or 0x1C80 <= c < 0x1C90 or 0xA7C0 <= c < 0xA7E0 or 0x16EA0 <= c < 0x16EE0]
     for c in cased:
         if c in seen:
             continue
-        group = sorted(kept(pre_tokenizers.Split(Regex("(?i:\\x{%x})" % c), "removed", invert=True), text, points))
+        group = sorted(kept(pre_tokenizers.Split(Regex("(?i:\\x{%x})" % c), "removed", invert=True), text, spread) - {0})
         seen.update(group)
         if len(group) > 1:
             ring.update(zip(group, group[1:] + group[:1]))
@@ -176,7 +176,7 @@ def write_table(folder, categories, flags, classes, ring):
     text += "const sondep_unicode_kind sondep_unicode_records[256] = {\n"
     text += "".join("    {%d, 0x%02x, %d},\n" % kind for kind in kinds) + "};\n"
     text += "\n" + array("const sondep_unicode_range", "sondep_unicode_ranges", [tuple(r) for r in pool], "{0x%x, 0x%x}")
-    text += "\nconst int sondep_unicode_n_sets = %d;\n" % len(named)
+    text += "\nconst int sondep_unicode_n_sets = %d, sondep_unicode_first_posix = %d;\n" % (len(named), len(NAMED))
     text += "const sondep_unicode_set sondep_unicode_sets[] = {\n"
     at = 0
     for name, rows in named:

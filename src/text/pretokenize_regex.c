@@ -175,8 +175,19 @@ static sonde_status read_char_escape(parser *p, int64_t *out)
     return SONDE_OK;
 }
 
+/* Oniguruma's \w knows six superscripts and fractions of Latin-1 that it does not know in a class: [\w]. */
+static void add_word(sondep_set *set, bool in_class)
+{
+    sondep_set_add_kind(set, SONDEP_UNICODE_WORD, 1, 0);
+    if (!in_class) {
+        sondep_set_add(set, 0xb2, 0xb3);
+        sondep_set_add(set, 0xb9, 0xb9);
+        sondep_set_add(set, 0xbc, 0xbe);
+    }
+}
+
 /* \p{..}, \P{..}, \p{^..} behind the letter. */
-static sonde_status read_property(parser *p, sondep_set *set, bool negated)
+static sonde_status read_property(parser *p, sondep_set *set, bool negated, bool in_class)
 {
     const char *name, *end;
 
@@ -187,6 +198,8 @@ static sonde_status read_property(parser *p, sondep_set *set, bool negated)
     end = memchr(name, '}', p->n - p->at);
     if (end == NULL || !sondep_set_add_named(set, name, (size_t)(end - name)))
         return unsupported(p, "this name of a property");
+    if (end - name == 4 && (memcmp(name, "Word", 4) == 0 || memcmp(name, "word", 4) == 0))
+        add_word(set, in_class);
     p->at += (size_t)(end - name) + 1;
     if (negated)
         sondep_set_invert(set);
@@ -194,7 +207,7 @@ static sonde_status read_property(parser *p, sondep_set *set, bool negated)
 }
 
 /* \d \w \s \h \p and their opposites, behind the backslash; *is_there is false if it is another escape. */
-static sonde_status read_set_escape(parser *p, sondep_set *set, bool *is_there)
+static sonde_status read_set_escape(parser *p, sondep_set *set, bool in_class, bool *is_there)
 {
     char letter = p->text[p->at], lower = (char)(letter | 32);
 
@@ -203,10 +216,10 @@ static sonde_status read_set_escape(parser *p, sondep_set *set, bool *is_there)
         return SONDE_OK;
     p->at++;
     if (lower == 'p')
-        return read_property(p, set, letter == 'P');
+        return read_property(p, set, letter == 'P', in_class);
     switch (lower) {
     case 'd': sondep_set_add_kind(set, 0, SONDEP_ND, SONDEP_ND); break;
-    case 'w': sondep_set_add_kind(set, SONDEP_UNICODE_WORD, 1, 0); break;
+    case 'w': add_word(set, in_class); break;
     case 's': sondep_set_add_kind(set, SONDEP_UNICODE_SPACE, 1, 0); break;
     default: (void)sondep_set_add_named(set, "xdigit", 6); break;
     }
@@ -229,7 +242,7 @@ static sonde_status read_posix(parser *p, sondep_set *set, bool *is_there)
     if (!*is_there)
         return SONDE_OK;
     name += negated;
-    if (!sondep_set_add_named(set, name, (size_t)(end - name)))
+    if (!sondep_set_add_posix(set, name, (size_t)(end - name)))
         return unsupported(p, "this name of a class");
     if (negated)
         sondep_set_invert(set);
@@ -254,7 +267,7 @@ static sonde_status class_subset(parser *p, sondep_set *set, bool *is_there)
         }
     } else {
         p->at++;
-        SONDE_TRY_DONE(read_set_escape(p, inner, is_there));
+        SONDE_TRY_DONE(read_set_escape(p, inner, true, is_there));
         if (!*is_there)
             p->at = from;
     }
@@ -358,7 +371,7 @@ static sonde_status put_word_border(parser *p, bool negated)
 {
     int set;
     SONDE_TRY(new_set(p, &set));
-    sondep_set_add_kind(p->sets[set], SONDEP_UNICODE_WORD, 1, 0);
+    add_word(p->sets[set], false);
     SONDE_TRY(put_text(p, negated ? "(?!(?:(?<=" : "(?:(?<="));
     SONDE_TRY(put_set(p, set));
     SONDE_TRY(put_text(p, ")(?!"));
@@ -396,7 +409,7 @@ static sonde_status parse_escape(parser *p)
     if (take(p, "Z"))
         return put_break(p, "(?=", "?\\z)");
     SONDE_TRY(new_set(p, &set));
-    SONDE_TRY(read_set_escape(p, p->sets[set], &is_there));
+    SONDE_TRY(read_set_escape(p, p->sets[set], false, &is_there));
     if (is_there) {
         if (p->ignore_case && strchr("pP", p->text[p->at - 1]) == NULL && p->text[p->at - 1] == '}')
             sondep_set_fold(p->sets[set]);

@@ -81,6 +81,25 @@ static bool same_name(const char *known, const char *name, size_t n)
     }
 }
 
+/* Adds the first set from number `first` on that has the name. */
+static bool add_ranges(sondep_set *set, const char *name, size_t n, int first)
+{
+    for (int i = first; i < sondep_unicode_n_sets; i++) {
+        const sondep_unicode_set *known = &sondep_unicode_sets[i];
+        if (!same_name(known->name, name, n))
+            continue;
+        for (int k = 0; k < known->n; k++)
+            sondep_set_add(set, sondep_unicode_ranges[known->first + k].first, sondep_unicode_ranges[known->first + k].last);
+        return true;
+    }
+    return false;
+}
+
+bool sondep_set_add_posix(sondep_set *set, const char *name, size_t n)
+{
+    return add_ranges(set, name, n, sondep_unicode_first_posix);
+}
+
 bool sondep_set_add_named(sondep_set *set, const char *name, size_t n)
 {
     static const struct {
@@ -116,14 +135,7 @@ bool sondep_set_add_named(sondep_set *set, const char *name, size_t n)
         sondep_set_add_kind(set, SONDEP_UNICODE_SPACE, 1, 0);
         return true;
     }
-    for (int i = 0; i < sondep_unicode_n_sets; i++) {
-        const sondep_unicode_set *known = &sondep_unicode_sets[i];
-        for (int k = 0; same_name(known->name, name, n) && k < known->n; k++)
-            sondep_set_add(set, sondep_unicode_ranges[known->first + k].first, sondep_unicode_ranges[known->first + k].last);
-        if (same_name(known->name, name, n))
-            return true;
-    }
-    return false;
+    return add_ranges(set, name, n, 0);
 }
 
 void sondep_set_fold(sondep_set *set)

@@ -21,6 +21,9 @@ void sondep_set_add_kind(sondep_set *set, int flags, int first_category, int las
 /* Adds a property by its name (L, Lu, Letter, Han, alpha, ...; case, spaces, '-' and '_' do not count); false: there is none. */
 bool sondep_set_add_named(sondep_set *set, const char *name, size_t n);
 
+/* The same for the names of [[:alpha:]]. */
+bool sondep_set_add_posix(sondep_set *set, const char *name, size_t n);
+
 /* Adds what differs from a member only in case. */
 void sondep_set_fold(sondep_set *set);
 

@@ -203,15 +203,14 @@ static sonde_status make_pieces(const encoding *e, const char *text, size_t n)
 
 /* The post-processor's tokens: those before the text are put first, those behind it last. A template without the text leaves it
  * out, one that has it twice repeats it. */
-static sonde_status encode_template(const encoding *e, const char *text, size_t n, bool with_specials)
+static sonde_status encode_template(const encoding *e, const char *text, size_t n, const sondep_template *template)
 {
     int64_t first = -1, past = -1;
 
-    for (int64_t i = 0; i < e->t->n_template; i++) {
-        int32_t id = e->t->template_ids[i];
+    for (int64_t i = 0; i < template->n; i++) {
+        int32_t id = template->ids[i];
         if (id >= 0) {
-            if (with_specials)
-                SONDE_TRY(put_token(e->out, id, 0, 0));
+            SONDE_TRY(put_token(e->out, id, 0, 0));
         } else if (first < 0) {
             first = e->out->n;
             SONDE_TRY(make_pieces(e, text, n));
@@ -252,7 +251,7 @@ sonde_status sonde_tokenizer_encode(sonde_tokens *out, const sonde_tokenizer *to
     out->n = 0;
     SONDE_TRY(sondep_text_check(text, n_bytes, "text"));
     SONDE_TRY(sondep_room_take(&e.room, tokenizer));
-    status = encode_template(&e, text, n_bytes, specials == SONDE_SPECIALS_AS_FILE);
+    status = encode_template(&e, text, n_bytes, specials == SONDE_SPECIALS_AS_FILE ? &tokenizer->full : &tokenizer->bare);
     sondep_room_give(tokenizer, e.room);
     if (status != SONDE_OK)
         out->n = 0;
@@ -320,7 +319,7 @@ bool sonde_tokenizer_is_special(const sonde_tokenizer *tokenizer, int32_t id)
 
 int32_t sonde_tokenizer_first_added(const sonde_tokenizer *tokenizer)
 {
-    return tokenizer->n_template > 0 ? tokenizer->template_ids[0] : -1;
+    return tokenizer->full.n > 0 ? tokenizer->full.ids[0] : -1;
 }
 
 int32_t sonde_tokenizer_bos(const sonde_tokenizer *tokenizer)

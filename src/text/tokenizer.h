@@ -212,7 +212,7 @@ typedef struct sondep_trie {
 
 void sondep_trie_init(sondep_trie *trie);
 void sondep_trie_release(sondep_trie *trie);
-sonde_status sondep_trie_put(sondep_trie *trie, const char *text, size_t n, int32_t token, bool *is_there);
+sonde_status sondep_trie_put(sondep_trie *trie, const char *text, size_t n, int32_t token);
 
 typedef struct sondep_added_tokens {
     sondep_added *items;
@@ -229,6 +229,12 @@ sonde_status sondep_added_split(sondep_room *room, const sondep_added_tokens *ad
 
 /* ---- the tokenizer -------------------------------------------------------------------------------------------------------- */
 
+/* Ids, and -1 where the text's own tokens go. */
+typedef struct sondep_template {
+    int32_t *ids; /* owned */
+    int64_t n;
+} sondep_template;
+
 struct sonde_tokenizer {
     char *path;
     sondep_bpe bpe;
@@ -237,8 +243,7 @@ struct sonde_tokenizer {
     sondep_part normalizer, pre_tokenizer, decoder;
     bool is_raw;                     /* the last pre-tokenizer is ByteLevel, and the model does its work on raw bytes */
     const sondep_pattern *scanner;   /* the whole pre-tokenizer is this known pattern on raw bytes; NULL: it is not */
-    int32_t *template_ids;           /* what the post-processor makes: ids, and -1 for the text */
-    int64_t n_template;
+    sondep_template full, bare;      /* what the post-processor makes, with special tokens and without */
     int64_t n_ids;
     char *bytes; /* what each id stands for: bytes[byte_at[id] .. byte_at[id + 1]) */
     int64_t *byte_at;

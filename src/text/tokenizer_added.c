@@ -38,7 +38,7 @@ static int32_t find_child(const sondep_trie *trie, int32_t node, unsigned char b
     return child;
 }
 
-sonde_status sondep_trie_put(sondep_trie *trie, const char *text, size_t n, int32_t token, bool *is_there)
+sonde_status sondep_trie_put(sondep_trie *trie, const char *text, size_t n, int32_t token)
 {
     int32_t node = -1;
 
@@ -56,8 +56,8 @@ sonde_status sondep_trie_put(sondep_trie *trie, const char *text, size_t n, int3
         }
         node = child;
     }
-    *is_there = trie->nodes[node].token >= 0;
-    trie->nodes[node].token = token;
+    if (trie->nodes[node].token < 0) /* of two that are normalized alike, the first is found; the library takes either */
+        trie->nodes[node].token = token;
     return SONDE_OK;
 }
 

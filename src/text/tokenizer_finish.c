@@ -9,24 +9,54 @@
 
 /* ---- the template ---------------------------------------------------------------------------------------------------------- */
 
-/* Ids, and TEXT where the text's own tokens go. Zero-initialise it. */
-typedef struct template {
-    int32_t *ids;
-    int64_t n, capacity;
-} template;
+/* What the post-processor makes, worked out once: ids, and TEXT where the text's own tokens go. The library keeps it as a list of
+ * encodings, on which a later processor of a sequence works one by one; ends[i] is the end of encoding i. Zero-initialise it. */
+typedef struct encodings {
+    int32_t *items;
+    int64_t *ends;
+    int64_t n, capacity, n_ends, ends_capacity;
+} encodings;
 
 enum { TEXT = -1, MAX_TEMPLATE = 4096, MAX_DEPTH = 16 };
 
-static sonde_status put_item(template *out, int32_t id, const char *path)
+/* What the functions below share. */
+typedef struct processing {
+    const json_t *json; /* the processor */
+    const char *path;
+    bool with_specials;
+} processing;
+
+static void free_encodings(encodings *e)
+{
+    sondep_free(e->items);
+    sondep_free(e->ends);
+    *e = (encodings){0};
+}
+
+static sonde_status put_item(encodings *out, int32_t id, const char *path)
 {
     if (out->n == MAX_TEMPLATE)
         return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s' adds more than %d tokens", path, MAX_TEMPLATE);
-    SONDE_TRY(sondep_room_grow(&out->ids, &out->capacity, out->n + 1, sizeof *out->ids));
-    out->ids[out->n++] = id;
+    SONDE_TRY(sondep_room_grow(&out->items, &out->capacity, out->n + 1, sizeof *out->items));
+    out->items[out->n++] = id;
     return SONDE_OK;
 }
 
-static sonde_status put_id(template *out, const json_t *id, const char *path)
+static sonde_status end_encoding(encodings *out)
+{
+    SONDE_TRY(sondep_room_grow(&out->ends, &out->ends_capacity, out->n_ends + 1, sizeof *out->ends));
+    out->ends[out->n_ends++] = out->n;
+    return SONDE_OK;
+}
+
+static sonde_status put_encoding(encodings *out, const encodings *in, int64_t i, const char *path)
+{
+    for (int64_t k = i > 0 ? in->ends[i - 1] : 0; k < in->ends[i]; k++)
+        SONDE_TRY(put_item(out, in->items[k], path));
+    return SONDE_OK;
+}
+
+static sonde_status put_id(encodings *out, const json_t *id, const char *path)
 {
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > SONDEP_MAX_ID)
         return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s' has an id that is not an integer from 0 to %d", path,
@@ -34,96 +64,123 @@ static sonde_status put_id(template *out, const json_t *id, const char *path)
     return put_item(out, (int32_t)json_integer_value(id), path);
 }
 
-/* One piece of a TemplateProcessing: the text, or a special token, which may be several ids. */
-static sonde_status put_piece(template *out, const json_t *piece, const json_t *specials, const template *inner, const char *path)
+/* A sequence of a template: A is the first encoding, B the second. */
+static sonde_status put_sequence(encodings *out, const encodings *in, const json_t *sequence, const processing *p)
 {
-    const json_t *sequence = json_object_get(piece, "Sequence"), *special = json_object_get(piece, "SpecialToken"), *ids;
     const char *name;
 
-    if (sequence != NULL) {
-        SONDE_TRY(sondep_json_get_string(&name, sequence, "id", path));
-        if (strcmp(name, "A") != 0)
-            return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor.single' of '%s' names sequence '%s'", path, name);
-        for (int64_t i = 0; i < inner->n; i++)
-            SONDE_TRY(put_item(out, inner->ids[i], path));
-        return SONDE_OK;
-    }
-    if (special == NULL)
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor.single' of '%s' has a piece of no known kind", path);
-    SONDE_TRY(sondep_json_get_string(&name, special, "id", path));
-    ids = json_object_get(json_object_get(specials, name), "ids");
+    SONDE_TRY(sondep_json_get_string(&name, sequence, "id", p->path));
+    if (strcmp(name, "A") != 0 && (strcmp(name, "B") != 0 || in->n_ends < 2))
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s' names sequence '%s'", p->path, name);
+    SONDE_TRY(put_encoding(out, in, name[0] - 'A', p->path));
+    return end_encoding(out);
+}
+
+/* A special token of a template, which may be several ids. */
+static sonde_status put_special(encodings *out, const json_t *special, const processing *p)
+{
+    const json_t *ids;
+    const char *name;
+
+    SONDE_TRY(sondep_json_get_string(&name, special, "id", p->path));
+    ids = json_object_get(json_object_get(json_object_get(p->json, "special_tokens"), name), "ids");
     if (!json_is_array(ids))
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor.special_tokens' of '%s' has no ids for '%s'", path, name);
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor.special_tokens' of '%s' has no ids for '%s'", p->path, name);
+    if (!p->with_specials)
+        return SONDE_OK;
     for (size_t i = 0; i < json_array_size(ids); i++)
-        SONDE_TRY(put_id(out, json_array_get(ids, i), path));
+        SONDE_TRY(put_id(out, json_array_get(ids, i), p->path));
+    return end_encoding(out);
+}
+
+/* TemplateProcessing: `single` for one encoding, `pair` for two. */
+static sonde_status apply_template(encodings *out, const encodings *in, const processing *p)
+{
+    const json_t *pieces;
+
+    if (in->n_ends != 1 && in->n_ends != 2)
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s' gives a template %lld sequences", p->path,
+                          (long long)in->n_ends);
+    SONDE_TRY(sondep_json_get_array(&pieces, p->json, in->n_ends == 1 ? "single" : "pair", p->path));
+    for (size_t i = 0; i < json_array_size(pieces); i++) {
+        const json_t *piece = json_array_get(pieces, i);
+        const json_t *sequence = json_object_get(piece, "Sequence"), *special = json_object_get(piece, "SpecialToken");
+        if (sequence == NULL && special == NULL)
+            return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s' has a piece of no known kind", p->path);
+        SONDE_TRY(sequence != NULL ? put_sequence(out, in, sequence, p) : put_special(out, special, p));
+    }
     return SONDE_OK;
 }
 
-static sonde_status apply_template(template *out, const json_t *json, const template *inner, const char *path)
+/* Bert's and Roberta's: [cls] text [sep], and of further encodings Bert's is text [sep], Roberta's [sep] text [sep]. */
+static sonde_status apply_cls_sep(encodings *out, const encodings *in, const processing *p, bool is_roberta)
 {
-    const json_t *single, *specials = json_object_get(json, "special_tokens");
+    const json_t *cls = json_array_get(json_object_get(p->json, "cls"), 1), *sep = json_array_get(json_object_get(p->json, "sep"), 1);
 
-    SONDE_TRY(sondep_json_get_array(&single, json, "single", path));
-    for (size_t i = 0; i < json_array_size(single); i++)
-        SONDE_TRY(put_piece(out, json_array_get(single, i), specials, inner, path));
+    for (int64_t i = 0; i < in->n_ends; i++) {
+        if (p->with_specials && (i == 0 || is_roberta))
+            SONDE_TRY(put_id(out, i == 0 ? cls : sep, p->path));
+        SONDE_TRY(put_encoding(out, in, i, p->path));
+        if (p->with_specials)
+            SONDE_TRY(put_id(out, sep, p->path));
+        SONDE_TRY(end_encoding(out));
+    }
     return SONDE_OK;
 }
 
-/* Bert's and Roberta's: [cls] text [sep]. */
-static sonde_status apply_cls_sep(template *out, const json_t *json, const template *inner, const char *path)
+static sonde_status apply_processor(encodings *all, processing p, int depth)
 {
-    SONDE_TRY(put_id(out, json_array_get(json_object_get(json, "cls"), 1), path));
-    for (int64_t i = 0; i < inner->n; i++)
-        SONDE_TRY(put_item(out, inner->ids[i], path));
-    return put_id(out, json_array_get(json_object_get(json, "sep"), 1), path);
-}
-
-static sonde_status apply_processor(template *inner, const json_t *json, int depth, const char *path)
-{
-    template out = {0};
+    encodings out = {0};
     const char *type;
     const json_t *list;
     sonde_status status;
 
     if (depth == MAX_DEPTH)
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s': sequences are nested deeper than %d", path, MAX_DEPTH);
-    SONDE_TRY(sondep_json_get_string(&type, json, "type", path));
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s': sequences are nested deeper than %d", p.path, MAX_DEPTH);
+    SONDE_TRY(sondep_json_get_string(&type, p.json, "type", p.path));
     if (strcmp(type, "ByteLevel") == 0) /* trims white space off the library's spans; ours are the bytes that a token owns */
         return SONDE_OK;
     if (strcmp(type, "Sequence") == 0) {
-        SONDE_TRY(sondep_json_get_array(&list, json, "processors", path));
+        SONDE_TRY(sondep_json_get_array(&list, p.json, "processors", p.path));
         for (size_t i = 0; i < json_array_size(list); i++)
-            SONDE_TRY(apply_processor(inner, json_array_get(list, i), depth + 1, path));
+            SONDE_TRY(apply_processor(all, (processing){json_array_get(list, i), p.path, p.with_specials}, depth + 1));
         return SONDE_OK;
     }
     if (strcmp(type, "TemplateProcessing") == 0)
-        status = apply_template(&out, json, inner, path);
+        status = apply_template(&out, all, &p);
     else if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0)
-        status = apply_cls_sep(&out, json, inner, path);
+        status = apply_cls_sep(&out, all, &p, type[0] == 'R');
     else
-        status = SONDE_FAIL(SONDE_E_UNSUPPORTED, "post_processor '%s' in '%s' is not handled", type, path);
-    sondep_free(status == SONDE_OK ? inner->ids : out.ids);
+        status = SONDE_FAIL(SONDE_E_UNSUPPORTED, "post_processor '%s' in '%s' is not handled", type, p.path);
+    free_encodings(status == SONDE_OK ? all : &out);
     if (status == SONDE_OK)
-        *inner = out;
+        *all = out;
+    return status;
+}
+
+static sonde_status make_template(sondep_template *out, const json_t *json, const char *path, bool with_specials)
+{
+    encodings all = {0};
+    sonde_status status;
+
+    SONDE_TRY_DONE(put_item(&all, TEXT, path));
+    SONDE_TRY_DONE(end_encoding(&all));
+    if (json != NULL)
+        SONDE_TRY_DONE(apply_processor(&all, (processing){json, path, with_specials}, 0));
+    *out = (sondep_template){all.items, all.n};
+    all.items = NULL;
+done:
+    free_encodings(&all);
     return status;
 }
 
 sonde_status sondep_tokenizer_template(sonde_tokenizer *t, const json_t *json, const char *path)
 {
-    template all = {0};
-    sonde_status status;
-
-    SONDE_TRY_DONE(put_item(&all, TEXT, path));
-    if (json != NULL)
-        SONDE_TRY_DONE(apply_processor(&all, json, 0, path));
-    t->template_ids = all.ids;
-    t->n_template = all.n;
-    all.ids = NULL;
-    for (int64_t i = 0; i < t->n_template; i++)
-        t->n_ids = t->template_ids[i] >= t->n_ids ? t->template_ids[i] + (int64_t)1 : t->n_ids;
-done:
-    sondep_free(all.ids);
-    return status;
+    SONDE_TRY(make_template(&t->bare, json, path, false));
+    SONDE_TRY(make_template(&t->full, json, path, true));
+    for (int64_t i = 0; i < t->full.n; i++)
+        t->n_ids = t->full.ids[i] >= t->n_ids ? t->full.ids[i] + (int64_t)1 : t->n_ids;
+    return SONDE_OK;
 }
 
 /* ---- short cuts --------------------------------------------------------------------------------------------------------------- */

@@ -52,10 +52,10 @@ typedef struct sondep_unicode_map {
 
 extern const uint16_t sondep_unicode_blocks[SONDEP_UNICODE_BLOCKS];
 extern const uint8_t sondep_unicode_kinds[];
-extern const int sondep_unicode_n_kinds, sondep_unicode_n_sets, sondep_unicode_n_cased, sondep_unicode_n_pairs;
+extern const int sondep_unicode_n_kinds, sondep_unicode_n_sets, sondep_unicode_first_posix, sondep_unicode_n_cased, sondep_unicode_n_pairs;
 extern const sondep_unicode_kind sondep_unicode_records[256];
 extern const sondep_unicode_range sondep_unicode_ranges[];
-extern const sondep_unicode_set sondep_unicode_sets[];
+extern const sondep_unicode_set sondep_unicode_sets[]; /* [[:alpha:]] and its like from first_posix on */
 extern const sondep_unicode_range sondep_unicode_cased[]; /* {letter, the next of its ring of cases}, sorted */
 extern const sondep_unicode_pair sondep_unicode_pairs[];
 extern const sondep_unicode_map sondep_unicode_canonical, sondep_unicode_compatible, sondep_unicode_lower;

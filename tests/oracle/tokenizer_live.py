@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Compares sonde's tokenizer with the `tokenizers` library on real texts, adversarial strings and all code points.
+
+    tokenizer_live.py LIBSONDE SHARED [texts] [points] [strings] [configs] [--documents N] [--configs N] [--seed N]
+
+LIBSONDE is build/libsonde.so, SHARED the folder with tokenizers/, models/ and text/. Without names of parts, all run:
+  texts     every file of SHARED/text: books and small sets whole, of the large ones the first N documents (default 500)
+  strings   adversarial and random strings
+  points    each of the 1,112,064 code points between letters, digits and spaces
+  configs   random tokenizer.json files made with the library (tokenizer_configs.py), on random strings
+Prints one line for each part and tokenizer; exits 1 if anything differs.
+"""
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+sys.path.insert(0, os.path.dirname(__file__))
+from tokenizer_common import Sonde, SondeError, Tokenizer, compare, library
+from tokenizer_strings import ADVERSARIAL, random_string
+
+FAILURES = []
+
+
+class Pair:
+    def __init__(self, lib, path):
+        self.path, self.sonde, self.reference = path, Sonde(lib, path), Tokenizer.from_file(str(path))
+        self.name = path.parent.name
+
+    def check(self, part, texts, **how):
+        """Compares a list of texts; returns how many bytes they have."""
+        for text, encoding in zip(texts, self.reference.encode_batch(texts)):
+            wrong = compare(self.sonde, self.reference, text, encoding=encoding, **how)
+            if wrong:
+                FAILURES.append((part, self.name, text[:60], wrong))
+                if len(FAILURES) < 40:
+                    print("  DIFFERENT %s %s %r: %s" % (part, self.name, text[:60], wrong), flush=True)
+        return sum(len(t.encode()) for t in texts)
+
+
+def documents(path, limit):
+    if path.name.endswith(".zst"):
+        run = subprocess.Popen(["zstd", "-dcq", str(path)], stdout=subprocess.PIPE)
+        lines = run.stdout
+    elif path.suffix == ".jsonl":
+        lines, limit = path.open("rb"), None
+    else:
+        yield path.read_bytes().decode("utf-8", "replace")
+        return
+    for i, line in enumerate(lines):
+        if limit is not None and i >= limit:
+            break
+        yield json.loads(line)["text"]
+    if path.name.endswith(".zst"):
+        run.kill()
+
+
+def check_texts(pairs, shared, limit):
+    files = sorted(p for p in (shared / "text").rglob("*") if p.suffix in (".txt", ".jsonl", ".zst"))
+    for pair in pairs:
+        start, n_bytes, n = time.time(), 0, 0
+        for path in files:
+            texts = list(documents(path, limit))
+            n_bytes += pair.check(path.name, texts)
+            n += len(texts)
+        print("texts    %-12s %d files, %d documents, %.1f MB, %.0f s" % (pair.name, len(files), n, n_bytes / 1e6, time.time() - start), flush=True)
+
+
+def check_strings(pairs, n, seed):
+    for pair in pairs:
+        start, rng = time.time(), random.Random(seed)
+        added = [t.content for t in pair.reference.get_added_tokens_decoder().values()][:40]
+        texts = list(ADVERSARIAL) + [random_string(rng, added) for _ in range(n)]
+        pair.check("strings", texts)
+        print("strings  %-12s %d, %.0f s" % (pair.name, len(texts), time.time() - start), flush=True)
+
+
+def check_points(pairs):
+    points = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    for pair in pairs:
+        start = time.time()
+        for base in range(0, len(points), 1 << 14):
+            chunk = points[base:base + (1 << 14)]
+            texts = ["".join("x%cy 7%c8 %c  %c" % (c, c, c, c) for c in chunk[i:i + 64]) for i in range(0, len(chunk), 64)]
+            pair.check("points", texts, decode=False, strings=False)
+        print("points   %-12s %d, %.0f s" % (pair.name, len(points), time.time() - start), flush=True)
+
+
+def is_arbitrary(reference):
+    """Whether two added tokens are one when they are normalized: which of them the library finds is a matter of chance."""
+    tokens = [t for t in reference.get_added_tokens_decoder().values() if t.normalized]
+    if reference.normalizer is None:
+        return False
+    return len({reference.normalizer.normalize_str(t.content) for t in tokens}) < len(tokens)
+
+
+def has_right_spans(model):
+    """Where a character gives no token, or tokens of another length than its own, the library's spans are off from there on."""
+    vocab = model["vocab"]
+    return (model["unk_token"] is not None and not model["continuing_subword_prefix"] and not model["end_of_word_suffix"]
+            and (not model["byte_fallback"] or all("<0x%02X>" % b in vocab for b in range(256))))
+
+
+def check_configs(lib, n, seed):
+    from tokenizer_configs import random_config
+    start, loaded, refused, compared = time.time(), 0, {}, 0
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(n):
+            rng = random.Random(seed * 1000003 + i)
+            config = random_config(rng)
+            path = Path(folder) / "tokenizer.json"
+            path.write_text(json.dumps(config))
+            try:
+                reference = Tokenizer.from_file(str(path))
+            except BaseException:  # the library panics on some
+                continue
+            if is_arbitrary(reference):
+                continue
+            try:
+                pair = Pair(lib, path)
+            except SondeError as error:
+                what = error.args[1].split(" at byte")[0][-60:]
+                refused[what] = refused.get(what, 0) + 1
+                if error.args[0] != -7:
+                    FAILURES.append(("configs", str(i), "", error.args[1]))
+                    print("  REFUSED %d: %s" % (i, error.args[1]), flush=True)
+                continue
+            pair.name = "config-%d" % i
+            loaded += 1
+            added = [t.content for t in reference.get_added_tokens_decoder().values()]
+            spans = has_right_spans(config["model"])
+            for text in [random_string(rng, added) for _ in range(25)]:
+                try:
+                    encoding = reference.encode(text)
+                except BaseException:
+                    continue
+                try:
+                    wrong = compare(pair.sonde, reference, text, encoding=encoding, spans=spans)
+                except SondeError as error:
+                    wrong = str(error)
+                except BaseException as error:  # the library's decoders panic on some lists of tokens
+                    if "panic" not in str(type(error)).lower():
+                        raise
+                    continue
+                compared += 1
+                if wrong:
+                    FAILURES.append(("configs", pair.name, text, wrong))
+                    if len(FAILURES) < 40:
+                        small = {k: v for k, v in config.items() if k != "model"}
+                        print("  DIFFERENT %s %r: %s\n    %s" % (pair.name, text, wrong, json.dumps(small)), flush=True)
+            pair.sonde.close()
+    print("configs  %d of %d loaded, %d strings, %d refused by name, %.0f s" % (loaded, n, compared, sum(refused.values()), time.time() - start))
+    for what, count in sorted(refused.items(), key=lambda item: -item[1])[:10]:
+        print("    %4d %s" % (count, what))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("library")
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("parts", nargs="*")
+    parser.add_argument("--documents", type=int, default=500)
+    parser.add_argument("--strings", type=int, default=3000)
+    parser.add_argument("--configs", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="tokenizers whose name has this in it")
+    a = parser.parse_args()
+    lib = library(a.library)
+    parts = a.parts or ["texts", "strings", "points", "configs"]
+    paths = sorted((a.shared / "tokenizers").glob("*/tokenizer.json")) + sorted((a.shared / "models").glob("*/tokenizer.json"))
+    pairs = [Pair(lib, p) for p in paths if not a.only or a.only in p.parent.name]
+    if "strings" in parts:
+        check_strings(pairs, a.strings, a.seed)
+    if "texts" in parts:
+        check_texts(pairs, a.shared, a.documents)
+    if "points" in parts:
+        check_points([p for p in pairs if p.name != "stories15M"])  # its file is Llama-2's
+    if "configs" in parts:
+        check_configs(lib, a.configs, a.seed)
+    print("%d differences" % len(FAILURES))
+    sys.exit(bool(FAILURES))
+
+
+if __name__ == "__main__":
+    main()
