@@ -22,21 +22,30 @@ static json_t *token_json(const sonde_tokenizer *tokenizer, int32_t id)
     return token != NULL ? json_string(token) : json_null();
 }
 
-/* One document as one line: ids, tokens, offsets. */
+/* One document as one line: ids, tokens, offsets. It is written as it goes: a book as a tree of JSON values would take a
+ * hundred times its size. */
 static sonde_status print_json(const cli_model *m, const cli_sequence *sequence)
 {
-    json_t *out = cli_json("sonde.tokenize/1"), *ids = json_array(), *tokens = json_array(), *offsets = json_array();
-
+    printf("{\"schema\":\"sonde.tokenize/1\",\"ids\":[");
+    for (int64_t i = 0; i < sequence->n; i++)
+        printf("%s%d", i > 0 ? "," : "", (int)sequence->ids[i]);
+    printf("],\"tokens\":[");
     for (int64_t i = 0; i < sequence->n; i++) {
-        json_array_append_new(ids, json_integer(sequence->ids[i]));
-        json_array_append_new(tokens, token_json(m->tokenizer, sequence->ids[i]));
-        json_array_append_new(offsets, json_pack("[I, I]", (json_int_t)sequence->start[i], (json_int_t)sequence->end[i]));
+        json_t *token = token_json(m->tokenizer, sequence->ids[i]);
+        int failed;
+
+        if (i > 0)
+            putchar(',');
+        failed = token == NULL || json_dumpf(token, stdout, JSON_ENCODE_ANY) != 0;
+        json_decref(token);
+        if (failed)
+            return ferror(stdout) ? cli_check_stdout() : cli_fail(SONDE_E_NOMEM, "out of memory while writing JSON");
     }
-    json_object_set_new(out, "ids", ids);
-    json_object_set_new(out, "tokens", tokens);
-    json_object_set_new(out, "offsets", offsets);
-    json_object_set_new(out, "bos", json_boolean(sequence->has_bos));
-    return cli_json_write(out);
+    printf("],\"offsets\":[");
+    for (int64_t i = 0; i < sequence->n; i++)
+        printf("%s[%lld,%lld]", i > 0 ? "," : "", (long long)sequence->start[i], (long long)sequence->end[i]);
+    printf("],\"bos\":%s}\n", sequence->has_bos ? "true" : "false");
+    return SONDE_OK;
 }
 
 /* The text in colours that change from token to token. */
