@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Of this thread. */
 static _Thread_local sonde_error last_error;
 
+/* Where notes go; the lock keeps two threads from calling the function at once. */
 static struct {
     pthread_mutex_t lock;
     sonde_log_fn *fn;
@@ -99,6 +101,7 @@ sonde_status sondep_fail(sonde_status status, const char *file, int line, const 
     va_start(arguments, format);
     vsnprintf(raw, sizeof raw, format, arguments);
     va_end(arguments);
+    /* The hint of an earlier error does not belong to this one. */
     last_error.status = status;
     last_error.file = file;
     last_error.line = line;
@@ -125,6 +128,7 @@ void sondep_assert_failed(const char *what, const char *file, int line)
     abort();
 }
 
+/* Waits for a call that is under way, so that `ctx` can be freed afterwards. */
 void sonde_log_to(sonde_log_fn *fn, void *ctx)
 {
     pthread_mutex_lock(&sink.lock);
@@ -133,6 +137,7 @@ void sonde_log_to(sonde_log_fn *fn, void *ctx)
     pthread_mutex_unlock(&sink.lock);
 }
 
+/* Formats only where somebody listens. */
 void sondep_log(sonde_log_level level, const char *format, ...)
 {
     char raw[1024], line[1024];

@@ -1,4 +1,9 @@
-/* file.c - files: read whole or mapped, written beside and renamed.            floor 0: base */
+/* file.c - files: read whole or mapped, written beside and renamed.            floor 0: base
+ *
+ * Reading gives a block of bytes, however they came. Writing goes to `<path>.<pid>.part` in the same folder and is renamed
+ * when it is complete and on the disk: a reader sees the old file or the new one, never half of one, and a crash leaves the
+ * old one. Every call that can fail goes through `sondep_syscalls`; unlink and stat, whose failure changes nothing, do not.
+ */
 #include "base/file.h"
 
 #include <errno.h>
@@ -16,6 +21,7 @@ static int system_open(const char *path, int flags, mode_t mode)
 
 sondep_sys sondep_syscalls = {system_open, read, write, pwrite, fsync, close, rename, ftruncate, mmap};
 
+/* The system's words for what failed; a missing file is an error of its own. */
 static sonde_status fail_system(const char *what, const char *path)
 {
     int e = errno;
@@ -25,6 +31,7 @@ static sonde_status fail_system(const char *what, const char *path)
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
 
+/* A read that a signal interrupted is done again. */
 static ssize_t read_retrying(int fd, char *buffer, size_t n)
 {
     ssize_t got;
@@ -42,6 +49,7 @@ static sonde_status read_all(sondep_file *file, int fd, size_t limit_bytes)
 
     for (;;) {
         ssize_t got;
+        /* The buffer doubles; there is room for at least one byte more. */
         if (n == capacity) {
             char *larger = sondep_resize(text, (int64_t)(capacity ? 2 * capacity : 1 << 16), 1);
             if (larger == NULL) {
@@ -66,6 +74,7 @@ static sonde_status read_all(sondep_file *file, int fd, size_t limit_bytes)
     return SONDE_OK;
 }
 
+/* Opens `path` and asks what it is. A folder can be opened but not read. */
 static sonde_status file_open(sondep_file *out, int *fd, struct stat *info, const char *path)
 {
     *out = (sondep_file){0};
@@ -89,6 +98,7 @@ static sonde_status file_opened(sondep_file *out, int fd, sonde_status status)
     return status;
 }
 
+/* Empty files cannot be mapped, and pipes have nothing to map: they are read. */
 sonde_status sondep_file_map(sondep_file *out, const char *path)
 {
     struct stat info;
@@ -110,6 +120,7 @@ sonde_status sondep_file_map(sondep_file *out, const char *path)
     return file_opened(out, fd, status);
 }
 
+/* For files whose bytes are all wanted at once, and bounded. */
 sonde_status sondep_file_read(sondep_file *out, const char *path, size_t limit_bytes)
 {
     struct stat info;
@@ -120,6 +131,7 @@ sonde_status sondep_file_read(sondep_file *out, const char *path, size_t limit_b
     return file_opened(out, fd, status);
 }
 
+/* `data` points to const for readers; it is ours to give back. */
 void sondep_file_release(sondep_file *file)
 {
     if (file->is_mapped)
@@ -158,6 +170,7 @@ sonde_status sondep_path_join(char **out, const char *directory, const char *nam
 
 enum { WRITE_BUFFER = 1 << 18 };
 
+/* Closes and frees; files stay as they are. */
 static void writer_release(sondep_writer *w)
 {
     if (w->fd >= 0 && w->path != NULL) /* a zero struct has no path, and its descriptor 0 is not ours */
@@ -189,8 +202,10 @@ sonde_status sondep_writer_open(sondep_writer *out, const char *path)
     *out = (sondep_writer){.fd = -1};
     if (is_special && S_ISDIR(info.st_mode))
         return SONDE_FAIL(SONDE_E_IO, "cannot write '%s': it is a directory", path);
+    /* Nothing exists yet that a failure would have to remove. */
     SONDE_TRY_DONE(resolve(&out->path, path));
     SONDE_TRY_DONE(SONDE_NEW(out->buffer, WRITE_BUFFER));
+    /* In the same folder as the target: rename does not cross file systems. */
     if (!is_special) {
         SONDE_TRY_DONE(sondep_string_printf(&part, "%s.%ld.part", out->path, (long)getpid()));
         out->part = part.text;
@@ -222,6 +237,7 @@ static sonde_status write_all(sondep_writer *w, const char *bytes, size_t n, int
     return SONDE_OK;
 }
 
+/* What the buffer holds goes to the file. A failed flush is not tried again: the file is lost. */
 static sonde_status writer_flush(sondep_writer *w)
 {
     size_t n = w->n_buffered;
@@ -229,6 +245,7 @@ static sonde_status writer_flush(sondep_writer *w)
     return write_all(w, w->buffer, n, -1);
 }
 
+/* Small pieces are gathered, large ones pass the buffer. */
 sonde_status sondep_writer_put(sondep_writer *w, const void *bytes, size_t n)
 {
     if (w->n_buffered + n > WRITE_BUFFER)
@@ -243,12 +260,14 @@ sonde_status sondep_writer_put(sondep_writer *w, const void *bytes, size_t n)
     return SONDE_OK;
 }
 
+/* The buffer goes first, so that the two kinds of writes do not overtake each other. */
 sonde_status sondep_writer_put_at(sondep_writer *w, int64_t offset, const void *bytes, size_t n)
 {
     SONDE_TRY(writer_flush(w));
     return write_all(w, bytes, n, offset);
 }
 
+/* Nothing is left under the temporary name, whether or not it succeeds. */
 sonde_status sondep_writer_commit(sondep_writer *w)
 {
     sonde_status status = writer_flush(w);
@@ -261,6 +280,7 @@ sonde_status sondep_writer_commit(sondep_writer *w)
     w->fd = -1;
     if (sondep_syscalls.close(fd) != 0 && status == SONDE_OK)
         status = SONDE_FAIL(SONDE_E_IO, "cannot write '%s': %s", w->path, strerror(errno));
+    /* The one moment at which the file appears. */
     if (status == SONDE_OK && w->part && sondep_syscalls.rename(w->part, w->path) != 0)
         status = SONDE_FAIL(SONDE_E_IO, "cannot rename '%s' to '%s': %s", w->part, w->path, strerror(errno));
     if (status != SONDE_OK && w->part)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+/* The C library, which is what callers get who bring no allocator. */
 static void *system_alloc(size_t bytes, void *ctx)
 {
     (void)ctx;
@@ -37,6 +38,7 @@ sonde_status sonde_set_allocator(const sonde_allocator *allocator)
     return SONDE_OK;
 }
 
+/* Records the error, whose record needs no memory. */
 static void *fail_no_memory(int64_t n, size_t size)
 {
     SONDE_FAIL(SONDE_E_NOMEM, "out of memory: %lld x %zu bytes", (long long)n, size);
@@ -52,6 +54,7 @@ static size_t object_bytes(int64_t n, size_t size)
     return bytes ? bytes : 1;
 }
 
+/* Zeroed, so that a half-made object can be freed by the code that frees a whole one. */
 void *sondep_alloc(int64_t n, size_t size)
 {
     size_t bytes = object_bytes(n, size);
@@ -127,6 +130,7 @@ void sondep_unmap_block(void *block, size_t bytes)
         munmap(block, bytes);
 }
 
+/* The old block is given back after the new one is there: on failure nothing has changed. */
 sonde_status sondep_arena_reserve(sondep_arena *arena, size_t bytes)
 {
     void *block;
@@ -140,6 +144,7 @@ sonde_status sondep_arena_reserve(sondep_arena *arena, size_t bytes)
     return SONDE_OK;
 }
 
+/* A plan that was too small is our own bug, not the caller's data: an assertion. */
 void *sondep_arena_take(sondep_arena *arena, size_t bytes)
 {
     size_t at = arena->used, rounded = (bytes + 63) & ~(size_t)63;

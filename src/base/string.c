@@ -1,4 +1,9 @@
-/* string.c - growing strings and UTF-8.                                        floor 0: base */
+/* string.c - growing strings and UTF-8.                                        floor 0: base
+ *
+ * A string has a NUL behind its bytes at all times once it holds anything, and may hold NULs too. The UTF-8 decoder accepts
+ * what the standard calls well-formed and nothing else; everything that reads text from outside stands on it.
+ * Source: Unicode 15, table 3-7.
+ */
 #include "base/base.h"
 
 #include <stdio.h>
@@ -11,6 +16,7 @@ static sonde_status string_grow(sondep_string *s, size_t n)
 
     if (n >= PTRDIFF_MAX / 2 - s->n)
         return SONDE_FAIL(SONDE_E_RANGE, "a string of %zu + %zu bytes is too large", s->n, n);
+    /* Doubling: n appends cost n copies in all. */
     while (capacity <= s->n + n)
         capacity *= 2;
     if (capacity == s->capacity)
@@ -33,6 +39,7 @@ sonde_status sondep_string_append(sondep_string *s, const char *bytes, size_t n)
     return SONDE_OK;
 }
 
+/* Twice: to learn the length, then into the room that was made. */
 sonde_status sondep_string_printf(sondep_string *s, const char *format, ...)
 {
     va_list arguments;
@@ -67,6 +74,7 @@ int sondep_utf8_decode(uint32_t *out, const char *text, size_t n)
                                                : 0;
     uint32_t c;
 
+    /* No lead byte, or the text ends inside the character. */
     if (length == 0 || (size_t)length > n)
         return 0;
     c = length == 1 ? b[0] : b[0] & (0xffu >> (length + 1));
@@ -75,6 +83,7 @@ int sondep_utf8_decode(uint32_t *out, const char *text, size_t n)
             return 0;
         c = c << 6 | (b[i] & 0x3f);
     }
+    /* The rest of what UTF-8 forbids: overlong forms, what lies above the last code point, surrogates. */
     if (c < smallest[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
         return 0;
     *out = c;
@@ -86,6 +95,7 @@ int sondep_utf8_encode(char out[4], uint32_t c)
     int length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
     static const unsigned char lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
 
+    /* Six bits a byte, from the last one back; what is left goes into the lead byte. */
     for (int i = length - 1; i > 0; i--, c >>= 6)
         out[i] = (char)(0x80 | (c & 0x3f));
     out[0] = (char)(lead[length] | c);

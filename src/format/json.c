@@ -1,4 +1,9 @@
-/* json.c - JSON files with limits, and fields of them with good errors.        floor 2: format */
+/* json.c - JSON files with limits, and fields of them with good errors.        floor 2: format
+ *
+ * Three parts. Memory: jansson is pointed at base's door, and a parse that runs out of it is abandoned whole. Parsing: one
+ * function with jansson's flags, two faces. Fields: a typed getter for each kind, opt_ for fields that may be absent, and
+ * get_ on top of it for those that may not; a null is an absent field, as it is for transformers.
+ */
 #include "format/json.h"
 
 #include "base/file.h"
@@ -25,6 +30,7 @@ static void *json_alloc(size_t bytes)
     void *p = NULL, **larger;
     bool has_room = !parser.is_parsing || parser.n_blocks < parser.capacity;
 
+    /* Room in the list comes first: a block that is not in it would leak. */
     if (!has_room && (larger = sondep_resize(parser.blocks, 2 * parser.capacity + 64, sizeof *larger)) != NULL) {
         parser.blocks = larger;
         parser.capacity = 2 * parser.capacity + 64;
@@ -51,6 +57,7 @@ static void json_free(void *p)
     sondep_free(p);
 }
 
+/* Points jansson at the two functions above. */
 static void set_alloc_functions(void)
 {
     json_set_alloc_funcs(json_alloc, json_free);
@@ -96,10 +103,12 @@ static sonde_status fail_json(const json_error_t *error, const char *path, int64
     return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not valid JSON: byte %lld: %s", path, byte, error->text);
 }
 
+/* The one way to parse. jansson's numbers are 64 bits: a file may hold larger ones (model_max_length: 1e30), so that a
+ * second try reads all integers as reals, unless the caller wants them exact. */
 static sonde_status parse(json_t **out, const char *text, size_t n, bool is_exact, const char *path, int64_t first_line,
                           int64_t first_byte)
 {
-    json_error_t error;
+    json_error_t error = {0};
     size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
     json_t *root;
 
@@ -116,17 +125,20 @@ static sonde_status parse(json_t **out, const char *text, size_t n, bool is_exac
     return SONDE_OK;
 }
 
+/* Tolerant of integers beyond 64 bits. */
 sonde_status sondep_json_parse(json_t **out, const char *text, size_t n, const char *path, int64_t first_line,
                                int64_t first_byte)
 {
     return parse(out, text, n, false, path, first_line, first_byte);
 }
 
+/* For headers, whose integers are sizes and places. */
 sonde_status sondep_json_parse_exact(json_t **out, const char *text, size_t n, const char *path, int64_t first_byte)
 {
     return parse(out, text, n, true, path, 0, first_byte);
 }
 
+/* The file is read by base, not by jansson, so that its failures are base's errors. */
 sonde_status sondep_json_load(json_t **out, const char *path)
 {
     sondep_file file;
@@ -144,6 +156,7 @@ sonde_status sondep_json_quote(sondep_string *s, const char *text)
     static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
 
     SONDE_TRY(sondep_string_append(s, "\"", 1));
+    /* UTF-8 passes as it is; only what JSON forbids inside a string is escaped. */
     for (const char *p = text; *p != '\0'; p++) {
         const char *known = strchr(plain, *p);
         if (known != NULL)
@@ -165,6 +178,7 @@ static const json_t *field(const json_t *object, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
+/* A field is of one type and should be of another. */
 static sonde_status fail_type(const json_t *value, const char *wanted, const char *key, const char *path)
 {
     static const char *const names[] = {"an object",     "an array", "a string", "an integer",
@@ -172,6 +186,7 @@ static sonde_status fail_type(const json_t *value, const char *wanted, const cha
     return SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s' is %s, not %s", key, path, names[json_typeof(value)], wanted);
 }
 
+/* Python writes sizes as 4096.0 now and then: a real without a fraction is an integer, as long as it is exact. */
 sonde_status sondep_json_opt_int(int64_t *out, const json_t *object, const char *key, const char *path)
 {
     const json_t *value = field(object, key);
@@ -190,6 +205,7 @@ sonde_status sondep_json_opt_int(int64_t *out, const json_t *object, const char 
     return SONDE_OK;
 }
 
+/* Integers are numbers too. */
 sonde_status sondep_json_opt_double(double *out, const json_t *object, const char *key, const char *path)
 {
     const json_t *value = field(object, key);
@@ -201,6 +217,7 @@ sonde_status sondep_json_opt_double(double *out, const json_t *object, const cha
     return SONDE_OK;
 }
 
+/* true or false: 0 and 1 are numbers. */
 sonde_status sondep_json_opt_bool(bool *out, const json_t *object, const char *key, const char *path)
 {
     const json_t *value = field(object, key);
@@ -212,6 +229,7 @@ sonde_status sondep_json_opt_bool(bool *out, const json_t *object, const char *k
     return SONDE_OK;
 }
 
+/* Borrowed from jansson, which has checked that it is UTF-8. */
 sonde_status sondep_json_opt_string(const char **out, const json_t *object, const char *key, const char *path)
 {
     const json_t *value = field(object, key);
@@ -219,6 +237,7 @@ sonde_status sondep_json_opt_string(const char **out, const json_t *object, cons
         return SONDE_OK;
     if (!json_is_string(value))
         return fail_type(value, "a string", key, path);
+    /* C strings end at the first NUL: what is behind it would be lost in silence. */
     if (strlen(json_string_value(value)) != json_string_length(value))
         return SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s' has a NUL inside, at byte %zu", key, path,
                           strlen(json_string_value(value)));
@@ -226,6 +245,7 @@ sonde_status sondep_json_opt_string(const char **out, const json_t *object, cons
     return SONDE_OK;
 }
 
+/* A member to look into. */
 sonde_status sondep_json_opt_object(const json_t **out, const json_t *object, const char *key, const char *path)
 {
     const json_t *value = field(object, key);
@@ -237,6 +257,7 @@ sonde_status sondep_json_opt_object(const json_t **out, const json_t *object, co
     return SONDE_OK;
 }
 
+/* A list to go through. */
 sonde_status sondep_json_opt_array(const json_t **out, const json_t *object, const char *key, const char *path)
 {
     const json_t *value = field(object, key);
@@ -248,6 +269,7 @@ sonde_status sondep_json_opt_array(const json_t **out, const json_t *object, con
     return SONDE_OK;
 }
 
+/* The get_ functions: the field must be there, the rest is as for opt_. */
 static sonde_status require(const json_t *object, const char *key, const char *path)
 {
     if (field(object, key) == NULL)
@@ -255,6 +277,7 @@ static sonde_status require(const json_t *object, const char *key, const char *p
     return SONDE_OK;
 }
 
+/* From here on: required, then as optional. */
 sonde_status sondep_json_get_int(int64_t *out, const json_t *object, const char *key, const char *path)
 {
     SONDE_TRY(require(object, key, path));

@@ -22,6 +22,7 @@ static const char *const type_names[SONDE_N_DTYPES] = {SONDE_DTYPE_LIST(ROW)};
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
+/* Version 1.0, whose two bytes of length are enough for 8 axes. */
 sonde_status sondep_npy_header(sondep_string *out, const sonde_tensor *t)
 {
     size_t padding;
@@ -33,6 +34,7 @@ sonde_status sondep_npy_header(sondep_string *out, const sonde_tensor *t)
     for (int i = 0; i < t->rank; i++)
         SONDE_TRY(sondep_string_printf(out, "%s%lld", i ? ", " : "", (long long)t->shape[i]));
     SONDE_TRY(sondep_string_printf(out, "%s), }", t->rank == 1 ? "," : ""));
+    /* Spaces and a newline up to a multiple of 64: numpy maps the elements where they lie. */
     padding = ALIGN_BYTES - 1 - out->n % ALIGN_BYTES;
     for (size_t i = 0; i < padding; i++)
         SONDE_TRY(sondep_string_append(out, " ", 1));
@@ -50,12 +52,14 @@ typedef struct npy_reader {
     size_t at, end;
 } npy_reader;
 
+/* The error of a header that does not read on as it should. */
 static sonde_status fail_at(const npy_reader *r, const char *wanted)
 {
     return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not a numpy file: byte %zu of its header: %s expected", r->path, r->at,
                       wanted);
 }
 
+/* Past white space, which may stand between any two words. */
 static void skip_space(npy_reader *r)
 {
     while (r->at < r->end && strchr(" \t\r\n", r->bytes[r->at]) != NULL && r->bytes[r->at] != '\0')
@@ -100,6 +104,7 @@ static sonde_status read_quoted(char out[32], npy_reader *r)
     return accept(r, quote) ? SONDE_OK : fail_at(r, "the end of a string");
 }
 
+/* A whole number, checked digit by digit. */
 static sonde_status read_length(int64_t *out, npy_reader *r)
 {
     int64_t value = 0;
@@ -118,6 +123,7 @@ static sonde_status read_length(int64_t *out, npy_reader *r)
     return SONDE_OK;
 }
 
+/* (), (3,), (3, 4): the comma behind the last number is optional from two on. */
 static sonde_status read_shape(int64_t shape[SONDE_MAX_RANK], int *rank, npy_reader *r)
 {
     *rank = 0;
@@ -139,6 +145,7 @@ static sonde_status read_shape(int64_t shape[SONDE_MAX_RANK], int *rank, npy_rea
 /* "<f4" and the like; '=' and '|' are this machine's order. */
 static sonde_status find_type(sondep_npy *out, const char *text, const char *path)
 {
+    /* The first character is the order of bytes, the rest kind and size. */
     for (int i = 0; i < SONDE_N_DTYPES; i++)
         if (type_names[i][0] != '\0' && text[0] != '\0' && strcmp(type_names[i] + 1, text + 1) == 0 &&
             strchr("<>=|", text[0])) {
@@ -160,6 +167,7 @@ static sonde_status find_dictionary(npy_reader *r, const char *bytes, size_t n, 
     if (bytes[6] < 1 || bytes[6] > 3)
         return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' is a numpy file of version %d, known are 1 to 3", path,
                           (unsigned char)bytes[6]);
+    /* Version 1 has 2 bytes of length, the later ones 4; version 3 differs from 2 in allowing UTF-8 in names. */
     length_bytes = bytes[6] == 1 ? 2 : 4;
     r->at = MAGIC_BYTES + 2 + length_bytes;
     if (n < r->at)
@@ -183,6 +191,7 @@ static sonde_status read_item(sondep_npy *out, unsigned *seen, int64_t shape[SON
     SONDE_TRY(read_quoted(key, r));
     if (!accept(r, ':'))
         return fail_at(r, "':'");
+    /* Each key may come once or more, the last one holds, as in a Python dictionary. */
     if (strcmp(key, "descr") == 0) {
         *seen |= 1;
         if (accept(r, '['))
@@ -202,6 +211,7 @@ static sonde_status read_item(sondep_npy *out, unsigned *seen, int64_t shape[SON
     return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not a numpy file: its header has the key '%s'", r->path, key);
 }
 
+/* Dictionary, type, shape, then whether the elements are all there: nothing is allocated before that is known. */
 sonde_status sondep_npy_parse(sondep_npy *out, const char *bytes, size_t n, const char *path)
 {
     npy_reader r = {0};
@@ -213,6 +223,7 @@ sonde_status sondep_npy_parse(sondep_npy *out, const char *bytes, size_t n, cons
     SONDE_TRY(find_dictionary(&r, bytes, n, path));
     if (!accept(&r, '{'))
         return fail_at(&r, "'{'");
+    /* Items and commas, the last of which Python may leave standing. */
     while (!accept(&r, '}')) {
         SONDE_TRY(read_item(out, &seen, shape, &rank, &r));
         if (!accept(&r, ',')) {
@@ -221,6 +232,7 @@ sonde_status sondep_npy_parse(sondep_npy *out, const char *bytes, size_t n, cons
             break;
         }
     }
+    /* All three keys, or there is no telling what the bytes are. */
     if (seen != 7)
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not a numpy file: its header lacks '%s'", path,
                           !(seen & 1)   ? "descr"
@@ -238,6 +250,7 @@ sonde_status sondep_npy_parse(sondep_npy *out, const char *bytes, size_t n, cons
 
 /* ---- elements ---------------------------------------------------------------------------------------------------- */
 
+/* Turns big-endian elements around, in place. */
 static void swap_bytes(char *data, int64_t n, size_t size)
 {
     for (int64_t i = 0; i < n; i++)
@@ -265,6 +278,7 @@ static void from_fortran(char *out, const char *in, const sonde_tensor *t, size_
     }
 }
 
+/* Order of axes first, then order of bytes: both work on whole elements. */
 sonde_status sondep_npy_decode(sonde_tensor *out, const char *bytes, size_t n, const char *path)
 {
     sondep_npy array;
@@ -285,6 +299,7 @@ sonde_status sondep_npy_decode(sonde_tensor *out, const char *bytes, size_t n, c
     return SONDE_OK;
 }
 
+/* The mapped file is copied once, so that what the caller gets is aligned and its own. */
 sonde_status sonde_npy_read(sonde_tensor *out, const char *path)
 {
     sondep_file file;

@@ -1,4 +1,8 @@
-/* npz.c - reading .npz: a zip of .npy files, stored or deflated.               floor 2: format */
+/* npz.c - reading .npz: a zip of .npy files, stored or deflated.               floor 2: format
+ *
+ * The archive is mapped and handed to libzip as memory. Opening it reads the directory alone; each array is unpacked when it
+ * is asked for. Nothing that the archive says about sizes is believed before the bytes are there.
+ */
 #include "format/npy.h"
 
 #include "base/base.h"
@@ -15,6 +19,7 @@ struct sonde_npz {
     int64_t n;
 };
 
+/* libzip reads from the mapped file, so that files are opened in one place of this library only. */
 static sonde_status open_zip(sonde_npz *file)
 {
     zip_error_t error;
@@ -34,6 +39,7 @@ static sonde_status open_zip(sonde_npz *file)
     return status;
 }
 
+/* Notes the members that are arrays, under the names that numpy shows. */
 static sonde_status list_members(sonde_npz *file)
 {
     zip_int64_t n = zip_get_num_entries(file->zip, 0);
@@ -51,6 +57,7 @@ static sonde_status list_members(sonde_npz *file)
     return SONDE_OK;
 }
 
+/* What a failed opening leaves behind is freed by close, which takes a half-made file. */
 sonde_status sonde_npz_open(sonde_npz **out, const char *path)
 {
     sonde_npz *file;
@@ -105,8 +112,10 @@ static sonde_status read_member(sondep_string *out, const sonde_npz *file, int64
     sonde_status status;
 
     SONDE_TRY_DONE(SONDE_NEW(buffer, (int64_t)piece));
+    /* libzip checks the CRC when the last piece is read, and fails there. */
     while (member != NULL && (got = zip_fread(member, buffer, piece)) > 0)
         SONDE_TRY_DONE(sondep_string_append(out, buffer, (size_t)got));
+    /* A member that would not open, or one whose bytes are damaged. */
     if (got < 0)
         status = SONDE_FAIL(SONDE_E_FORMAT, "cannot read '%s': array '%s', after %zu bytes: %s", file->path, file->names[i],
                             out->n, member ? zip_file_strerror(member) : zip_strerror(file->zip));
@@ -117,6 +126,7 @@ done:
     return status;
 }
 
+/* Archives hold few arrays: a plain search by name. The first of several with one name is read. */
 sonde_status sonde_npz_read(sonde_tensor *out, const sonde_npz *file, const char *name)
 {
     sondep_string bytes = {0};

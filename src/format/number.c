@@ -25,12 +25,14 @@ static int tidy(char *text, int n)
     return n;
 }
 
+/* JSON has no infinities and no NaN. */
 static int format_null(char out[SONDEP_NUMBER_BYTES])
 {
     memcpy(out, "null", 5);
     return 4;
 }
 
+/* Most floats need 8 or 9 digits, so that the search starts there and goes down. */
 int sondep_json_float(char out[SONDEP_NUMBER_BYTES], float x)
 {
     int digits = 8, n;
@@ -50,6 +52,7 @@ int sondep_json_float(char out[SONDEP_NUMBER_BYTES], float x)
     return tidy(out, n);
 }
 
+/* The same with 16 or 17. */
 int sondep_json_double(char out[SONDEP_NUMBER_BYTES], double x)
 {
     int digits = 16, n;

@@ -10,17 +10,20 @@
 
 #include <stdlib.h>
 
+/* Whether a text ends in `end`. */
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && memcmp(text + n - m, end, m) == 0;
 }
 
+/* Order of the table: names as bytes. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const sondep_entry *)a)->name, ((const sondep_entry *)b)->name);
 }
 
+/* The entry of a name, readable or not; NULL if there is none. */
 static sondep_entry *find(const sonde_safetensors *file, const char *name)
 {
     sondep_entry key = {.name = (char *)(uintptr_t)name};
@@ -33,6 +36,7 @@ static sondep_entry *find(const sonde_safetensors *file, const char *name)
 static sonde_status check_shard_name(const char *name, const char *path)
 {
     bool is_bad = name[0] == '\0' || name[0] == '/';
+    /* Each step of the path in turn: none may be "..". */
     for (const char *p = name; !is_bad && p != NULL; p = strchr(p, '/')) {
         p += *p == '/';
         is_bad = strncmp(p, "..", 2) == 0 && (p[2] == '/' || p[2] == '\0');
@@ -54,6 +58,7 @@ static sonde_status list_shards(const char ***out, int64_t *n_out, json_t *weigh
     int64_t n = 0, n_distinct = 0;
     json_t *value;
 
+    /* Room for one name a tensor; sorting brings the equal ones together. */
     SONDE_TRY(SONDE_NEW(names, (int64_t)json_object_size(weight_map)));
     *out = names;
     json_object_foreach(weight_map, key, value)
@@ -90,6 +95,7 @@ static void drop_unlisted(sonde_safetensors *file, json_t *weight_map, const cha
     file->n_entries = n;
 }
 
+/* Every tensor that the index promises must be in the shard that it names. */
 static sonde_status check_all_found(const sonde_safetensors *file, json_t *weight_map, const char *path)
 {
     const char *key;
@@ -103,12 +109,14 @@ static sonde_status check_all_found(const sonde_safetensors *file, json_t *weigh
     return SONDE_OK;
 }
 
+/* Puts the table in order, so that names can be searched. */
 static void sort_entries(sonde_safetensors *file)
 {
     if (file->n_entries > 0)
         qsort(file->entries, (size_t)file->n_entries, sizeof *file->entries, by_name);
 }
 
+/* Opens all shards of an index. A tensor that two shards hold is taken from the one that the index names. */
 static sonde_status open_index(sonde_safetensors *file, const char *path)
 {
     const char **names = NULL, *slash = strrchr(path, '/');
@@ -122,6 +130,7 @@ static sonde_status open_index(sonde_safetensors *file, const char *path)
         status = SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not an index of safetensors files: 'weight_map' is missing", path);
         goto done;
     }
+    /* Names of shards are relative to the folder of the index. */
     SONDE_TRY_DONE(sondep_copy_bytes(&folder, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1));
     SONDE_TRY_DONE(list_shards(&names, &file->n_shards, weight_map, path));
     SONDE_TRY_DONE(SONDE_NEW(file->shards, file->n_shards));
@@ -131,6 +140,7 @@ static sonde_status open_index(sonde_safetensors *file, const char *path)
         sondep_free(shard_path);
         shard_path = NULL;
     }
+    /* The index decides what there is; the table is searched only once it is in order. */
     drop_unlisted(file, weight_map, names);
     sort_entries(file);
     status = check_all_found(file, weight_map, path);
@@ -142,6 +152,7 @@ done:
     return status;
 }
 
+/* Opens a file that holds everything. */
 static sonde_status open_single(sonde_safetensors *file, const char *path)
 {
     file->n_shards = 1;
@@ -159,6 +170,7 @@ static sonde_status find_file(char **out, const char *path)
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
 
     *out = NULL;
+    /* A path that is no directory is taken as it is; whether it exists is seen when it is opened. */
     if (!sondep_is_directory(path))
         return sondep_copy_string(out, path);
     for (int i = 0; i < 2; i++) {
@@ -185,6 +197,7 @@ static sonde_status list_readable(sonde_safetensors *file)
     return SONDE_OK;
 }
 
+/* What a failed opening leaves behind is freed by close, which takes a half-made file. */
 sonde_status sonde_safetensors_open(sonde_safetensors **out, const char *path)
 {
     sonde_safetensors *file;
@@ -202,6 +215,7 @@ done:
     return status;
 }
 
+/* Frees what a shard owns and unmaps its file. */
 static void release_shard(sondep_shard *s)
 {
     for (int64_t i = 0; i < 2 * s->n_metadata; i++)
@@ -214,6 +228,7 @@ void sonde_safetensors_close(sonde_safetensors *file)
 {
     if (file == NULL)
         return;
+    /* Entries own their names; their tensors are views of the shards. */
     for (int64_t i = 0; i < file->n_entries; i++) {
         sondep_free(file->entries[i].name);
         sondep_free(file->entries[i].unsupported);
@@ -234,6 +249,7 @@ int64_t sonde_safetensors_n(const sonde_safetensors *file)
     return file->n_readable;
 }
 
+/* The i-th tensor that can be read. */
 static const sondep_entry *readable(const sonde_safetensors *file, int64_t i)
 {
     SONDE_ASSERT(i >= 0 && i < file->n_readable);
@@ -250,6 +266,7 @@ void sonde_safetensors_at(sonde_tensor *out, const sonde_safetensors *file, int6
     *out = readable(file, i)->tensor;
 }
 
+/* `out` is written last, so that a failure leaves it alone. */
 sonde_status sonde_safetensors_get(sonde_tensor *out, const sonde_safetensors *file, const char *name)
 {
     const sondep_entry *e = find(file, name);
@@ -263,6 +280,7 @@ sonde_status sonde_safetensors_get(sonde_tensor *out, const sonde_safetensors *f
     return SONDE_OK;
 }
 
+/* True for a tensor that cannot be read, too: asking for it then says why. */
 bool sonde_safetensors_has(const sonde_safetensors *file, const char *name)
 {
     return find(file, name) != NULL;
@@ -270,6 +288,7 @@ bool sonde_safetensors_has(const sonde_safetensors *file, const char *name)
 
 const char *sonde_safetensors_metadata(const sonde_safetensors *file, const char *key)
 {
+    /* The first shard that has the key wins: in practice all say the same. */
     for (int64_t s = 0; s < file->n_shards; s++)
         for (int64_t i = 0; i < file->shards[s].n_metadata; i++)
             if (strcmp(file->shards[s].metadata[2 * i], key) == 0)

@@ -111,6 +111,7 @@ static sonde_status check_size(const sondep_entry *e, int64_t n, int bits, const
     return SONDE_OK;
 }
 
+/* One tensor: its name first, so that every error can name it; then place, shape and type, and that they agree. */
 static sonde_status read_entry(sondep_entry *e, const char *name, const json_t *object, const char *data, int64_t data_bytes,
                                const char *path)
 {
@@ -130,14 +131,17 @@ static sonde_status read_entry(sondep_entry *e, const char *name, const json_t *
     if (bits == 0)
         return SONDE_FAIL(SONDE_E_UNSUPPORTED, TENSOR "element type '%s' is not known", path, name, type);
     SONDE_TRY(check_size(e, n, bits, path));
+    /* Legal, but not for us: an error only if somebody asks for it. */
     if (!is_ours || rank > SONDE_MAX_RANK)
         return mark_unsupported(e, type, rank);
+    /* The data is a view of the mapped file, at whatever alignment the header left it. */
     memcpy(shape, e->tensor.shape, sizeof shape);
     if (sonde_tensor_view(&e->tensor, (void *)(uintptr_t)(data + e->begin), dtype, shape, (int)rank) != SONDE_OK)
         return SONDE_FAIL(SONDE_E_FORMAT, TENSOR "its shape is too large", path, name);
     return SONDE_OK;
 }
 
+/* Copies the texts of __metadata__; null and absent mean none. */
 static sonde_status read_metadata(sondep_shard *s, json_t *object)
 {
     const char *key;
@@ -160,6 +164,7 @@ static sonde_status read_metadata(sondep_shard *s, json_t *object)
     return SONDE_OK;
 }
 
+/* Order of places; of two tensors at one place the empty one comes first. */
 static int by_offset(const void *a, const void *b)
 {
     const sondep_entry *x = a, *y = b;
@@ -202,6 +207,7 @@ static sonde_status parse_header(json_t **out, const char **data, int64_t *data_
     if (f->bytes < LENGTH_BYTES)
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is truncated: %zu bytes, a safetensors file has at least %d", f->path,
                           f->bytes, (int)LENGTH_BYTES);
+    /* The length is checked before it is used: against the library's limit, then against the file. */
     for (int i = LENGTH_BYTES - 1; i >= 0; i--)
         length = length << 8 | (unsigned char)f->data[i];
     if (length > MAX_HEADER_BYTES)
@@ -228,6 +234,7 @@ static sonde_status grow_entries(sonde_safetensors *file, int64_t n)
     return SONDE_OK;
 }
 
+/* On failure the entries made so far stay in `file`, whose close frees them. */
 sonde_status sondep_safetensors_read_shard(sonde_safetensors *file, int64_t shard, const char *path)
 {
     sondep_shard *s = &file->shards[shard];

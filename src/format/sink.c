@@ -12,6 +12,7 @@ static const sondep_sink_format *const formats[] = {&sondep_sink_safetensors, &s
                                                     &sondep_sink_json};
 enum { N_FORMATS = sizeof formats / sizeof *formats };
 
+/* The row of the path's ending; a bare ending is no name of a file. */
 static sonde_status pick_format(const sondep_sink_format **out, const char *path)
 {
     size_t n = strlen(path);
@@ -26,11 +27,13 @@ static sonde_status pick_format(const sondep_sink_format **out, const char *path
                       path);
 }
 
+/* Order of names as bytes. */
 static int by_text(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* Two tensors of one name would overwrite each other, or make a file that nobody reads. */
 static sonde_status check_distinct(const char *const *names, int64_t n, const char *path)
 {
     const char **sorted;
@@ -48,6 +51,7 @@ static sonde_status check_distinct(const char *const *names, int64_t n, const ch
     return status;
 }
 
+/* What every format needs of a tensor, and the one type that numpy lacks. */
 static sonde_status check_tensor(const sondep_sink_format *format, const char *name, const sonde_tensor *t, const char *path)
 {
     sonde_tensor checked;
@@ -61,6 +65,7 @@ static sonde_status check_tensor(const sondep_sink_format *format, const char *n
     return SONDE_OK;
 }
 
+/* Copies n texts, which must be UTF-8: they end up in JSON. On failure the array holds what was copied so far. */
 static sonde_status copy_strings(char ***out, const char *const *texts, int64_t n)
 {
     SONDE_TRY(SONDE_NEW(*out, n));
@@ -71,6 +76,7 @@ static sonde_status copy_strings(char ***out, const char *const *texts, int64_t 
     return SONDE_OK;
 }
 
+/* Frees an array of texts, of which the last may be missing. */
 static void free_strings(char **texts, int64_t n)
 {
     for (int64_t i = 0; texts != NULL && i < n; i++)
@@ -78,6 +84,7 @@ static void free_strings(char **texts, int64_t n)
     sondep_free(texts);
 }
 
+/* Frees a sink, half-made or whole. What was written and not committed is removed. */
 static void sink_free(sonde_sink *sink)
 {
     sondep_writer_abort(&sink->writer);
@@ -95,6 +102,7 @@ static void sink_free(sonde_sink *sink)
 static sonde_status declare(sonde_sink *sink, const char *path, const char *const *names, const sonde_tensor *declared,
                             const char *const *metadata)
 {
+    /* What is wrong is found before anything is copied or opened. */
     SONDE_TRY(pick_format(&sink->format, path));
     SONDE_TRY(sondep_copy_string(&sink->path, path));
     for (int64_t i = 0; i < sink->n; i++)
@@ -111,6 +119,7 @@ static sonde_status declare(sonde_sink *sink, const char *path, const char *cons
     return SONDE_OK;
 }
 
+/* Everything is checked before a file appears; the format then lays it out. */
 sonde_status sonde_sink_open(sonde_sink **out, const char *path, const char *const *names, const sonde_tensor *declared,
                              int64_t n, const char *const *metadata, int64_t n_metadata)
 {
@@ -134,6 +143,7 @@ done:
     return status;
 }
 
+/* A failure is remembered: a file with a hole must not be committed by a caller who went on. */
 sonde_status sonde_sink_put(sonde_sink *sink, int64_t i, int64_t first, const void *data, int64_t n)
 {
     const sonde_tensor *t = &sink->declared[i];
@@ -142,6 +152,7 @@ sonde_status sonde_sink_put(sonde_sink *sink, int64_t i, int64_t first, const vo
     sonde_status status;
 
     SONDE_ASSERT(i >= 0 && i < sink->n && first >= 0 && n >= 0 && n <= sonde_tensor_n_elements(t) - first);
+    /* In place, or into the spill file: both take any order. */
     status = sink->spill >= 0 ? sondep_spill_write(sink, offset, data, (size_t)n * size)
                               : sondep_writer_put_at(&sink->writer, offset, data, (size_t)n * size);
     if (status != SONDE_OK)
@@ -149,6 +160,7 @@ sonde_status sonde_sink_put(sonde_sink *sink, int64_t i, int64_t first, const vo
     return status;
 }
 
+/* Finish, flush, rename; the sink is gone whatever happens. */
 sonde_status sonde_sink_commit(sonde_sink *sink)
 {
     sonde_status status = sink->failed;
@@ -169,6 +181,7 @@ void sonde_sink_abort(sonde_sink *sink)
         sink_free(sink);
 }
 
+/* Devices and pipes have no places to write at. */
 sonde_status sondep_sink_needs_file(const sonde_sink *sink)
 {
     if (sink->writer.part == NULL)

@@ -32,6 +32,7 @@ static sonde_status place_tensors(int64_t *order, int64_t *bytes, sonde_sink *si
     int64_t n = 0;
 
     *bytes = 0;
+    /* One pass for each size of element, largest first, in order of declaration within a size. */
     for (size_t size = 8; size > 0; size /= 2)
         for (int64_t i = 0; i < sink->n; i++) {
             if (sonde_dtype_bytes(sink->declared[i].dtype) != size)
@@ -45,6 +46,7 @@ static sonde_status place_tensors(int64_t *order, int64_t *bytes, sonde_sink *si
     return SONDE_OK;
 }
 
+/* __metadata__ comes first, as the official library writes it. */
 static sonde_status append_metadata(sondep_string *header, const sonde_sink *sink)
 {
     if (sink->n_metadata == 0)
@@ -59,6 +61,7 @@ static sonde_status append_metadata(sondep_string *header, const sonde_sink *sin
     return sondep_string_append(header, "}", 1);
 }
 
+/* Name, type, shape and place of tensor i. */
 static sonde_status append_entry(sondep_string *header, const sonde_sink *sink, int64_t i)
 {
     const sonde_tensor *t = &sink->declared[i];
@@ -86,11 +89,13 @@ static sonde_status make_header(sondep_string *header, const sonde_sink *sink, c
     }
     SONDE_TRY(sondep_string_append(header, "}", 1));
     SONDE_TRY(sondep_string_append(header, "       ", (8 - header->n % 8) % 8));
+    /* The length is known now. */
     for (int b = 0; b < 8; b++)
         header->text[b] = (char)((header->n - sizeof eight) >> (8 * b) & 0xff);
     return SONDE_OK;
 }
 
+/* Offsets are relative to the data in the header, and to the file in the sink. */
 static sonde_status open_safetensors(sonde_sink *sink)
 {
     sondep_string header = {0};
@@ -117,6 +122,7 @@ const sondep_sink_format sondep_sink_safetensors = {".safetensors", "", open_saf
 
 /* ---- npy --------------------------------------------------------------------------------------------------------- */
 
+/* One array; its name has no place in the file. */
 static sonde_status open_npy(sonde_sink *sink)
 {
     sondep_string header = {0};

@@ -45,6 +45,7 @@ static int element_text(char out[SONDEP_NUMBER_BYTES], const char *block, sonde_
     }
 }
 
+/* Hands gathered text to the writer and empties it. */
 static sonde_status put_text(sonde_sink *sink, sondep_string *s)
 {
     sonde_status status = sondep_writer_put(&sink->writer, s->text, s->n);
@@ -60,6 +61,7 @@ static sonde_status put_elements(sonde_sink *sink, int64_t i, char *block)
     size_t size = sonde_dtype_bytes(t->dtype);
     char text[SONDEP_NUMBER_BYTES + 2];
 
+    /* The file is read in blocks; a read may come short. */
     for (int64_t first = 0; first < n; first += BLOCK_ELEMENTS) {
         int64_t in_block = n - first < BLOCK_ELEMENTS ? n - first : BLOCK_ELEMENTS;
         size_t wanted = (size_t)in_block * size;
@@ -68,6 +70,7 @@ static sonde_status put_elements(sonde_sink *sink, int64_t i, char *block)
             if (got == 0)
                 return SONDE_FAIL(SONDE_E_IO, "cannot write '%s': its temporary file is cut short", sink->path);
         }
+        /* Text and comma go to the writer in one piece, whose buffer gathers them. */
         for (int64_t k = 0; k < in_block; k++) {
             bool has_comma = first + k > 0;
             int bytes = element_text(text + has_comma, block, t->dtype, k);
@@ -78,6 +81,7 @@ static sonde_status put_elements(sonde_sink *sink, int64_t i, char *block)
     return SONDE_OK;
 }
 
+/* One member of "tensors". */
 static sonde_status put_tensor(sonde_sink *sink, int64_t i, sondep_string *s, char *block)
 {
     const sonde_tensor *t = &sink->declared[i];
@@ -93,6 +97,7 @@ static sonde_status put_tensor(sonde_sink *sink, int64_t i, sondep_string *s, ch
     return sondep_string_append(s, "]}", 2);
 }
 
+/* The "metadata" member, where there is any. */
 static sonde_status append_metadata(sondep_string *s, const sonde_sink *sink)
 {
     SONDE_TRY(sondep_string_printf(s, "\"metadata\": {"));
@@ -105,6 +110,7 @@ static sonde_status append_metadata(sondep_string *s, const sonde_sink *sink)
     return sondep_string_append(s, "},\n", 3);
 }
 
+/* Writes the whole file; memory is one block and the text of one header. */
 static sonde_status finish_json(sonde_sink *sink)
 {
     sondep_string s = {0};

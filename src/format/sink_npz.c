@@ -31,6 +31,7 @@ enum { DOS_1980_01_01 = 0x21 };
 
 /* ---- members ----------------------------------------------------------------------------------------------------- */
 
+/* Some bytes of a member: of its header, or of its elements, which lie in one piece in the spill file. */
 static sonde_status member_read_some(size_t *got, npz_member *m, char *out, size_t n)
 {
     int64_t in_elements = m->at - (int64_t)m->header.n;
@@ -51,6 +52,7 @@ static zip_int64_t member_read(npz_member *m, char *out, zip_uint64_t n)
     zip_int64_t done = 0;
     size_t got;
 
+    /* libzip asks for a full buffer to the end; what is behind the member in the spill file is another's. */
     if (n > (zip_uint64_t)(m->bytes - m->at))
         n = (zip_uint64_t)(m->bytes - m->at);
     while (n > 0) {
@@ -68,6 +70,7 @@ static zip_int64_t member_read(npz_member *m, char *out, zip_uint64_t n)
     return done;
 }
 
+/* libzip's questions about a member; it reads members one after the other, from their beginning to their end. */
 static zip_int64_t member_callback(void *ctx, void *data, zip_uint64_t n, zip_source_cmd_t command)
 {
     npz_member *m = ctx;
@@ -87,6 +90,7 @@ static zip_int64_t member_callback(void *ctx, void *data, zip_uint64_t n, zip_so
     }
 }
 
+/* Announces tensor i to libzip. Its bytes are asked for when the archive is closed. */
 static sonde_status add_member(zip_t *zip, npz_member *m, sonde_sink *sink, int64_t i)
 {
     sondep_string name = {0};
@@ -100,6 +104,7 @@ static sonde_status add_member(zip_t *zip, npz_member *m, sonde_sink *sink, int6
     SONDE_TRY_DONE(sondep_npy_header(&m->header, &sink->declared[i]));
     m->bytes = (int64_t)m->header.n + (int64_t)sonde_tensor_bytes(&sink->declared[i]);
     SONDE_TRY_DONE(sondep_string_printf(&name, "%s.npy", sink->names[i]));
+    /* The archive owns the source from zip_file_add on; before that it is ours to free. */
     source = zip_source_function_create(member_callback, m, NULL);
     if (source != NULL)
         index = zip_file_add(zip, name.text, source, ZIP_FL_ENC_UTF_8);
@@ -115,6 +120,7 @@ done:
 
 /* ---- the archive ------------------------------------------------------------------------------------------------- */
 
+/* The writer's error is kept; libzip only learns that there was one. */
 static zip_int64_t archive_write(npz_archive *a, const void *data, zip_uint64_t n)
 {
     a->status = sondep_writer_put_at(&a->sink->writer, a->at, data, (size_t)n);
@@ -126,6 +132,7 @@ static zip_int64_t archive_write(npz_archive *a, const void *data, zip_uint64_t 
     return (zip_int64_t)n;
 }
 
+/* libzip goes back to fill in sizes and check sums. */
 static zip_int64_t archive_seek(npz_archive *a, void *data, zip_uint64_t n)
 {
     zip_int64_t at = zip_source_seek_compute_offset((zip_uint64_t)a->at, INT64_MAX, data, n, &a->error);
@@ -134,6 +141,7 @@ static zip_int64_t archive_seek(npz_archive *a, void *data, zip_uint64_t n)
     return at < 0 ? -1 : 0;
 }
 
+/* libzip's orders about the archive: it is new, and written through the sink's writer. */
 static zip_int64_t archive_callback(void *ctx, void *data, zip_uint64_t n, zip_source_cmd_t command)
 {
     npz_archive *a = ctx;
@@ -150,6 +158,7 @@ static zip_int64_t archive_callback(void *ctx, void *data, zip_uint64_t n, zip_s
     }
 }
 
+/* An empty archive over the callback above; NULL only for lack of memory. */
 static zip_t *open_archive(npz_archive *a)
 {
     zip_source_t *source = zip_source_function_create(archive_callback, a, NULL);
@@ -164,6 +173,7 @@ static sonde_status write_archive(zip_t *zip, const npz_archive *a, const npz_me
 {
     if (zip_close(zip) == 0)
         return SONDE_OK;
+    /* Ours say which file and why; libzip's only that something failed. */
     if (a->status != SONDE_OK)
         return a->status;
     for (int64_t i = 0; i < a->sink->n; i++)
@@ -172,6 +182,7 @@ static sonde_status write_archive(zip_t *zip, const npz_archive *a, const npz_me
     return SONDE_FAIL(SONDE_E_IO, "cannot write '%s': %s", a->sink->path, zip_strerror(zip));
 }
 
+/* Announces all members, then lets libzip write. Members live until the archive is closed or discarded. */
 static sonde_status finish_npz(sonde_sink *sink)
 {
     npz_archive archive = {.sink = sink};
@@ -199,6 +210,7 @@ done:
     return status;
 }
 
+/* libzip removes an archive without members, so that one is refused. */
 static sonde_status open_npz(sonde_sink *sink)
 {
     SONDE_TRY(sondep_sink_needs_file(sink));

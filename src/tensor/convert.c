@@ -12,12 +12,12 @@
 
 /* Reads element i of an unaligned array as `type`. */
 #define READ(type, src, i) read_##type((const char *)(src) + (size_t)(i) * sizeof(type))
-#define DEFINE_READ(type)                                                                                                   \
-    static inline type read_##type(const char *p)                                                                           \
-    {                                                                                                                       \
-        type value;                                                                                                         \
-        memcpy(&value, p, sizeof value);                                                                                    \
-        return value;                                                                                                       \
+#define DEFINE_READ(type)                         \
+    static inline type read_##type(const char *p) \
+    {                                             \
+        type value;                               \
+        memcpy(&value, p, sizeof value);          \
+        return value;                             \
     }
 DEFINE_READ(float)
 DEFINE_READ(double)
@@ -49,6 +49,7 @@ static double element(const void *src, sonde_dtype dtype, int64_t i)
     }
 }
 
+/* The three types of weights have loops of their own, which the compiler turns into vectors. */
 void sonde_convert_to_f32(float *dst, const void *src, sonde_dtype dtype, int64_t n)
 {
     switch (dtype) {
@@ -78,6 +79,7 @@ void sonde_convert_to_f32(float *dst, const void *src, sonde_dtype dtype, int64_
     }
 }
 
+/* Exact but for 64-bit integers beyond 2^53. */
 void sonde_convert_to_f64(double *dst, const void *src, sonde_dtype dtype, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -102,12 +104,13 @@ static uint64_t to_uint64(float x)
     return x >= 0x1p64f ? UINT64_MAX : (uint64_t)clamp_integer(x, 0, 0x1p64 - 2048);
 }
 
-#define WRITE(type, dst, i, value)                                                                                          \
-    do {                                                                                                                    \
-        type value_ = (type)(value);                                                                                        \
-        memcpy((char *)(dst) + (size_t)(i) * sizeof value_, &value_, sizeof value_);                                        \
+#define WRITE(type, dst, i, value)                                                   \
+    do {                                                                             \
+        type value_ = (type)(value);                                                 \
+        memcpy((char *)(dst) + (size_t)(i) * sizeof value_, &value_, sizeof value_); \
     } while (0)
 
+/* One float as any type, at any alignment. */
 static void write_element(void *dst, sonde_dtype dtype, int64_t i, float x)
 {
     switch (dtype) {

@@ -1,4 +1,8 @@
-/* tensor.c - element types, shapes, views.                                     floor 1: tensor */
+/* tensor.c - element types, shapes, views.                                     floor 1: tensor
+ *
+ * The table of types is made from the list in the header. A view is checked once, where it is made: its number of elements
+ * and of bytes fit from then on, and no code behind it checks again.
+ */
 #include <sonde/tensor.h>
 
 #include "base/base.h"
@@ -13,6 +17,7 @@ static const struct {
 } dtypes[SONDE_N_DTYPES] = {SONDE_DTYPE_LIST(ROW)};
 #undef ROW
 
+/* Whether a number is one of the list: files and callers may hold others. */
 static bool is_dtype(sonde_dtype dtype)
 {
     return (int)dtype >= 0 && dtype < SONDE_N_DTYPES;
@@ -39,6 +44,7 @@ static const struct {
     {"uint32", SONDE_U32},  {"uint64", SONDE_U64},
 };
 
+/* Names are compared without case: config files write them either way. */
 sonde_status sonde_dtype_parse(sonde_dtype *out, const char *name)
 {
     const char *bare = strncmp(name, "torch.", 6) == 0 ? name + 6 : name;
@@ -65,6 +71,7 @@ sonde_status sonde_tensor_view(sonde_tensor *out, void *data, sonde_dtype dtype,
         return SONDE_FAIL(SONDE_E_ARG, "element type %d is not known", (int)dtype);
     if (rank < 0 || rank > SONDE_MAX_RANK)
         return SONDE_FAIL(SONDE_E_SHAPE, "a tensor has %d axes, more than %d", rank, (int)SONDE_MAX_RANK);
+    /* Axes from `rank` on stay 0, so that two equal shapes are equal bytes. */
     for (int i = 0; i < rank; i++) {
         if (shape[i] < 0)
             return SONDE_FAIL(SONDE_E_SHAPE, "axis %d of a tensor is %lld long", i, (long long)shape[i]);
@@ -91,6 +98,7 @@ size_t sonde_tensor_bytes(const sonde_tensor *t)
     return (size_t)sonde_tensor_n_elements(t) * sonde_dtype_bytes(t->dtype);
 }
 
+/* Bracket, lengths, bracket; the buffer always ends in a NUL. */
 char *sonde_tensor_format_shape(char *out, size_t out_bytes, const sonde_tensor *t)
 {
     size_t used = 0;

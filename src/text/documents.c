@@ -40,6 +40,7 @@ struct sonde_documents {
     json_t *object; /* the last line, which owns the text given out */
 };
 
+/* Whether a text ends in `end`. */
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
@@ -48,6 +49,7 @@ static bool ends_with(const char *text, const char *end)
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
+/* Bytes as they lie in the file. *got is 0 at its end only. */
 static sonde_status read_source(size_t *got, sonde_documents *d, char *out, size_t n)
 {
     ssize_t r;
@@ -69,17 +71,20 @@ static sonde_status read_packed(size_t *got, sonde_documents *d, char *out, size
     while (to.pos == 0) {
         ZSTD_inBuffer from = {d->packed, d->n_packed, d->packed_at};
         size_t result;
+        /* More packed bytes, once all are used. */
         if (from.pos == from.size && !d->source_ended) {
             SONDE_TRY(read_source(&from.size, d, d->packed, READ_BYTES));
             from.pos = 0;
             d->source_ended = from.size == 0;
         }
+        /* All used and no frame open: the end. */
         if (from.pos == from.size && d->frame_hint == 0)
             break;
         result = ZSTD_decompressStream(d->unpacker, &to, &from);
         if (ZSTD_isError(result))
             return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is damaged: at about byte %lld: %s", d->path,
                               (long long)(d->read_bytes - (int64_t)(from.size - from.pos)), ZSTD_getErrorName(result));
+        /* Nothing more to come, nothing held back, and the frame is not complete. */
         if (d->source_ended && from.pos == from.size && to.pos == 0 && result != 0)
             return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is truncated: it ends at byte %lld, inside a zstd frame", d->path,
                               (long long)d->read_bytes);
@@ -94,11 +99,13 @@ static sonde_status read_packed(size_t *got, sonde_documents *d, char *out, size
 /* Reads more behind `end`; what lies before `begin` makes room first. *got is 0 at the end. */
 static sonde_status fill(size_t *got, sonde_documents *d)
 {
+    /* What was given out makes room. */
     if (d->begin > 0 && d->capacity - d->end < READ_BYTES) {
         memmove(d->buffer, d->buffer + d->begin, d->end - d->begin);
         d->end -= d->begin;
         d->begin = 0;
     }
+    /* The line is longer than the buffer. */
     if (d->capacity - d->end < READ_BYTES) {
         char *larger = sondep_resize(d->buffer, 2 * (int64_t)d->capacity, 1);
         if (larger == NULL)
@@ -114,6 +121,7 @@ static sonde_status fill(size_t *got, sonde_documents *d)
 
 /* ---- documents ----------------------------------------------------------------------------------------------------- */
 
+/* The whole of a file as one document, which must be UTF-8. */
 static sonde_status next_whole(sonde_documents *d, const char **text, size_t *n_bytes)
 {
     size_t got;
@@ -143,9 +151,11 @@ static sonde_status next_line(sonde_documents *d, const char **line, size_t *n)
             d->begin += *n + 1;
             return SONDE_OK;
         }
+        /* No end of line yet: what was searched is not searched again. */
         searched = d->end - d->begin;
         SONDE_TRY(fill(&got, d));
     }
+    /* The last line may lack its newline. */
     if (d->end > d->begin) {
         *line = d->buffer + d->begin;
         *n = d->end - d->begin;
@@ -154,6 +164,7 @@ static sonde_status next_line(sonde_documents *d, const char **line, size_t *n)
     return SONDE_OK;
 }
 
+/* Whether a line is white space alone. */
 static bool is_blank(const char *line, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -172,6 +183,7 @@ static sonde_status read_object(sonde_documents *d, const char *line, size_t n, 
     if (!json_is_object(d->object))
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s': line %lld is not a JSON object", d->path, (long long)d->line);
     value = json_object_get(d->object, d->field);
+    /* jansson has checked the UTF-8 of the string and made one of its escapes. */
     if (value == NULL)
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s': line %lld has no field '%s'", d->path, (long long)d->line, d->field);
     if (!json_is_string(value))
@@ -182,6 +194,7 @@ static sonde_status read_object(sonde_documents *d, const char *line, size_t n, 
     return SONDE_OK;
 }
 
+/* The next line that is not blank; every line counts. */
 static sonde_status next_object(sonde_documents *d, const char **text, size_t *n_bytes)
 {
     const char *line;
@@ -200,8 +213,10 @@ static sonde_status next_object(sonde_documents *d, const char **text, size_t *n
     return read_object(d, line, n, text, n_bytes);
 }
 
+/* Asking again after the end gives the end again. */
 sonde_status sonde_documents_next(sonde_documents *d, const char **text, size_t *n_bytes)
 {
+    /* NULL in every case but one, so that a caller who ignores a failure has no text either. */
     *text = NULL;
     *n_bytes = 0;
     if (d->is_done)
@@ -209,6 +224,7 @@ sonde_status sonde_documents_next(sonde_documents *d, const char **text, size_t 
     return d->is_lines ? next_object(d, text, n_bytes) : next_whole(d, text, n_bytes);
 }
 
+/* Packed files count in packed bytes, which is what their size counts. */
 double sonde_documents_progress(const sonde_documents *d)
 {
     if (d->file_bytes < 0)
@@ -220,6 +236,7 @@ double sonde_documents_progress(const sonde_documents *d)
 
 /* ---- opening ------------------------------------------------------------------------------------------------------- */
 
+/* Standard input is borrowed; a regular file has a size, for progress. */
 static sonde_status open_source(sonde_documents *d, const char *path)
 {
     struct stat info;
@@ -240,6 +257,7 @@ static sonde_status open_source(sonde_documents *d, const char *path)
     return SONDE_OK;
 }
 
+/* The ending says how to read; what a failed opening leaves behind is freed by close. */
 sonde_status sonde_documents_open(sonde_documents **out, const char *path, const char *field)
 {
     sonde_documents *d;
@@ -276,6 +294,7 @@ void sonde_documents_close(sonde_documents *d)
         return;
     if (d->fd >= 0 && !d->is_stdin)
         sondep_syscalls.close(d->fd);
+    /* All of these take NULL: a half-made stream is closed by the same lines. */
     ZSTD_freeDStream(d->unpacker);
     json_decref(d->object);
     sondep_free(d->packed);
