@@ -19,6 +19,8 @@ enum { OPPOSITE = 1 << 16 }; /* added to an option's number for the opposite of 
 cli_settings cli;
 const char *cli_current_command = "";
 
+static cli_strings kept; /* texts of options and arguments: what points at them lives as long as the program */
+
 const cli_option cli_common_options[] = {
     {"json", 0, CLI_FLAG, &cli.json, NULL, 0, 0, "print JSON"},
     {"threads", 0, CLI_INT, &cli.threads, "N", 0, 4096, "threads to use; 0: all processors (results do not depend on it)"},
@@ -331,6 +333,16 @@ static sonde_status refuse_option(const popt_table *table, const char *bad, int 
     return SONDE_E_ARG;
 }
 
+/* Keeps a block until the program ends, or frees it if there is no memory for that. */
+static sonde_status keep(void *block)
+{
+    sonde_status status = block != NULL ? append_text(&kept, block) : cli_fail(SONDE_E_NOMEM, "out of memory");
+
+    if (status != SONDE_OK)
+        free(block);
+    return status;
+}
+
 /* The positional arguments, counted against what the command takes. --help and --version need none. */
 static sonde_status take_arguments(cli_call *out, const cli_command *command, const char **rest)
 {
@@ -339,10 +351,11 @@ static sonde_status take_arguments(cli_call *out, const cli_command *command, co
     while (rest != NULL && rest[n] != NULL)
         n++;
     CLI_TRY(CLI_NEW(out->arguments, n + 1));
+    CLI_TRY(keep(out->arguments));
     for (int i = 0; i < n; i++) { /* popt frees its own copies */
-        out->arguments[i] = strdup(rest[i]);
-        if (out->arguments[i] == NULL)
-            return cli_fail(SONDE_E_NOMEM, "out of memory");
+        char *copy = strdup(rest[i]);
+        CLI_TRY(keep(copy));
+        out->arguments[i] = copy;
     }
     out->n_arguments = n;
     if (cli.help || cli.version)
@@ -376,7 +389,9 @@ sonde_status cli_parse(cli_call *out, const cli_command *command, int n, char **
     }
     /* options in the order of the command line: the last one wins, lists gather all */
     while ((number = poptGetNextOpt(popt)) > 0) {
-        char *text = poptGetOptArg(popt); /* ours from here on: options live until exit */
+        char *text = poptGetOptArg(popt); /* ours from here on; NULL for a flag */
+        if (text != NULL)
+            CLI_TRY_DONE(keep(text));
         CLI_TRY_DONE(set_option(table.options[(number & ~OPPOSITE) - 1], text, (number & OPPOSITE) != 0));
     }
     status = number < -1 ? refuse_option(&table, poptBadOption(popt, 0), number) : SONDE_OK;
