@@ -22,6 +22,8 @@ enum {
     DEPTH = 384,        /* of K in one run of a tile: a strip of A stays in the first cache */
     SPAN = 1024,        /* of K for which B is packed at a time: COLUMNS columns of it stay in the second cache */
     COLUMNS = 96,       /* of a block of C at most */
+    NEAR_A = 96 << 10,  /* elements of A that stay in the second cache: then blocks of one strip do */
+    TASK_ROWS = 2048,   /* rows times strips in a task at most: one piece of B is fetched while another is used */
     ROWS = 1024,        /* of A that are packed at a time */
     PACKED_A = 4 << 20, /* elements of A that are packed at a time, if that is fewer rows */
     FEW = 8,            /* rows up to which B is read where it lies */
@@ -32,11 +34,12 @@ enum {
 typedef struct plan {
     const sondep_tiler *tiler;
     int64_t N, K;
-    int64_t rows, n_strips_a;     /* of a chunk of A; strips of a chunk */
-    int64_t n_depths, depth;      /* of K; K's of one (a multiple of k_step) */
-    int64_t span;                 /* depths in a span */
-    int64_t columns, n_blocks;    /* of a block of C; blocks side by side */
-    int64_t n_bands, n_tasks;     /* blocks above each other; both together */
+    int64_t rows, n_strips_a;  /* of a chunk of A; strips of a chunk */
+    int64_t n_depths, depth;   /* of K; K's of one (a multiple of k_step) */
+    int64_t span;              /* depths in a span */
+    int64_t columns, n_blocks; /* of a block of C; blocks side by side */
+    int64_t group, n_bands;    /* blocks of a task; tasks above each other */
+    int64_t n_tasks;
     size_t a_bytes, thread_bytes; /* of scratch */
     size_t b_bytes, sums_bytes;   /* the parts of thread_bytes: packed B; sums of a block, or of a strip if K is one span */
 } plan;
@@ -70,13 +73,17 @@ static plan make_plan(const sondep_tiler *tiler, int64_t rows, int64_t N, int64_
     p.depth = ceiling(ceiling(K, p.n_depths), tiler->k_step) * tiler->k_step;
     p.span = p.depth > SPAN || p.depth == 0 ? 1 : SPAN / p.depth;
     p.span = p.span > p.n_depths ? p.n_depths : p.span;
-    per_block = strips / (4 * threads);
-    per_block = per_block > COLUMNS / tiler->columns ? COLUMNS / tiler->columns : per_block < 1 ? 1 : per_block;
+    per_block = rows * K <= NEAR_A ? 1 : COLUMNS / tiler->columns;
+    per_block = per_block > strips / (4 * threads) ? strips / (4 * threads) : per_block;
+    per_block = per_block < 1 ? 1 : per_block;
     p.columns = per_block * tiler->columns;
     p.n_blocks = ceiling(strips, per_block);
+    p.group = ceiling(TASK_ROWS, rows * per_block);
+    p.group = p.group > p.n_blocks / (4 * threads) ? p.n_blocks / (4 * threads) : p.group;
+    p.group = p.group < 1 ? 1 : p.group;
     p.n_bands = ceiling(3 * threads, p.n_blocks); /* only where there are too few blocks for all threads */
     p.n_bands = p.n_blocks >= 2 * threads ? 1 : p.n_bands > p.n_strips_a ? p.n_strips_a : p.n_bands;
-    p.n_tasks = p.n_blocks * p.n_bands;
+    p.n_tasks = ceiling(p.n_blocks, p.group) * p.n_bands;
     p.a_bytes = aligned(rows * p.n_depths * p.depth * tiler->element_bytes);
     p.b_bytes = aligned(p.columns * p.span * p.depth * tiler->element_bytes);
     p.sums_bytes = aligned((p.n_depths > p.span ? rows : tiler->rows) * p.columns * 4);
@@ -128,15 +135,47 @@ static char *packed_piece(const plan *p, char *own, int64_t d, int64_t at)
     return own + (at * p->span + d % p->span * p->tiler->columns) * p->depth * p->tiler->element_bytes;
 }
 
-static void pack_span(const job *w, char *own, int64_t d, int64_t end, int64_t column, int64_t width)
+/* What of B is packed at a time: depths first to end of a block's columns. */
+typedef struct piece {
+    int64_t column, width, first, end;
+} piece;
+
+static void pack_piece(const job *w, char *own, const piece *x)
 {
     const plan *p = &w->p;
     const sondep_tiler *t = p->tiler;
 
-    for (int64_t j = 0; j < width; j += t->columns)
-        for (int64_t i = d; i < end; i++)
-            t->pack_b(packed_piece(p, own, i, j), w->b, i * p->depth, depth_of(p, i), column + j,
-                      width - j < t->columns ? width - j : t->columns, t->rounds);
+    for (int64_t j = 0; j < x->width; j += t->columns)
+        for (int64_t d = x->first; d < x->end; d++)
+            t->pack_b(packed_piece(p, own, d, j), w->b, d * p->depth, depth_of(p, d), x->column + j,
+                      x->width - j < t->columns ? x->width - j : t->columns, t->rounds);
+}
+
+/* The next piece of B is on its way to the second cache while this one is used: some runs of it before each tile. */
+typedef struct fetcher {
+    const char *run;        /* elements that lie together */
+    int64_t bytes, stride;  /* of a run; to the next one */
+    int64_t n_runs, n_each; /* left; before each tile */
+} fetcher;
+
+static fetcher plan_fetch(const job *w, const piece *next, int64_t n_tiles)
+{
+    int64_t k = next->first * w->p.depth, end = next->end * w->p.depth, size = w->b->dtype == SONDE_F32 ? 4 : 2;
+    int64_t depth = (end < w->p.K ? end : w->p.K) - k;
+    const char *at = (const char *)w->b->data + (k * w->b->row_stride + next->column * w->b->col_stride) * size;
+    fetcher f = {at, next->width * size, w->b->row_stride * size, depth, 0};
+
+    if (w->b->col_stride != 1)
+        f = (fetcher){at, depth * size, w->b->col_stride * size, w->b->row_stride == 1 ? next->width : 0, 0};
+    f.n_each = ceiling(f.n_runs, n_tiles);
+    return f;
+}
+
+static void fetch_runs(fetcher *f)
+{
+    for (int64_t i = 0; i < f->n_each && f->n_runs > 0; i++, f->n_runs--, f->run += f->stride)
+        for (int64_t at = 0; at < f->bytes; at += 64)
+            __builtin_prefetch(f->run + at, 0, 2);
 }
 
 /* Has the lines of C on their way while the tile is computed. */
@@ -147,44 +186,62 @@ static void fetch_tile(const job *w, int64_t row, int64_t rows, int64_t column, 
             __builtin_prefetch(w->c + (w->first_row + i) * w->ldc + column + j, 1);
 }
 
-/* One strip of A over a span; after the last one, the epilogue. Sums lie tile by tile. */
-static void run_strip(const job *w, char *own, int64_t d, int64_t end, int64_t s, int64_t column, int64_t width)
+/* One strip of A over a piece of B; after the last depth, the epilogue. Sums lie tile by tile. */
+static void run_strip(const job *w, char *own, const piece *x, int64_t s, fetcher *next)
 {
     const plan *p = &w->p;
     const sondep_tiler *t = p->tiler;
     int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
     float *sums = (float *)(own + p->b_bytes) + (p->n_depths > p->span ? row * p->columns : 0);
 
-    for (int64_t i = d; i < end; i++) {
-        for (int64_t j = 0; j < width; j += t->columns) {
-            int64_t columns = width - j < t->columns ? width - j : t->columns;
-            bool is_last = i == p->n_depths - 1;
+    for (int64_t d = x->first; d < x->end; d++) {
+        for (int64_t j = 0; j < x->width; j += t->columns) {
+            int64_t columns = x->width - j < t->columns ? x->width - j : t->columns, column = x->column + j;
+            bool is_last = d == p->n_depths - 1;
 
+            fetch_runs(next);
             if (is_last)
-                fetch_tile(w, row, rows, column + j, columns);
-            t->tile(sums + j * rows, t->columns, packed_strip(p, w->packed_a, s, i), packed_piece(p, own, i, j),
-                    depth_of(p, i), (int)rows, i > 0);
+                fetch_tile(w, row, rows, column, columns);
+            t->tile(sums + j * rows, t->columns, packed_strip(p, w->packed_a, s, d), packed_piece(p, own, d, j),
+                    depth_of(p, d), (int)rows, d > 0);
             if (is_last)
-                w->leaf->finish(w->c, w->ldc, sums + j * rows, t->columns, rows, columns, w->first_row + row, column + j,
+                w->leaf->finish(w->c, w->ldc, sums + j * rows, t->columns, rows, columns, w->first_row + row, column,
                                 w->epilogue);
         }
     }
 }
 
-/* One block of C. */
-static void run_block(const job *w, int64_t task)
+/* The piece that comes after x in a task whose blocks end before `end`; false behind the last. */
+static bool next_piece(const plan *p, piece *x, int64_t end)
+{
+    x->first = x->end < p->n_depths ? x->end : 0;
+    x->column += x->first == 0 ? p->columns : 0;
+    x->width = p->N - x->column < p->columns ? p->N - x->column : p->columns;
+    x->end = x->first + p->span < p->n_depths ? x->first + p->span : p->n_depths;
+    return x->column < end && x->column < p->N;
+}
+
+/* A group of blocks of C, side by side. */
+static void run_task(const job *w, int64_t task)
 {
     const plan *p = &w->p;
     char *own = w->threads + (size_t)omp_get_thread_num() * p->thread_bytes;
-    int64_t band = task % p->n_bands, column = task / p->n_bands * p->columns;
-    int64_t width = p->N - column < p->columns ? p->N - column : p->columns;
-    int64_t strip = band * p->n_strips_a / p->n_bands, end = (band + 1) * p->n_strips_a / p->n_bands;
+    int64_t band = task % p->n_bands, column = task / p->n_bands * p->group * p->columns,
+            end = column + p->group * p->columns;
+    int64_t strip = band * p->n_strips_a / p->n_bands, n_strips = (band + 1) * p->n_strips_a / p->n_bands - strip;
+    piece x = {column, 0, 0, p->n_depths}, next; /* as if behind the last piece of the block before */
+    bool more;
 
-    for (int64_t d = 0; d < p->n_depths; d += p->span) {
-        int64_t next = d + p->span < p->n_depths ? d + p->span : p->n_depths;
-        pack_span(w, own, d, next, column, width);
-        for (int64_t s = strip; s < end; s++)
-            run_strip(w, own, d, next, s, column, width);
+    x.column -= p->columns;
+    for (more = next_piece(p, &x, end); more; x = next) {
+        fetcher f = {0};
+        next = x;
+        more = next_piece(p, &next, end);
+        if (more)
+            f = plan_fetch(w, &next, n_strips * ceiling(x.width, p->tiler->columns) * (x.end - x.first));
+        pack_piece(w, own, &x);
+        for (int64_t s = strip; s < strip + n_strips; s++)
+            run_strip(w, own, &x, s, &f);
     }
 }
 
@@ -206,7 +263,7 @@ static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float 
         sondep_meet(&meeting);
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < w.p.n_tasks; task++)
-            run_block(&w, task);
+            run_task(&w, task);
         sondep_meet(&meeting);
     }
 }

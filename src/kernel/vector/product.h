@@ -70,16 +70,22 @@ static inline __attribute__((always_inline)) void tile_of(float *tile, int64_t l
                                                           const int rows, bool add, const int row_step, const int k_step)
 {
     vec sum[TILE_ROWS][TILE_VECTORS];
+    const float *next_a = a + K * k_step;
 
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < TILE_VECTORS; v++)
             sum[i][v] = v_set(0.0f);
+    for (int i = 0; i < rows && add; i++)
+        for (int c = 0; c < TILE_COLUMNS; c += 16)
+            __builtin_prefetch(tile + i * ld + c, 1);
     for (int64_t k = 0; k < K; k++) {
         vec x[TILE_VECTORS];
         UNROLL for (int v = 0; v < TILE_VECTORS; v++)
             x[v] = v_load(b + v * V_WIDTH);
         UNROLL for (int c = 0; c < TILE_COLUMNS; c += 16)
             __builtin_prefetch(b + 8 * TILE_COLUMNS + c);
+        __builtin_prefetch(next_a, 0, 2);
+        next_a += k_step;
         UNROLL for (int i = 0; i < rows; i++) {
             vec w = v_set(a[i * row_step]);
             UNROLL for (int v = 0; v < TILE_VECTORS; v++)
@@ -209,6 +215,7 @@ static inline __attribute__((always_inline)) void pack_columns(float *to, const 
             for (int i = 0; i < V_WIDTH; i++) {
                 const char *p = from + (v * V_WIDTH + i) * stride + k * bytes_of(dtype);
                 bool is_outside = v * V_WIDTH + i >= columns;
+                __builtin_prefetch(p + 256);
                 r[i] = is_outside           ? v_set(0.0f)
                        : depth == V_WIDTH ? v_load_as(p, dtype, rounds)
                                             : v_load_part_as(p, dtype, rounds, depth);
