@@ -219,8 +219,8 @@ static sonde_status print_results(loss_work *w)
     double ce = w->nats / (double)w->n_predicted, bits = w->nats / log(2.0) / (double)w->n_bytes;
 
     if (w->n_predicted == 0)
-        return cli_fail(SONDE_E_RANGE, "nothing to predict: %lld texts, and no context has 2 tokens",
-                        (long long)w->n_documents);
+        return cli_fail(SONDE_E_RANGE, "nothing to predict: no context has 2 tokens (%s)",
+                        cli_counted(w->n_documents, "text"));
     if (w->n_with_bos < w->n_documents && is_each)
         cli_note("no BOS in front of %lld texts: their first tokens are not predicted ('--bos always' puts one there)",
                  (long long)(w->n_documents - w->n_with_bos));
