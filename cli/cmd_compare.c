@@ -25,6 +25,7 @@ const sonde_hook_point *compare_point(const comparison *c, int64_t i)
     return &c->points[c->wanted[i]];
 }
 
+/* Frees all that a comparison holds; of one text the second side is the first. */
 static void comparison_close(comparison *c)
 {
     for (int s = 0; s < 2 && (s == 0 || c->n_texts > 1); s++) {
@@ -89,6 +90,7 @@ static sonde_status take_rows(side *s, const comparison *c, const sonde_run *run
     return SONDE_OK;
 }
 
+/* Each text through the model, and its rows taken before the next one. */
 static sonde_status run_texts(comparison *c)
 {
     sonde_run *run;
@@ -112,6 +114,7 @@ done:
 
 /* ---- comparing --------------------------------------------------------------------------------------------------- */
 
+/* Room for a matrix of each measure. */
 static sonde_status result_init(result *r, int64_t rows, int64_t columns)
 {
     r->n_rows = rows;
@@ -121,6 +124,7 @@ static sonde_status result_init(result *r, int64_t rows, int64_t columns)
     return SONDE_OK;
 }
 
+/* Every token of one side with every token of the other, at each point by itself. */
 static sonde_status compare_tokens(comparison *c)
 {
     const side *a = &c->sides[0], *b = &c->sides[1];
@@ -175,6 +179,7 @@ static void pair_tokens(comparison *c)
     }
 }
 
+/* Every point with every other, token by token, the mean over tokens. */
 static sonde_status compare_layers(comparison *c)
 {
     result *r;

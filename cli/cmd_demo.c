@@ -148,6 +148,7 @@ static sonde_status expand(char **out, const char *word, const setting *s)
 }
 
 enum { MOST_WORDS = 14 };
+/* A command line as words of its own. */
 typedef struct command_line {
     char *words[MOST_WORDS]; /* "sonde" first, NULL behind the last */
     int n;
@@ -159,6 +160,7 @@ static void command_line_release(command_line *line)
         free(line->words[i]);
 }
 
+/* The command line of a stop. May be half-filled on failure; release it in any case. */
 static sonde_status command_line_init(command_line *line, const stop *s, const setting *with)
 {
     *line = (command_line){.n = 1};
@@ -201,6 +203,7 @@ static sonde_status status_of_child(int code)
     return SONDE_E_STATE;
 }
 
+/* Runs a command line in a child, which has its own options and its own threads, and waits for it. */
 static sonde_status run_command_line(const command_line *line, const char *keep)
 {
     int how = 0;
@@ -243,6 +246,7 @@ static sonde_status make_directory(const char *path)
 
 /* ---- the page ---------------------------------------------------------------------------------------------------- */
 
+/* Text with what HTML would take for its own escaped. */
 static void print_html(FILE *to, const char *text)
 {
     for (; *text != '\0'; text++) {
@@ -253,11 +257,13 @@ static void print_html(FILE *to, const char *text)
     }
 }
 
+/* Whether `text` ends so. */
 static bool ends_with(const char *text, const char *end)
 {
     return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
 }
 
+/* What a stop wrote: its words, its command line, the picture or a link. */
 static void write_stop(FILE *to, const stop *s, const setting *with)
 {
     command_line line;
@@ -308,6 +314,7 @@ static sonde_status write_page(const setting *with)
 
 /* ---- the tour ---------------------------------------------------------------------------------------------------- */
 
+/* One stop: its words, the command line, and what that prints. */
 static sonde_status visit(int i, const setting *with)
 {
     const stop *s = &stops[i];
@@ -315,8 +322,8 @@ static sonde_status visit(int i, const setting *with)
     char *keep = NULL;
     sonde_status status;
 
-    status = command_line_init(&line, s, with);
-    if (status == SONDE_OK && s->keep != NULL) {
+    CLI_TRY_DONE(command_line_init(&line, s, with));
+    if (s->keep != NULL) {
         CLI_TRY_DONE(CLI_NEW(keep, (int64_t)(strlen(with->directory) + strlen(s->keep)) + 2));
         sprintf(keep, "%s/%s", with->directory, s->keep);
     }
@@ -325,14 +332,14 @@ static sonde_status visit(int i, const setting *with)
         print_command(stdout, &line);
         printf("%s%s\n", keep != NULL ? " > " : "", keep != NULL ? keep : "");
     }
-    if (status == SONDE_OK)
-        status = run_command_line(&line, keep);
+    status = run_command_line(&line, keep);
 done:
     command_line_release(&line);
     free(keep);
     return status;
 }
 
+/* --json: what was written, instead of the tour's words. */
 static sonde_status print_json(const setting *with)
 {
     json_t *out = cli_json("sonde.demo/1"), *files = json_array();

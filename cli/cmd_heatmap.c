@@ -28,6 +28,7 @@ static int64_t n_rows(const view *v)
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
 
+/* Labels as JSON strings. */
 static json_t *labels_json(const sonde_plot_label *labels, int64_t n)
 {
     json_t *list = json_array();
@@ -40,6 +41,7 @@ static json_t *labels_json(const sonde_plot_label *labels, int64_t n)
     return list;
 }
 
+/* One matrix with its labels; null where a value is not finite. */
 static json_t *panel_json(const sonde_plot_matrix *panel)
 {
     json_t *out = json_object(), *rows = json_array();
@@ -58,6 +60,7 @@ static json_t *panel_json(const sonde_plot_matrix *panel)
     return out;
 }
 
+/* What is drawn, as numbers. */
 static sonde_status print_json(const picture *p, const view *v)
 {
     json_t *out = cli_json("sonde.heatmap/1"), *hooks = json_array(), *panels = json_array();
@@ -77,6 +80,7 @@ static sonde_status print_json(const picture *p, const view *v)
     return cli_json_write(out);
 }
 
+/* Draws the picture, to its file or as text; with --json only to a file. */
 static sonde_status show(picture *p, const view *v)
 {
     if (p->opts.title == NULL)
@@ -94,6 +98,7 @@ static sonde_status show(picture *p, const view *v)
     return SONDE_OK;
 }
 
+/* One pass that keeps the wanted points. */
 static sonde_status capture(view *v)
 {
     CLI_TRY(sonde_run_new(&v->run, v->m.model));

@@ -19,12 +19,14 @@ static const cli_option options[] = {
     {0},
 };
 
+/* The hook: what passes by is counted, nothing of it is kept. */
 static sonde_status on_activation(const sonde_hook_event *event, sonde_tensor *x, void *ctx)
 {
     struct listener *listener = ctx;
     return sonde_stats_add(listener->stats, event, x, listener->survey->leave_out);
 }
 
+/* Frees all that a survey holds; fine on a zero one. */
 static void survey_close(survey *s)
 {
     sonde_run_free(s->run);
@@ -84,6 +86,7 @@ static sonde_status note_batch(survey *s, const cli_batch *batch)
     return SONDE_OK;
 }
 
+/* Every text once, batch by batch, with progress. */
 static sonde_status survey_texts(survey *s, cli_source *source)
 {
     cli_batch batch = {0};

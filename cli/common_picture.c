@@ -25,6 +25,7 @@ bool cli_is_picture(const char *path)
     return dot != NULL && (strcmp(dot, ".png") == 0 || strcmp(dot, ".svg") == 0 || strcmp(dot, ".pdf") == 0);
 }
 
+/* --range: a name, or the two ends. */
 static sonde_status parse_range(sonde_plot_opts *out, const char *text)
 {
     static const char *const names[] = {"auto", "full", "symmetric", "quantile"};

@@ -12,6 +12,8 @@ const cli_option cli_bos_options[] = {
     {0},
 };
 
+/* ---- texts -------------------------------------------------------------------------------------------------------------- */
+
 static void release_subject(cli_subject *subject)
 {
     free(subject->ids);
@@ -65,6 +67,7 @@ sonde_status cli_subjects_read(cli_subject **out, int64_t *n, cli_model *m, cons
         cli_model_has_tokenizer(m); /* for the labels */
     CLI_TRY_DONE(cli_source_open(&source, m, texts, n_texts, CLI_LONG_FAILS));
     CLI_TRY_DONE(CLI_NEW(*out, max));
+    /* One more than fits is read, so that a text is never left out in silence. */
     for (;;) {
         CLI_TRY_DONE(cli_source_next(source, &sequence, &has_more));
         if (!has_more)
@@ -92,6 +95,8 @@ const char *cli_bos_text(const cli_subject *subject)
 {
     return !subject->has_bos ? "no BOS" : subject->first ? "BOS left out" : "BOS included";
 }
+
+/* ---- activations -------------------------------------------------------------------------------------------------------- */
 
 sonde_status cli_subject_forward(sonde_run *run, const cli_subject *subject)
 {
@@ -124,6 +129,7 @@ json_t *cli_label_json(sonde_plot_label label)
 
     if (clean == NULL)
         return NULL;
+    /* Character by character; each byte that belongs to none becomes U+FFFD. */
     for (int64_t i = 0; i < label.n_bytes;) {
         utf8proc_int32_t c;
         utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)label.text + i, label.n_bytes - i, &c);

@@ -7,6 +7,7 @@
 
 /* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
+/* Rows of numbers; null where a measure is not defined. */
 static json_t *matrix_json(const double *values, int64_t n_rows, int64_t n_columns)
 {
     json_t *rows = json_array();
@@ -20,6 +21,7 @@ static json_t *matrix_json(const double *values, int64_t n_rows, int64_t n_colum
     return rows;
 }
 
+/* All four matrices, each under its measure's name. */
 static void add_measures(json_t *out, const result *r)
 {
     for (int k = 0; k < SONDE_N_SIMILARITIES; k++)
@@ -27,6 +29,7 @@ static void add_measures(json_t *out, const result *r)
                             matrix_json(r->values[k], r->n_rows, r->n_columns));
 }
 
+/* One text: its tokens, and whether BOS is among them. */
 static json_t *side_json(const side *s)
 {
     json_t *tokens = json_array();
@@ -60,6 +63,7 @@ static json_t *steps_json(const comparison *c)
     return steps;
 }
 
+/* Everything: texts, hook points, matrices of all measures; by layer the steps too. */
 static sonde_status print_json(const comparison *c)
 {
     json_t *out = cli_json("sonde.compare/1"), *texts = json_array(), *hooks = json_array(), *matrices = json_array();
@@ -178,6 +182,7 @@ done:
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
+/* Four digits behind the point, "-" where a measure is not defined. Buffers rotate. */
 static const char *number(double x)
 {
     static char buffers[16][32];
@@ -199,6 +204,7 @@ static const char *short_number(double x)
 /* Matrices of more columns are drawn as shades instead of numbers. */
 enum { MOST_COLUMNS = 24 };
 
+/* From each layer to the next, or from one text to the other at the same layer: all measures. */
 static sonde_status print_steps(const comparison *c)
 {
     const result *r = &c->results[0];
@@ -341,6 +347,7 @@ done:
     return status;
 }
 
+/* What a person reads: steps, matrices, the most similar pairs. */
 static sonde_status print_tables(const comparison *c)
 {
     printf("%s: %lld token%s, %s", c->m.path, (long long)c->sides[0].n, c->sides[0].n > 1 ? "s" : "",

@@ -16,6 +16,7 @@ void heatmap_release(picture *p)
     free(p->texts);
 }
 
+/* Room for the panels of a picture; their values come one by one. */
 static sonde_status picture_init(picture *p, const char *kind, int64_t n_panels)
 {
     p->kind = kind;
@@ -30,11 +31,13 @@ const sonde_hook_point *heatmap_point(const view *v, int64_t i)
     return &v->points[v->wanted[i]];
 }
 
+/* How many tokens are drawn. */
 static int64_t n_rows(const view *v)
 {
     return v->text->n - v->text->first;
 }
 
+/* Whether a point has a row of keys for each head and query. */
 static bool is_attention(const sonde_hook_point *point)
 {
     return strcmp(point->axes, "BHTT") == 0;
@@ -78,6 +81,7 @@ static sonde_status append_range(int64_t **out, int64_t *n, int64_t *capacity, c
     return SONDE_OK;
 }
 
+/* "0-63" or "3,17,200-210" as indices below `limit`, appended to those that are there. */
 static sonde_status parse_indices(int64_t **out, int64_t *n, int64_t *capacity, const char *text, int64_t limit,
                                   const char *option)
 {
@@ -145,6 +149,7 @@ static sonde_status label_neurons(picture *p, const sonde_hook_point *point, con
     return SONDE_OK;
 }
 
+/* One point: a row for each token, a column for each chosen neuron. */
 static sonde_status build_neurons(picture *p, const view *v)
 {
     const sonde_hook_point *point = heatmap_point(v, 0);
@@ -211,6 +216,7 @@ static bool label_points(picture *p, const view *v)
     return are_layers;
 }
 
+/* Several points: a row for each of them, a column for each token. */
 static sonde_status build_statistic(picture *p, const view *v, sonde_statistic which)
 {
     bool are_layers;
@@ -278,6 +284,7 @@ static sonde_status build_head(picture *p, int64_t i, const view *v, const sonde
     return SONDE_OK;
 }
 
+/* Attention scores or patterns: queries x keys, a panel for each chosen head of each point. */
 static sonde_status build_attention(picture *p, const view *v)
 {
     const sonde_hook_point *point = heatmap_point(v, 0);
@@ -306,6 +313,7 @@ done:
 
 /* ---- which picture ----------------------------------------------------------------------------------------------- */
 
+/* An option that belongs to another kind of picture. */
 static sonde_status refuse(const char *option, const char *why)
 {
     return cli_misuse("option '%s' does not go with this picture: %s", option, why);

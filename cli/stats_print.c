@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What was done about BOS, as every output says. */
 static const char *bos_text(const survey *s)
 {
     return s->n_bos == 0 ? "no BOS" : cli_exclude_bos ? "BOS left out" : "BOS included";
@@ -43,6 +44,7 @@ static void format_neuron(char out[48], const sonde_hook_point *point, int64_t n
 
 /* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
+/* All statistics of a series, under their names; null where one is not defined. */
 static void add_moments(json_t *out, const sonde_moments *m)
 {
     for (int i = 0; i < SONDE_N_STATISTICS; i++)
@@ -51,6 +53,7 @@ static void add_moments(json_t *out, const sonde_moments *m)
     json_object_set_new(out, "n", json_integer(m->n));
 }
 
+/* A row for each neuron, in order. */
 static json_t *neurons_json(const sonde_stats *stats, const sonde_hook_point *point)
 {
     int64_t n;
@@ -67,6 +70,7 @@ static json_t *neurons_json(const sonde_stats *stats, const sonde_hook_point *po
     return list;
 }
 
+/* The most or least active neurons over all tokens, best first. */
 static json_t *ranked_json(const sonde_stats *stats, bool most)
 {
     int64_t *order = NULL, n = 0, n_neurons;
@@ -84,6 +88,7 @@ static json_t *ranked_json(const sonde_stats *stats, bool most)
     return list;
 }
 
+/* The same for one token: neurons and their activations. */
 static json_t *token_top_json(const sonde_stats *stats, int64_t i, bool most)
 {
     int64_t n;
@@ -95,6 +100,7 @@ static json_t *token_top_json(const sonde_stats *stats, int64_t i, bool most)
     return list;
 }
 
+/* A row for each token that counted: where it stands, what it is, its statistics. */
 static json_t *tokens_json(const survey *s, const sonde_stats *stats)
 {
     int64_t n;
@@ -116,6 +122,7 @@ static json_t *tokens_json(const survey *s, const sonde_stats *stats)
     return list;
 }
 
+/* One hook point: all values as one series, then tokens and neurons as far as they were asked for. */
 static json_t *hook_json(const survey *s, int64_t i)
 {
     const sonde_hook_point *point = &s->points[s->wanted[i]];
@@ -137,6 +144,7 @@ static json_t *hook_json(const survey *s, int64_t i)
     return out;
 }
 
+/* Everything, with the formulas of the statistics beside their numbers. */
 sonde_status stats_print_json(const survey *s)
 {
     json_t *out = cli_json("sonde.stats/1"), *hooks = json_array(), *definitions = json_object();
@@ -170,6 +178,7 @@ static const char *number(double x)
     return out;
 }
 
+/* One statistic of a series, as tables show it. */
 static const char *statistic(const sonde_moments *m, sonde_statistic which)
 {
     return number(sonde_moments_get(m, which));
@@ -177,6 +186,7 @@ static const char *statistic(const sonde_moments *m, sonde_statistic which)
 
 #define STATISTIC_HEADERS "mean\tstd\tmin\tmax\tl2\tsparsity\tkurtosis"
 
+/* The statistics that tables have room for, joined by tabs in the order of the headers. */
 static void format_statistics(char *out, size_t out_bytes, const sonde_moments *m)
 {
     snprintf(out, out_bytes, "%s\t%s\t%s\t%s\t%s\t%s\t%s", statistic(m, SONDE_STAT_MEAN), statistic(m, SONDE_STAT_STD),
@@ -201,6 +211,7 @@ static void format_top(char *out, size_t out_bytes, const survey *s, int64_t hoo
     }
 }
 
+/* A line for each token. */
 static sonde_status print_tokens(const survey *s, int64_t hook)
 {
     int64_t n;
@@ -221,6 +232,7 @@ static sonde_status print_tokens(const survey *s, int64_t hook)
     return cli_table_print(table);
 }
 
+/* A line for each of the most or least active neurons; of attention points, heads. */
 static sonde_status print_neurons(const survey *s, int64_t hook, bool most)
 {
     const sonde_hook_point *point = &s->points[s->wanted[hook]];
@@ -243,6 +255,7 @@ static sonde_status print_neurons(const survey *s, int64_t hook, bool most)
     return cli_table_print(table);
 }
 
+/* One hook point: a line about all values, then its tables. */
 static sonde_status print_hook(const survey *s, int64_t hook)
 {
     const sonde_hook_point *point = &s->points[s->wanted[hook]];

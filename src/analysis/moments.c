@@ -20,6 +20,9 @@ static const char *const names[] = {SONDE_STATISTIC_LIST(NAME)};
 static const char *const formulas[] = {SONDE_STATISTIC_LIST(FORMULA)};
 #undef FORMULA
 
+/* ---- names ----------------------------------------------------------------------------------------------------------- */
+
+/* Two tables from the one list, so that a name and its formula cannot part. */
 const char *sonde_statistic_name(sonde_statistic which)
 {
     return (unsigned)which < SONDE_N_STATISTICS ? names[which] : "?";
@@ -30,6 +33,7 @@ const char *sonde_statistic_formula(sonde_statistic which)
     return (unsigned)which < SONDE_N_STATISTICS ? formulas[which] : "?";
 }
 
+/* The names one after another, for the hint. */
 #define LISTED(value, name, formula) " " name
 sonde_status sonde_statistic_parse(sonde_statistic *out, const char *name)
 {
@@ -59,14 +63,17 @@ static bool has_nonfinite(const float *x, int64_t n)
  * are the same whether it does. */
 enum { LANES = 8 };
 
+/* Of the first pass. Distances are from the first value; counts are doubles, so that all lanes are alike. */
 typedef struct first_sums {
     double distance[LANES], size[LANES], square[LANES], min[LANES], max[LANES], n_zero[LANES], n_below[LANES];
 } first_sums;
 
+/* Of the second: powers 1 to 4 of the distance from the mean. The first is 0 but for rounding. */
 typedef struct second_sums {
     double d1[LANES], d2[LANES], d3[LANES], d4[LANES];
 } second_sums;
 
+/* One value into lane l. Comparisons are written as choices, which have vector instructions. */
 static inline void first_lane(first_sums *s, int l, double value, double origin, double threshold)
 {
     double size = fabs(value);
@@ -79,6 +86,7 @@ static inline void first_lane(first_sums *s, int l, double value, double origin,
     s->n_below[l] += size < threshold ? 1.0 : 0.0;
 }
 
+/* One distance into lane l. */
 static inline void second_lane(second_sums *s, int l, double distance)
 {
     double square = distance * distance;
@@ -88,6 +96,7 @@ static inline void second_lane(second_sums *s, int l, double distance)
     s->d4[l] += square * square;
 }
 
+/* The lanes joined as a tree, always the same one. */
 static double sum_lanes(const double lane[LANES])
 {
     return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
@@ -100,6 +109,7 @@ static void first_pass(sonde_moments *m, const float *x, int64_t n, double thres
     int64_t i = 0;
 
     memset(&s, 0, sizeof s);
+    /* Every lane starts from the first value, also one that no value falls into. */
     m->origin = x[0];
     for (int l = 0; l < LANES; l++)
         s.min[l] = s.max[l] = x[0];
@@ -108,6 +118,7 @@ static void first_pass(sonde_moments *m, const float *x, int64_t n, double thres
             first_lane(&s, l, x[i + l], m->origin, threshold);
     for (int l = 0; i < n; i++, l++)
         first_lane(&s, l, x[i], m->origin, threshold);
+    /* The mean is held as its distance from the first value. */
     m->n = n;
     m->offset = sum_lanes(s.distance) / (double)n;
     m->sum_abs = sum_lanes(s.size);
@@ -173,11 +184,13 @@ sonde_status sonde_moments_add(sonde_moments *m, const float *x, int64_t n, doub
 /* Columns that a thread takes at a time, laid out so that the same step of all of them is one loop. */
 enum { COLUMNS = 32, PARALLEL_FROM = 1 << 16 };
 
+/* As sonde_moments, turned round: an array over columns for each sum. Counts are exact in double up to 2^53. */
 typedef struct column_block {
     double origin[COLUMNS], offset[COLUMNS], m2[COLUMNS], m3[COLUMNS], m4[COLUMNS];
     double min[COLUMNS], max[COLUMNS], sum_abs[COLUMNS], sum_squares[COLUMNS], n_zero[COLUMNS], n_below[COLUMNS];
 } column_block;
 
+/* From the series of each column to arrays over columns, and back. */
 static void load_columns(column_block *b, const sonde_moments *m, int64_t width)
 {
     for (int64_t c = 0; c < width; c++, m++) {
@@ -228,6 +241,7 @@ static void add_row(column_block *b, const float *x, int64_t width, double befor
 
     for (int64_t c = 0; c < width; c++) {
         double value = x[c], size = fabs(value), d = value - b->origin[c] - b->offset[c];
+        /* t is what m2 grows by: (x - old mean) (x - new mean). */
         double d_n = d * inverse, square = d_n * d_n, t = d * d_n * before;
 
         b->m4[c] += t * square * spread + 6.0 * square * b->m2[c] - 4.0 * d_n * b->m3[c];
@@ -261,6 +275,7 @@ sonde_status sonde_moments_add_rows(sonde_moments *columns, const float *x, int6
 {
     int64_t n_blocks = (C + COLUMNS - 1) / COLUMNS;
 
+    /* Everything is checked before anything is added: columns are whole on failure. */
     if (N == 0 || C == 0)
         return SONDE_OK;
     for (int64_t c = 1; c < C; c++)
@@ -293,6 +308,7 @@ void sonde_moments_merge(sonde_moments *a, const sonde_moments *b)
         a->n_masked = n_masked;
         return;
     }
+    /* Distance of the means, from a's to b's; then each moment is moved to the common mean, highest last. */
     d = b->origin - a->origin + (b->offset - a->offset);
     d2 = d * d;
     joined.n += b->n;
@@ -316,6 +332,7 @@ double sonde_moments_get(const sonde_moments *m, sonde_statistic which)
 
     if (m->n == 0)
         return NAN;
+    /* m2 can be below 0 by rounding only. */
     variance = m->m2 > 0.0 ? m->m2 / n : 0.0;
     switch (which) {
     case SONDE_STAT_MEAN: return m->origin + m->offset;

@@ -17,6 +17,8 @@ static const char *const names[] = {SONDE_SIMILARITY_LIST(NAME)};
 static const char *const formulas[] = {SONDE_SIMILARITY_LIST(FORMULA)};
 #undef FORMULA
 
+/* ---- names ----------------------------------------------------------------------------------------------------------- */
+
 const char *sonde_similarity_name(sonde_similarity which)
 {
     return (unsigned)which < SONDE_N_SIMILARITIES ? names[which] : "?";
@@ -27,6 +29,7 @@ const char *sonde_similarity_formula(sonde_similarity which)
     return (unsigned)which < SONDE_N_SIMILARITIES ? formulas[which] : "?";
 }
 
+/* The names one after another, for the hint. */
 #define LISTED(value, name, formula) " " name
 sonde_status sonde_similarity_parse(sonde_similarity *out, const char *name)
 {
@@ -41,13 +44,18 @@ sonde_status sonde_similarity_parse(sonde_similarity *out, const char *name)
 }
 #undef LISTED
 
+/* ---- sums ------------------------------------------------------------------------------------------------------------ */
+
+/* Element i goes to lane i % 8. */
 enum { LANES = 8 };
 
+/* The lanes joined as a tree, always the same one. */
 static double sum_lanes(const double lane[LANES])
 {
     return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
 }
 
+/* a . b */
 static double dot(const double *a, const double *b, int64_t n)
 {
     double lane[LANES] = {0};
@@ -60,6 +68,7 @@ static double dot(const double *a, const double *b, int64_t n)
     return sum_lanes(lane);
 }
 
+/* |a - b|^2 */
 static double squared_distance(const double *a, const double *b, int64_t n)
 {
     double lane[LANES] = {0};
@@ -71,6 +80,8 @@ static double squared_distance(const double *a, const double *b, int64_t n)
         lane[l] += (a[i] - b[i]) * (a[i] - b[i]);
     return sum_lanes(lane);
 }
+
+/* ---- rows ------------------------------------------------------------------------------------------------------------ */
 
 /* Widens a row, centres it for Pearson. A constant row becomes exactly 0: its mean is exact, being the value itself.
  * Returns the column of the first number that is not finite, or -1. */
@@ -101,6 +112,8 @@ static double measure(sonde_similarity which, const double *a, double aa, const 
         return NAN;
     return fmax(-1.0, fmin(1.0, dot(a, b, D) / sqrt(aa * bb)));
 }
+
+/* ---- all pairs ------------------------------------------------------------------------------------------------------- */
 
 /* N widened rows and their squared lengths. */
 typedef struct operand {
@@ -140,6 +153,7 @@ sonde_status sonde_similarity_matrix(double *out, sonde_similarity which, const 
     SONDE_TRY_DONE(prepare(&left, a, N, D, which == SONDE_PEARSON, "first"));
     SONDE_TRY_DONE(prepare(&right, b, M, D, which == SONDE_PEARSON, "second"));
 
+    /* A thread has whole rows of the answer: no sum is shared. */
 #pragma omp parallel for num_threads(sonde_threads()) if (N * M * D >= 1 << 16)
     for (int64_t i = 0; i < N; i++)
         for (int64_t j = 0; j < M; j++)
@@ -150,6 +164,7 @@ done:
     return status;
 }
 
+/* A matrix of one by one: there is one way to compute a measure. */
 sonde_status sonde_similarity_of(double *out, sonde_similarity which, const float *a, const float *b, int64_t n)
 {
     return sonde_similarity_matrix(out, which, a, 1, b, 1, n);

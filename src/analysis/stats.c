@@ -10,7 +10,7 @@
 #include <math.h>
 
 struct sonde_stats {
-    char *name;
+    char *name;             /* owned, as are all arrays below */
     sonde_hook_point point; /* name is ours, axes a copy below */
     char axes[SONDE_MAX_RANK + 1];
     sonde_stats_opts opts;
@@ -26,11 +26,15 @@ struct sonde_stats {
     int64_t row_capacity;
 };
 
+/* Whether rows are (head, key) of a query instead of neurons. */
 static bool is_attention(const sonde_hook_point *point)
 {
     return strcmp(point->axes, "BHTT") == 0;
 }
 
+/* ---- hook points ------------------------------------------------------------------------------------------------------ */
+
+/* Axes 0 and 1 are batch and position; what follows belongs to the token. */
 int64_t sonde_hook_n_neurons(const sonde_hook_point *point)
 {
     int64_t n = 1;
@@ -52,6 +56,7 @@ int64_t sonde_hook_token(float *out, const sonde_hook_point *point, const sonde_
         memcpy(out, data + (b * x->shape[1] + t) * width, (size_t)width * sizeof *out);
         return width;
     }
+    /* The keys of each head lie together; queries and heads lie between them. */
     SONDE_ASSERT(b < x->shape[0] && t < x->shape[2] && n_keys <= x->shape[3]);
     for (int64_t head = 0; head < width; head++)
         memcpy(out + head * n_keys, data + ((b * width + head) * x->shape[2] + t) * x->shape[3],
@@ -59,11 +64,14 @@ int64_t sonde_hook_token(float *out, const sonde_hook_point *point, const sonde_
     return width * n_keys;
 }
 
+/* ---- life cycle ------------------------------------------------------------------------------------------------------- */
+
 void sonde_stats_opts_init(sonde_stats_opts *out)
 {
     *out = (sonde_stats_opts){.struct_size = sizeof *out, .threshold = 1e-3};
 }
 
+/* Options within their bounds, defaults where there are none. */
 static sonde_status check_opts(sonde_stats_opts *out, const sonde_stats_opts *opts)
 {
     sonde_stats_opts_init(out);
@@ -91,6 +99,7 @@ sonde_status sonde_stats_new(sonde_stats **out, const sonde_hook_point *point, c
     SONDE_TRY(SONDE_NEW(stats, 1));
     SONDE_TRY_DONE(check_opts(&stats->opts, opts));
     SONDE_TRY_DONE(sondep_copy_string(&stats->name, point->name));
+    /* The model that the point borrows from may go before the statistics do. */
     stats->point = *point;
     stats->point.name = stats->name;
     memcpy(stats->axes, point->axes, strnlen(point->axes, SONDE_MAX_RANK));
@@ -245,6 +254,7 @@ static sonde_status measure_tokens(sonde_stats *stats, const slice *from)
     bool masked = is_attention(&stats->point);
     int64_t n_parts = masked ? stats->n_neurons : 1, n = masked ? from->n_keys : stats->n_neurons, bad = from->length;
 
+    /* The error itself is of a thread that may be another: only the place is carried out of the loop. */
 #pragma omp parallel for num_threads(sonde_threads()) reduction(min : bad) if (from->length * n_parts * n >= 1 << 16)
     for (int64_t t = 0; t < from->length; t++) {
         stats->sequence[t] = (sonde_moments){0};
@@ -283,6 +293,7 @@ static sonde_status add_sequence(sonde_stats *stats, const slice *from, const bo
     SONDE_TRY(reserve_tokens(stats, from->length));
     SONDE_TRY(reserve_sequence(stats, from->length, stats->n_neurons * (is_attention(&stats->point) ? from->n_keys : 1)));
     SONDE_TRY(measure_tokens(stats, from));
+    /* Runs of tokens that count; the one that ends a run is left out. */
     for (int64_t t = 0; t < from->length; t++) {
         int64_t first = t;
         for (; t < from->length && !(leave_out != NULL && leave_out[t]); t++) {
@@ -298,6 +309,7 @@ static sonde_status add_sequence(sonde_stats *stats, const slice *from, const bo
 
 sonde_status sonde_stats_add(sonde_stats *stats, const sonde_hook_event *event, const sonde_tensor *x, const bool *leave_out)
 {
+    /* One sequence after the other: the order of tokens does not depend on the batch. */
     SONDE_TRY(check_shape(stats, event, x));
     for (int64_t b = 0; b < event->n_sequences; b++) {
         int64_t length = event->lengths[b];

@@ -36,12 +36,14 @@ int64_t sonde_top_k(int64_t *out, const double *values, int64_t n, int64_t k, bo
 {
     int64_t kept = 0, i = 0;
 
+    /* The first k numbers, made a heap from the lowest parent up. */
     SONDE_ASSERT(k >= 0 && k <= n);
     for (; i < n && kept < k; i++)
         if (!isnan(values[i]))
             out[kept++] = i;
     for (int64_t root = kept / 2 - 1; root >= 0; root--)
         sink_root(out, kept, root, values, largest);
+    /* Each other one against the worst of those. */
     for (; i < n && kept > 0; i++) {
         if (!isnan(values[i]) && is_better(values, i, out[0], largest)) {
             out[0] = i;
