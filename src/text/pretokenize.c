@@ -206,6 +206,15 @@ static sonde_status prepend(sondep_room *room, const char *text, size_t n, sonde
     return sondep_normalize(room, &part, piece);
 }
 
+/* Whether a piece begins in the first character of the text: the library counts whole characters. */
+static bool is_at_start(const sondep_room *room, const sondep_piece *piece)
+{
+    int64_t start = sondep_piece_cover(piece, 0, 0).start;
+    while (start > 0 && start < room->n_original && ((unsigned char)room->original[start] & 0xc0) == 0x80)
+        start--;
+    return start == 0;
+}
+
 static sonde_status split_metaspace(sondep_room *room, const sondep_part *part, sondep_piece piece)
 {
     static char space[] = " ";
@@ -216,8 +225,7 @@ static sonde_status split_metaspace(sondep_room *room, const sondep_part *part, 
 
     SONDE_TRY(sondep_normalize(room, &replace, &piece));
     if (!starts_with(&piece, part->content, part->content_bytes) &&
-        (part->prepend == SONDEP_PREPEND_ALWAYS ||
-         (part->prepend == SONDEP_PREPEND_FIRST && sondep_piece_cover(&piece, 0, 0).start == 0)))
+        (part->prepend == SONDEP_PREPEND_ALWAYS || (part->prepend == SONDEP_PREPEND_FIRST && is_at_start(room, &piece))))
         SONDE_TRY(prepend(room, part->content, part->content_bytes, &piece));
     if (!part->split)
         return sondep_put_piece(&room->others, piece);

@@ -230,7 +230,7 @@ static sonde_status read_set_escape(parser *p, sondep_set *set, bool in_class, b
 
 /* ---- classes [...] -------------------------------------------------------------------------------------------------------------- */
 
-static sonde_status parse_class(parser *p, sondep_set *out);
+static sonde_status parse_class(parser *p, sondep_set *out, bool is_outer);
 
 /* [:name:] or [:^name:]; *is_there is false if it is none. */
 static sonde_status read_posix(parser *p, sondep_set *set, bool *is_there)
@@ -263,7 +263,7 @@ static sonde_status class_subset(parser *p, sondep_set *set, bool *is_there)
         if (!*is_there) {
             p->at++;
             *is_there = true;
-            SONDE_TRY_DONE(parse_class(p, inner));
+            SONDE_TRY_DONE(parse_class(p, inner, false));
         }
     } else {
         p->at++;
@@ -320,8 +320,8 @@ static sonde_status class_range(parser *p, sondep_set *set)
     return SONDE_OK;
 }
 
-/* Behind the '['; takes the ']'. `out` is empty at first. */
-static sonde_status parse_class(parser *p, sondep_set *out)
+/* Behind the '['; takes the ']'. `out` is empty at first. (?i) is for the outermost class, when all inside is done. */
+static sonde_status parse_class(parser *p, sondep_set *out, bool is_outer)
 {
     bool negated = take(p, "^"), is_subset, is_first = true, has_and = false;
     sondep_set *all = NULL; /* what stood before && */
@@ -353,7 +353,7 @@ static sonde_status parse_class(parser *p, sondep_set *out)
         SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_FORMAT, "regular expression '%.200s': a class does not end", p->text));
     if (has_and)
         sondep_set_intersect(out, all);
-    if (p->ignore_case)
+    if (p->ignore_case && is_outer)
         sondep_set_fold(out);
     if (negated)
         sondep_set_invert(out);
@@ -394,6 +394,26 @@ static sonde_status put_break(parser *p, const char *before, const char *after)
     return put_text(p, after);
 }
 
+/* \R: a line break of any kind, \r\n as one. */
+static sonde_status put_any_break(parser *p)
+{
+    int set;
+    bool ignore_case = p->ignore_case;
+
+    SONDE_TRY(new_set(p, &set));
+    sondep_set_add(p->sets[set], '\n', '\r');
+    sondep_set_add(p->sets[set], 0x85, 0x85);
+    sondep_set_add(p->sets[set], 0x2028, 0x2029);
+    p->ignore_case = false;
+    SONDE_TRY(put_text(p, "(?>"));
+    SONDE_TRY(put_literal(p, '\r'));
+    SONDE_TRY(put_literal(p, '\n'));
+    SONDE_TRY(put_text(p, "|"));
+    SONDE_TRY(put_set(p, set));
+    p->ignore_case = ignore_case;
+    return put_text(p, ")");
+}
+
 static sonde_status parse_escape(parser *p)
 {
     int64_t c;
@@ -402,6 +422,8 @@ static sonde_status parse_escape(parser *p)
 
     if (take(p, "b") || take(p, "B"))
         return put_word_border(p, p->text[p->at - 1] == 'B');
+    if (take(p, "R"))
+        return put_any_break(p);
     if (take(p, "A"))
         return put_text(p, "\\A");
     if (take(p, "z"))
@@ -410,11 +432,8 @@ static sonde_status parse_escape(parser *p)
         return put_break(p, "(?=", "?\\z)");
     SONDE_TRY(new_set(p, &set));
     SONDE_TRY(read_set_escape(p, p->sets[set], false, &is_there));
-    if (is_there) {
-        if (p->ignore_case && strchr("pP", p->text[p->at - 1]) == NULL && p->text[p->at - 1] == '}')
-            sondep_set_fold(p->sets[set]);
+    if (is_there)
         return put_set(p, set);
-    }
     sondep_free(p->sets[--p->n_sets]);
     SONDE_TRY(read_char_escape(p, &c));
     return c < 0 ? unsupported(p, "this escape") : put_literal(p, (uint32_t)c);
@@ -558,7 +577,7 @@ static sonde_status parse_class_atom(parser *p)
 {
     int set;
     SONDE_TRY(new_set(p, &set));
-    SONDE_TRY(parse_class(p, p->sets[set]));
+    SONDE_TRY(parse_class(p, p->sets[set], true));
     return put_set(p, set);
 }
 

@@ -190,6 +190,8 @@ static sonde_status make_pieces(const encoding *e, const char *text, size_t n)
     sondep_pieces *pieces = &e->room->pieces;
 
     pieces->n = 0;
+    e->room->original = text;
+    e->room->n_original = (int64_t)n;
     SONDE_TRY(sondep_put_piece(pieces, (sondep_piece){text, (int64_t)n, NULL, 0, -1}));
     SONDE_TRY(sondep_added_split(e->room, &e->t->added, &e->t->added.raw));
     for (int64_t i = 0; i < pieces->n && e->t->has_normalizer; i++)

@@ -56,6 +56,8 @@ typedef struct sondep_matches {
 /* What one encoding or decoding needs; kept by the tokenizer between calls, used by one thread at a time. */
 typedef struct sondep_room {
     struct sondep_room *next;
+    const char *original; /* the text that is being encoded, n_original bytes */
+    int64_t n_original;
     sondep_word_room words;
     sondep_pieces pieces, others;
     sondep_matches matches;
@@ -236,7 +238,6 @@ typedef struct sondep_template {
 } sondep_template;
 
 struct sonde_tokenizer {
-    char *path;
     sondep_bpe bpe;
     sondep_added_tokens added;
     bool has_normalizer, has_pre_tokenizer, has_decoder;
@@ -252,6 +253,9 @@ struct sonde_tokenizer {
     bool has_lock;
     sondep_room *rooms; /* idle ones */
 };
+
+/* A tokenizer from the text of its file; `path` is for messages. Owns: *out is yours. Errors: as sonde_tokenizer_load. */
+sonde_status sondep_tokenizer_parse(sonde_tokenizer **out, const char *text, size_t n, const char *path);
 
 /* A room for one call, and its return. */
 sonde_status sondep_room_take(sondep_room **out, const sonde_tokenizer *tokenizer);

@@ -99,8 +99,8 @@ static sonde_status apply_template(encodings *out, const encodings *in, const pr
     const json_t *pieces;
 
     if (in->n_ends != 1 && in->n_ends != 2)
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s' gives a template %lld sequences", p->path,
-                          (long long)in->n_ends);
+        return SONDE_FAIL(SONDE_E_UNSUPPORTED, "field 'post_processor' of '%s' is not handled: a template gets %lld sequences",
+                          p->path, (long long)in->n_ends); /* the library fails when it encodes */
     SONDE_TRY(sondep_json_get_array(&pieces, p->json, in->n_ends == 1 ? "single" : "pair", p->path));
     for (size_t i = 0; i < json_array_size(pieces); i++) {
         const json_t *piece = json_array_get(pieces, i);

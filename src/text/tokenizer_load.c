@@ -308,7 +308,7 @@ static sonde_status put_added(sonde_tokenizer *t, sondep_added a)
 }
 
 /* The id that a token gets: the vocabulary's, or the next free one. The library pays no attention to the file's. */
-static int32_t settle_id(const sonde_tokenizer *t, const sondep_added *a, int64_t id, int64_t *next_id)
+static int32_t settle_id(const sonde_tokenizer *t, const sondep_added *a, int64_t id, int64_t *next_id, const char *path)
 {
     int32_t known = sondep_vocab_id(&t->bpe.vocab, a->content, a->content_bytes);
 
@@ -319,22 +319,22 @@ static int32_t settle_id(const sonde_tokenizer *t, const sondep_added *a, int64_
     if (known < 0)
         known = (int32_t)(*next_id)++;
     if (known != id)
-        sondep_log(SONDE_LOG_NOTE, "'%s': added token '%s' has id %lld in the list, %d by its place: taken", t->path, a->content,
+        sondep_log(SONDE_LOG_NOTE, "'%s': added token '%s' has id %lld in the list, %d by its place: taken", path, a->content,
                    (long long)id, (int)known);
     return known;
 }
 
-static sonde_status read_added_tokens(sonde_tokenizer *t, sondep_room *room, const json_t *list)
+static sonde_status read_added_tokens(sonde_tokenizer *t, sondep_room *room, const json_t *list, const char *path)
 {
     int64_t next_id = t->bpe.vocab.n, id;
 
     if (!json_is_array(list))
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s' is not a list", t->path);
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s' is not a list", path);
     for (size_t i = 0; i < json_array_size(list); i++) {
         sondep_added a = {0};
-        sonde_status status = read_added(&a, json_array_get(list, i), &id, t->path);
+        sonde_status status = read_added(&a, json_array_get(list, i), &id, path);
         if (status == SONDE_OK && a.content_bytes > 0) {
-            a.id = settle_id(t, &a, id, &next_id);
+            a.id = settle_id(t, &a, id, &next_id, path);
             status = normalize_content(t, room, &a);
         }
         if (status != SONDE_OK || a.content_bytes == 0) {
@@ -348,7 +348,7 @@ static sonde_status read_added_tokens(sonde_tokenizer *t, sondep_room *room, con
 }
 
 /* The trees that are searched, and the table by id. */
-static sonde_status index_added(sonde_tokenizer *t)
+static sonde_status index_added(sonde_tokenizer *t, const char *path)
 {
     sondep_added_tokens *all = &t->added;
 
@@ -362,7 +362,7 @@ static sonde_status index_added(sonde_tokenizer *t)
         all->by_id[a->id] = (int32_t)i;
         if (a->normalized_bytes == 0) /* the library then finds it everywhere, and fails between the bytes of a character */
             return SONDE_FAIL(SONDE_E_UNSUPPORTED, "added token '%s' of '%s' is not handled: nothing is left when it is normalized",
-                              a->content, t->path);
+                              a->content, path);
         SONDE_TRY(sondep_trie_put(a->is_normalized ? &all->normalized : &all->raw, a->normalized, a->normalized_bytes, (int32_t)i));
     }
     t->n_ids = all->n_ids;
@@ -398,9 +398,9 @@ static sonde_status read_list(sonde_tokenizer *t, const sondep_reader *r, sondep
     SONDE_TRY_DONE(sondep_room_take(&room, t));
     if (!is_missing(r, e)) {
         SONDE_TRY_DONE(sondep_reader_json(r, &json, e));
-        SONDE_TRY_DONE(read_added_tokens(t, room, json));
+        SONDE_TRY_DONE(read_added_tokens(t, room, json, r->path));
     }
-    SONDE_TRY_DONE(index_added(t));
+    SONDE_TRY_DONE(index_added(t, r->path));
 done:
     sondep_room_give(t, room);
     json_decref(json);
@@ -441,11 +441,10 @@ static sonde_status read_file(sonde_tokenizer *t, sondep_reader *r)
     return sondep_tokenizer_finish(t);
 }
 
-sonde_status sonde_tokenizer_load(sonde_tokenizer **out, const char *path)
+sonde_status sondep_tokenizer_parse(sonde_tokenizer **out, const char *text, size_t n, const char *path)
 {
     sonde_tokenizer *t = NULL;
-    sondep_file file = {0};
-    sondep_reader reader = {0};
+    sondep_reader reader = {.text = text, .n = n, .path = path};
     sonde_status status;
 
     *out = NULL;
@@ -455,20 +454,32 @@ sonde_status sonde_tokenizer_load(sonde_tokenizer **out, const char *path)
     t->has_lock = pthread_mutex_init(&t->lock, NULL) == 0;
     if (!t->has_lock)
         SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_NOMEM, "out of memory: a lock"));
-    if (sondep_is_directory(path))
-        SONDE_TRY_DONE(sondep_path_join(&t->path, path, "tokenizer.json"));
-    else
-        SONDE_TRY_DONE(sondep_copy_string(&t->path, path));
-    SONDE_TRY_DONE(sondep_file_read(&file, t->path, SONDEP_JSON_MAX_BYTES));
-    SONDE_TRY_DONE(sondep_text_check(file.data, file.bytes, t->path));
-    reader = (sondep_reader){.text = file.data, .n = file.bytes, .path = t->path};
+    SONDE_TRY_DONE(sondep_text_check(text, n, path));
     SONDE_TRY_DONE(read_file(t, &reader));
     *out = t;
     t = NULL;
 done:
     sondep_reader_release(&reader);
-    sondep_file_release(&file);
     sonde_tokenizer_free(t);
+    return status;
+}
+
+sonde_status sonde_tokenizer_load(sonde_tokenizer **out, const char *path)
+{
+    sondep_file file = {0};
+    char *name = NULL;
+    sonde_status status;
+
+    *out = NULL;
+    if (sondep_is_directory(path))
+        SONDE_TRY_DONE(sondep_path_join(&name, path, "tokenizer.json"));
+    else
+        SONDE_TRY_DONE(sondep_copy_string(&name, path));
+    SONDE_TRY_DONE(sondep_file_read(&file, name, SONDEP_JSON_MAX_BYTES));
+    SONDE_TRY_DONE(sondep_tokenizer_parse(out, file.data, file.bytes, name));
+done:
+    sondep_file_release(&file);
+    sondep_free(name);
     return status;
 }
 
@@ -492,6 +503,5 @@ void sonde_tokenizer_free(sonde_tokenizer *t)
     sondep_free(t->bare.ids);
     sondep_free(t->bytes);
     sondep_free(t->byte_at);
-    sondep_free(t->path);
     sondep_free(t);
 }
