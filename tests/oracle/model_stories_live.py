@@ -114,15 +114,15 @@ def activations(score, sonde, folder, name, model):
     print(f"{name}: {len(got) - 1} tensors of a text, largest error {worst:.2e}")
     point = "blocks.3.hook_resid_post"
     if " cat" in [bytes_of(name, i) for i in ids]:
+        alone = sonde.act(folder / "f.safetensors", directory, TEXT, "--hook", point)  # attention stays fused, as with --token
         cats = sonde.act(folder / "c.safetensors", directory, TEXT, "--hook", point, "--token", " cat")
         places = [t for t, i in enumerate(ids) if bytes_of(name, i) == " cat"]
-        score.check(f"{name} --token", np.array_equal(cats[point], got[point][:, places]), f"{cats[point].shape} {places}")
+        score.check(f"{name} --token", np.array_equal(cats[point], alone[point][:, places]), f"{cats[point].shape} {places}")
     sonde.run("act", directory, TEXT, "--hook", point, "--token", " zebra", "-q", status=1)
     top = sonde.json("act", directory, TEXT, "--hook", point, "--top", "5")["top"][0]["next"]
     p = torch.tensor(want["unembed.hook_out"][0, -1]).softmax(-1).topk(5)
     score.check(f"{name} --top", [t["id"] for t in top] == p.indices.tolist()
                 and np.abs(np.array([t["probability"] for t in top]) - p.values.numpy()).max() <= 1e-5, str(top))
-    return got
 
 
 def bytes_of(name, token):
@@ -146,10 +146,11 @@ def moments(x):
                 kurtosis=scipy.stats.kurtosis(x))
 
 
-def statistics(score, sonde, name, got):
+def statistics(score, sonde, folder, name):
     directory = SHARED / "models" / name
     for point in ("blocks.1.mlp.hook_post", "blocks.2.attn.hook_z"):
-        x = got[point].reshape(got[point].shape[1], -1)
+        x = sonde.act(folder / "s.safetensors", directory, TEXT, "--hook", point)[point]
+        x = x.reshape(x.shape[1], -1)
         hook = sonde.json("stats", directory, TEXT, "--hook", point)["hooks"][0]
         groups = [("all", hook["all"], x)]
         groups += [(f"token {t}", row, x[t]) for t, row in enumerate(hook["tokens"])]
@@ -162,8 +163,9 @@ def statistics(score, sonde, name, got):
         score.check(f"{name} {point} most active", [r["neuron"] for r in hook["most_active"]][:5] == order)
 
 
-def similarities(score, sonde, name, got):
+def similarities(score, sonde, folder, name):
     directory, point = SHARED / "models" / name, "blocks.2.hook_resid_post"
+    got = sonde.act(folder / "s.safetensors", directory, TEXT, "--hook", "blocks.*.hook_resid_post")
     x = got[point][0].astype(np.float64)
     matrix = sonde.json("compare", directory, TEXT, "--by", "token", "--hook", point)["matrices"][0]
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -221,10 +223,9 @@ def sampled(score, sonde, name, model, n=3000):
 def one_model(score, sonde, folder, name):
     model = common.load_float64(SHARED / "models" / name)
     score.attempt(f"{name} losses", losses, score, sonde, folder, name, model)
-    got = score.attempt(f"{name} activations", activations, score, sonde, folder, name, model)
-    if got is not None:
-        score.attempt(f"{name} statistics", statistics, score, sonde, name, got)
-        score.attempt(f"{name} similarities", similarities, score, sonde, name, got)
+    score.attempt(f"{name} activations", activations, score, sonde, folder, name, model)
+    score.attempt(f"{name} statistics", statistics, score, sonde, folder, name)
+    score.attempt(f"{name} similarities", similarities, score, sonde, folder, name)
     score.attempt(f"{name} greedy", greedy, score, sonde, name, model)
     score.attempt(f"{name} sampled", sampled, score, sonde, name, model)
 
