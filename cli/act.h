@@ -70,6 +70,8 @@ struct act {
     int64_t n_next, next_capacity;
     /* the pass under way */
     int64_t first_document, row_document, row_position; /* document and position of the next row of logits */
+    int64_t batch_T;
+    bool *chosen_rows; /* (documents of the pass, batch_T) rows that logits are wanted of; NULL: all */
 };
 
 /* How the command line names positions: one of them, or none (then all are taken). */

@@ -361,17 +361,26 @@ static sonde_status take_logits(act *a, const float *logits, int64_t V)
     return a->top > 0 && t == a->documents[d].n - 1 ? act_add_next(a, d, t, logits, V) : SONDE_OK;
 }
 
+/* Whether the row at the present place has logits: it is a token's, and, where positions were chosen, that of one of them. */
+static bool has_logits(const act *a)
+{
+    int64_t at = (a->row_document - a->first_document) * a->batch_T + a->row_position;
+    return a->row_position < a->documents[a->row_document].n && (a->chosen_rows == NULL || a->chosen_rows[at]);
+}
+
 /* Blocks of rows come in order, so that a place in the documents is enough to know whose they are. */
 sonde_status act_on_logits(const float *logits, int64_t first_row, int64_t n_rows, int64_t n_vocab, void *ctx)
 {
     act *a = ctx;
 
     (void)first_row; /* rows come in order */
-    /* rows are those of real tokens: documents without any have none */
     for (int64_t r = 0; r < n_rows; r++) {
-        while (a->row_position >= a->documents[a->row_document].n) {
-            a->row_document++;
-            a->row_position = 0;
+        while (!has_logits(a)) {
+            a->row_position++;
+            if (a->row_position >= a->documents[a->row_document].n) {
+                a->row_document++;
+                a->row_position = 0;
+            }
         }
         CLI_TRY(take_logits(a, logits + r * n_vocab, n_vocab));
         a->row_position++;

@@ -148,6 +148,24 @@ static sonde_status take_last_logits(act *a, const sonde_run *run, int64_t B)
     return SONDE_OK;
 }
 
+/* Logits are computed of the chosen positions alone. */
+static sonde_status choose_rows(act *a, sonde_run *run, int64_t first, int64_t B, int64_t T)
+{
+    int64_t n;
+
+    a->batch_T = T;
+    if (!a->has_chosen)
+        return SONDE_OK;
+    CLI_TRY(CLI_NEW(a->chosen_rows, B * T));
+    for (int64_t b = 0; b < B; b++) {
+        const int64_t *chosen = act_chosen(a, first + b, &n);
+        for (int64_t k = 0; k < n; k++)
+            a->chosen_rows[b * T + chosen[k]] = true;
+    }
+    sonde_run_choose_logits(run, a->chosen_rows);
+    return SONDE_OK;
+}
+
 /* One pass over B documents. */
 static sonde_status run_batch(act *a, sonde_run *run, int64_t first, int64_t B, int64_t T)
 {
@@ -165,10 +183,14 @@ static sonde_status run_batch(act *a, sonde_run *run, int64_t first, int64_t B, 
     /* where the hooks and the rows of logits find themselves among the documents */
     a->first_document = a->row_document = first;
     a->row_position = 0;
+    CLI_TRY_DONE(choose_rows(a, run, first, B, T));
     CLI_TRY_DONE(sonde_run_forward(run, tokens, lengths, B, T));
     if (a->top > 0 && !a->wants_logits && !a->has_chosen)
         status = take_last_logits(a, run, B);
 done:
+    sonde_run_choose_logits(run, NULL);
+    free(a->chosen_rows);
+    a->chosen_rows = NULL;
     free(tokens);
     free(lengths);
     return status;

@@ -75,6 +75,17 @@ SONDE_API sonde_status sonde_config_shape(sonde_config *out, const char *name) S
 /* Frees a model; NULL is fine. Runs over it must be freed before. Owns: takes the model. Errors: none. */
 SONDE_API void sonde_model_free(sonde_model *model);
 
+/* Which logits a pass keeps. */
+typedef enum sonde_logits {
+    SONDE_LOGITS_NONE = 0, /* a pass ends behind the last hooked layer */
+    SONDE_LOGITS_LAST = 1, /* of the last token of each sequence: [B, 1, V] */
+    SONDE_LOGITS_ALL = 2   /* [B, T, V] */
+} sonde_logits;
+
+/* Receives logits in blocks of rows: `logits` (n_rows, V) are those of the wanted tokens, in order of sequences and positions
+ * without padding, row `first_row` of them on. They are valid during the call; a non-zero return stops the pass. */
+typedef sonde_status sonde_logits_fn(const float *logits, int64_t first_row, int64_t n_rows, int64_t n_vocab, void *ctx);
+
 /* What the model is. Owns: borrows from the model. Errors: none. */
 SONDE_API const sonde_config *sonde_model_config(const sonde_model *model);
 

@@ -51,18 +51,16 @@ SONDE_API sonde_status sonde_run_patch(sonde_run *run, const char *pattern, cons
 SONDE_API sonde_status sonde_run_unhook(sonde_run *run, int64_t id) SONDE_MUST_USE;
 SONDE_API void sonde_run_reset(sonde_run *run);
 
-/* Which logits the next passes compute. Owns: nothing. Errors: none. */
-typedef enum sonde_logits {
-    SONDE_LOGITS_NONE = 0, /* the default: a pass ends behind the last hooked layer */
-    SONDE_LOGITS_LAST = 1, /* of the last token of each sequence: [B, 1, V] */
-    SONDE_LOGITS_ALL = 2   /* [B, T, V] */
-} sonde_logits;
+/* Which logits the next passes keep (see sonde_logits). Owns: nothing. Errors: none. */
 SONDE_API void sonde_run_want_logits(sonde_run *run, sonde_logits which);
 
-/* Gives logits in blocks of rows instead of keeping [B, T, V]: `logits` (n_rows, V) are those of the real tokens, row
- * `first_row` on, counted over all sequences without padding. NULL ends it. Owns: borrows ctx. Errors: none. */
-typedef sonde_status sonde_logits_fn(const float *logits, int64_t first_row, int64_t n_rows, int64_t n_vocab, void *ctx);
+/* Gives logits in blocks of rows instead of keeping [B, T, V] (see sonde_logits_fn): of all real tokens, or of those chosen
+ * by sonde_run_choose_logits. NULL ends it. Owns: borrows ctx. Errors: none. */
 SONDE_API void sonde_run_stream_logits(sonde_run *run, sonde_logits_fn *fn, void *ctx);
+
+/* Streams logits of chosen tokens only: `chosen` (B,T) of the next passes; only their rows are unembedded. NULL: all.
+ * Owns: borrows `chosen` until the call that replaces it. Errors: none. */
+SONDE_API void sonde_run_choose_logits(sonde_run *run, const bool *chosen);
 
 /* ---- forward ------------------------------------------------------------------------------------------------------ */
 

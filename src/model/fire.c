@@ -20,18 +20,16 @@ static sonde_status fail_nonfinite(const sondep_pass *pass, sondep_point_kind ki
 }
 
 sonde_status sondep_check_finite(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, const float *data,
-                                 int64_t ld, int64_t width, int64_t n_rows)
+                                 int64_t ld, int64_t width, int64_t n_lines, const int64_t *rows, int64_t first)
 {
-    /* Rows without gaps are one long line, which is looked through at once by all threads. */
-    int64_t n_lines = ld == width ? 1 : n_rows, line = ld == width ? n_rows * width : width;
+    /* Lines without gaps are one long line, which is looked through at once by all threads. */
+    int64_t n_pieces = ld == width ? 1 : n_lines, piece = ld == width ? n_lines * width : width;
 
-    for (int64_t i = 0; i < n_lines; i++) {
-        int64_t at = sondep_find_nonfinite(data + i * ld, line, false);
+    for (int64_t i = 0; i < n_pieces; i++) {
+        int64_t at = sondep_find_nonfinite(data + i * ld, piece, false);
         if (at >= 0) {
-            int64_t row = i + at / width;
-            /* Logits may come in blocks or for last rows alone: the row is then only known to be one of theirs. */
-            row = row < pass->batch->N ? row : pass->batch->N - 1;
-            return fail_nonfinite(pass, kind, layer, row, at % width, data[i * ld + at]);
+            int64_t line = first + i + at / width;
+            return fail_nonfinite(pass, kind, layer, rows ? rows[line] : line, at % width, data[i * ld + at]);
         }
     }
     return SONDE_OK;
@@ -45,7 +43,7 @@ sonde_status sondep_fire(const sondep_pass *pass, sondep_point_kind kind, int64_
     /* The byte test that an unhooked point costs. */
     if (sondep_wanted(pass, kind, layer) == 0)
         return SONDE_OK;
-    SONDE_TRY(sondep_check_finite(pass, kind, layer, data, ld, width, pass->batch->N));
+    SONDE_TRY(sondep_check_finite(pass, kind, layer, data, ld, width, pass->batch->N, NULL, 0));
     return pass->hooks->fire(sondep_point(&pass->model->points, kind, layer), &values, pass->hooks->ctx);
 }
 

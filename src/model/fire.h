@@ -31,8 +31,9 @@ sonde_status sondep_fire(const sondep_pass *pass, sondep_point_kind kind, int64_
 /* The same for dense scores or patterns (B, H, T, n_keys), where -inf is a masked entry. */
 sonde_status sondep_fire_scores(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, float *data);
 
-/* SONDE_OK, or SONDE_E_NONFINITE naming point, sequence, position and column. */
+/* SONDE_OK, or SONDE_E_NONFINITE naming point, sequence, position and column. Line i of the data belongs to row
+ * rows[first + i] of the batch, or to row first + i where `rows` is NULL. */
 sonde_status sondep_check_finite(const sondep_pass *pass, sondep_point_kind kind, int64_t layer, const float *data,
-                                 int64_t ld, int64_t width, int64_t n_rows);
+                                 int64_t ld, int64_t width, int64_t n_lines, const int64_t *rows, int64_t first);
 
 #endif

@@ -28,8 +28,8 @@ static size_t product_bytes(const sondep_pass *pass)
     const sonde_config *c = &pass->model->config;
     /* Queries, keys and values; each by itself; the output; one head's output and input; the MLP; logits. */
     int64_t N = pass->batch->N, D = c->d_model, n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head;
-    int64_t logit_rows = pass->logits == SONDE_LOGITS_LAST ? pass->batch->B : N;
-    bool has_logits = pass->logits != SONDE_LOGITS_NONE || pass->stream != NULL;
+    int64_t kept = pass->logits == SONDE_LOGITS_ALL ? N : pass->logits == SONDE_LOGITS_LAST ? pass->last.n : 0;
+    int64_t streamed = !pass->stream ? 0 : pass->streamed.row ? pass->streamed.n : N;
     const struct {
         int64_t M, N, K;
     } products[] = {
@@ -41,8 +41,9 @@ static size_t product_bytes(const sondep_pass *pass)
         {N, c->d_head, D},
         {N, c->d_mlp, D},
         {N, D, c->d_mlp},
-        {has_logits ? logit_rows : 0, c->n_vocab, D},
-        {has_logits && logit_rows > LOGITS_BLOCK ? LOGITS_BLOCK : 0, c->n_vocab, D},
+        {kept, c->n_vocab, D},
+        {streamed < LOGITS_BLOCK ? streamed : LOGITS_BLOCK, c->n_vocab, D},
+        {streamed % LOGITS_BLOCK, c->n_vocab, D},
     };
     size_t most = 0;
 
@@ -100,6 +101,7 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
     pass->result = take(arena, &bytes, any_wanted(pass, SONDEP_POINT_RESULT, any) ? N * c->n_heads * c->d_model : 0);
     pass->split = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
     pass->split_y = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
+    pass->chosen = take(arena, &bytes, (pass->last.n > pass->streamed.n ? pass->last.n : pass->streamed.n) * c->d_model);
     pass->logits_block = take(arena, &bytes, pass->stream ? (N < LOGITS_BLOCK ? N : LOGITS_BLOCK) * c->n_vocab : 0);
     /* One attention problem for each sequence, and what the kernels work in. */
     pass->attention = (void *)take(arena, &bytes, (int64_t)(sizeof *pass->attention / sizeof(float) + 1) * batch->B);
@@ -283,62 +285,61 @@ static sonde_status embed(const sondep_pass *pass)
     return SONDE_OK;
 }
 
-/* Logits of rows of y, whole or in blocks to the listener. */
-static sonde_status logits_of(const sondep_pass *pass, float *out, const float *y, int64_t n_rows)
+/* Logits of n lines of y: whole into `out`, or, where that is NULL, in blocks to the listener. `rows` says which rows of the
+ * batch they are. */
+static sonde_status logits_of(const sondep_pass *pass, float *out, const float *y, int64_t n_lines, const int64_t *rows)
 {
-    int64_t D = pass->model->config.d_model, V = pass->model->config.n_vocab;
+    int64_t D = pass->model->config.d_model, V = pass->model->config.n_vocab, block = out ? n_lines : LOGITS_BLOCK;
 
-    if (out != NULL) {
-        linear(pass, out, V, y, D, &pass->model->unembed, n_rows, (sondep_epilogue){0});
-        return sondep_check_finite(pass, SONDEP_POINT_UNEMBED_OUT, 0, out, V, V, n_rows);
-    }
-    for (int64_t first = 0; first < n_rows; first += LOGITS_BLOCK) {
-        int64_t n = n_rows - first < LOGITS_BLOCK ? n_rows - first : LOGITS_BLOCK;
-        linear(pass, pass->logits_block, V, y + first * D, D, &pass->model->unembed, n, (sondep_epilogue){0});
-        SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_UNEMBED_OUT, 0, pass->logits_block, V, V, n));
-        SONDE_TRY(pass->stream(pass->logits_block, first, n, V, pass->stream_ctx));
+    for (int64_t first = 0; first < n_lines; first += block) {
+        int64_t n = n_lines - first < block ? n_lines - first : block;
+        float *logits = out ? out : pass->logits_block;
+
+        linear(pass, logits, V, y + first * D, D, &pass->model->unembed, n, (sondep_epilogue){0});
+        SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_UNEMBED_OUT, 0, logits, V, V, n, rows, first));
+        if (out == NULL)
+            SONDE_TRY(pass->stream(logits, first, n, V, pass->stream_ctx));
     }
     return SONDE_OK;
 }
 
-/* Logits of the last row of each sequence alone: the final normalisation and the product see B rows. */
-static sonde_status unembed_last(const sondep_pass *pass)
+/* The same for chosen rows of `from`: the normalised rows, or, where none were made, the residual stream, of which the
+ * chosen rows alone are then normalised. */
+static sonde_status logits_of_rows(const sondep_pass *pass, float *out, const float *from, const sondep_rows *rows)
 {
     const sonde_model *model = pass->model;
-    const sonde_config *c = &model->config;
-    const sondep_batch *batch = pass->batch;
-    int64_t D = c->d_model, n = 0;
+    int64_t D = model->config.d_model;
 
-    for (int64_t b = 0; b < batch->B; b++)
-        if (batch->offset[b + 1] > batch->offset[b])
-            memcpy(pass->y + n++ * D, pass->x + (batch->offset[b + 1] - 1) * D, (size_t)D * sizeof(float));
-    sondep_norm(pass->y, NULL, NULL, pass->y, model->ln_final.w, model->ln_final.b, c->norm == SONDE_RMSNORM, c->norm_eps, n,
-                D);
-    return logits_of(pass, pass->logits_out, pass->y, n);
+    for (int64_t i = 0; i < rows->n; i++)
+        memcpy(pass->chosen + i * D, from + rows->row[i] * D, (size_t)D * sizeof(float));
+    if (from == pass->x)
+        sondep_norm(pass->chosen, NULL, NULL, pass->chosen, model->ln_final.w, model->ln_final.b,
+                    model->config.norm == SONDE_RMSNORM, model->config.norm_eps, rows->n, D);
+    return logits_of(pass, out, pass->chosen, rows->n, rows->row);
 }
 
 static sonde_status unembed(const sondep_pass *pass)
 {
-    const sonde_model *model = pass->model;
-    int64_t N = pass->batch->N, D = model->config.d_model, V = model->config.n_vocab;
+    int64_t N = pass->batch->N, D = pass->model->config.d_model, V = pass->model->config.n_vocab;
+    bool is_streamed_whole = pass->stream && !pass->streamed.row;
+    bool needs_all = pass->logits == SONDE_LOGITS_ALL || is_streamed_whole ||
+                     !sondep_finished_hooks(pass, SONDEP_POINT_LN_FINAL_SCALE, 0);
+    const float *from = needs_all ? pass->y : pass->x;
 
-    if (pass->logits == SONDE_LOGITS_LAST && sondep_finished_hooks(pass, SONDEP_POINT_LN_FINAL_SCALE, 0))
-        return unembed_last(pass);
-    /* With logits of all rows, or with hooks behind the blocks. */
-    SONDE_TRY(norm(pass, &model->ln_final, SONDEP_POINT_LN_FINAL_SCALE, SONDEP_POINT_LN_FINAL_NORMALIZED, 0, pass->x));
-    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_UNEMBED_IN, 0, pass->y, D, D));
+    if (needs_all) {
+        SONDE_TRY(
+            norm(pass, &pass->model->ln_final, SONDEP_POINT_LN_FINAL_SCALE, SONDEP_POINT_LN_FINAL_NORMALIZED, 0, pass->x));
+        SONDE_TRY(sondep_fire(pass, SONDEP_POINT_UNEMBED_IN, 0, pass->y, D, D));
+    }
     if (pass->logits == SONDE_LOGITS_ALL) {
-        SONDE_TRY(logits_of(pass, pass->logits_out, pass->y, N));
+        SONDE_TRY(logits_of(pass, pass->logits_out, pass->y, N, NULL));
         SONDE_TRY(sondep_fire(pass, SONDEP_POINT_UNEMBED_OUT, 0, pass->logits_out, V, V));
+    } else if (pass->logits == SONDE_LOGITS_LAST) {
+        SONDE_TRY(logits_of_rows(pass, pass->logits_out, from, &pass->last));
     }
-    if (pass->logits == SONDE_LOGITS_LAST) {
-        /* The last rows move to the front, in order: none is overwritten before it moved. */
-        for (int64_t b = 0, n = 0; b < pass->batch->B; b++)
-            if (pass->batch->offset[b + 1] > pass->batch->offset[b])
-                memmove(pass->y + n++ * D, pass->y + (pass->batch->offset[b + 1] - 1) * D, (size_t)D * sizeof(float));
-        SONDE_TRY(logits_of(pass, pass->logits_out, pass->y, pass->batch->B));
-    }
-    return pass->stream ? logits_of(pass, NULL, pass->y, N) : SONDE_OK;
+    if (pass->stream == NULL)
+        return SONDE_OK;
+    return is_streamed_whole ? logits_of(pass, NULL, pass->y, N, NULL) : logits_of_rows(pass, NULL, from, &pass->streamed);
 }
 
 sonde_status sondep_pass_run(sondep_pass *pass)
@@ -348,7 +349,7 @@ sonde_status sondep_pass_run(sondep_pass *pass)
     if (pass->batch->N == 0)
         return SONDE_OK;
     SONDE_TRY(embed(pass));
-    SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_EMBED, 0, pass->x, D, D, pass->batch->N));
+    SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_EMBED, 0, pass->x, D, D, pass->batch->N, NULL, 0));
     for (int64_t layer = 0; layer < pass->model->config.n_layers; layer++) {
         /* A layer is the step that an interruption waits for. */
         if (sondep_interrupted())
@@ -360,7 +361,7 @@ sonde_status sondep_pass_run(sondep_pass *pass)
             return SONDE_OK;
         SONDE_TRY(mlp(pass, layer));
         SONDE_TRY(sondep_fire(pass, SONDEP_POINT_RESID_POST, layer, pass->x, D, D));
-        SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_RESID_POST, layer, pass->x, D, D, pass->batch->N));
+        SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_RESID_POST, layer, pass->x, D, D, pass->batch->N, NULL, 0));
     }
     return sondep_finished(pass, SONDEP_POINT_LN_FINAL_SCALE, 0) ? SONDE_OK : unembed(pass);
 }
@@ -370,7 +371,7 @@ double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
     const sonde_config *c = &pass->model->config;
     const sondep_batch *batch = pass->batch;
     double N = (double)batch->N, D = (double)c->d_model, n_q = (double)(c->n_heads * c->d_head), pairs = 0.0;
-    double n_kv = (double)(c->n_kv_heads * c->d_head), rows = pass->logits == SONDE_LOGITS_LAST ? (double)batch->B : N;
+    double n_kv = (double)(c->n_kv_heads * c->d_head), rows = pass->logits == SONDE_LOGITS_LAST ? (double)pass->last.n : 0.0;
     double linear_layers = 2.0 * N * (D * (n_q + 2.0 * n_kv) + n_q * D + (c->gated_mlp ? 3.0 : 2.0) * D * (double)c->d_mlp);
 
     *n_layers = 0;
@@ -382,7 +383,7 @@ double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
         double n = (double)(batch->offset[b + 1] - batch->offset[b]);
         pairs += n * ((double)batch->n_keys[b] - n) + n * (n + 1.0) / 2.0;
     }
-    if (pass->logits == SONDE_LOGITS_NONE && pass->stream == NULL)
-        rows = 0.0;
+    rows += pass->logits == SONDE_LOGITS_ALL ? N : 0.0;
+    rows += !pass->stream ? 0.0 : pass->streamed.row ? (double)pass->streamed.n : N;
     return (double)*n_layers * (linear_layers + 4.0 * pairs * n_q) + 2.0 * rows * D * (double)c->n_vocab;
 }

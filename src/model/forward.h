@@ -7,7 +7,7 @@
 #ifndef SONDEP_FORWARD_H
 #define SONDEP_FORWARD_H
 
-#include <sonde/run.h>
+#include <sonde/model.h>
 
 #include "hook/hooks.h"
 #include "model/model.h"
@@ -46,6 +46,12 @@ typedef struct sondep_rope_table {
 sonde_status sondep_rope_grow(sondep_rope_table *table, const sonde_config *config, int64_t n);
 void sondep_rope_release(sondep_rope_table *table);
 
+/* Some rows of a batch, in order; `row` NULL means all. */
+typedef struct sondep_rows {
+    const int64_t *row;
+    int64_t n;
+} sondep_rows;
+
 typedef struct sondep_pass {
     const sonde_model *model;
     const sondep_hooks *hooks;
@@ -53,14 +59,16 @@ typedef struct sondep_pass {
     sondep_cache *cache; /* NULL: none */
     const sondep_rope_table *rope;
 
-    sonde_logits logits; /* NONE, LAST (B rows) or ALL (N rows) into logits_out */
+    /* Kept logits: none, those of `last`, or of all N rows, into logits_out. Streamed ones: those of `streamed`, or all. */
+    sonde_logits logits;
     float *logits_out;
-    sonde_logits_fn *stream; /* or block by block to this */
+    sondep_rows last, streamed;
+    sonde_logits_fn *stream; /* NULL: none */
     void *stream_ctx;
 
     /* Scratch, laid out by sondep_pass_plan; NULL where it is not needed. */
     float *x, *y, *z, *qkv, *mlp, *up;
-    float *normalized, *scale, *old_scale, *scores, *result, *split, *split_y, *logits_block;
+    float *normalized, *scale, *old_scale, *scores, *result, *split, *split_y, *chosen, *logits_block;
     sondep_attention *attention;
     void *product_scratch, *attention_scratch;
 } sondep_pass;

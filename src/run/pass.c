@@ -29,12 +29,12 @@ static sonde_status check_sizes(const sonde_run *run, const int64_t *lengths, co
 static sonde_status fill_batch(sonde_run *run, const int32_t *tokens, const int64_t *lengths, const int64_t *first_positions,
                                int64_t B, int64_t T)
 {
-    int64_t *ids, *position, *offset, *n_keys, *own_lengths, *own_first, V = run->model->config.n_vocab;
+    int64_t *ids, *position, *offset, *n_keys, *own_lengths, *own_first, *last, *streamed, V = run->model->config.n_vocab;
     sondep_batch *batch = &run->batch;
     size_t bytes;
 
     SONDE_TRY(check_sizes(run, lengths, first_positions, B, T));
-    SONDE_TRY(sondep_mul_size(&bytes, (size_t)(2 * B * T + 4 * B + 1), sizeof(int64_t), "batch"));
+    SONDE_TRY(sondep_mul_size(&bytes, (size_t)(3 * B * T + 5 * B + 1), sizeof(int64_t), "batch"));
     SONDE_TRY(sondep_buffer_grow(&run->numbers, bytes));
     /* All small arrays of a batch lie in one block, one behind the other. */
     ids = run->numbers.block;
@@ -43,6 +43,10 @@ static sonde_status fill_batch(sonde_run *run, const int32_t *tokens, const int6
     n_keys = offset + B + 1;
     own_lengths = n_keys + B;
     own_first = own_lengths + B;
+    last = own_first + B;
+    streamed = last + B;
+    run->last = (sondep_rows){.row = last};
+    run->streamed = (sondep_rows){.row = run->chosen ? streamed : NULL};
 
     *batch = (sondep_batch){.B = B, .T = T, .ids = ids, .position = position, .offset = offset, .n_keys = n_keys};
     offset[0] = 0;
@@ -55,10 +59,14 @@ static sonde_status fill_batch(sonde_run *run, const int32_t *tokens, const int6
             if (id < 0 || id >= V)
                 return SONDE_FAIL(SONDE_E_RANGE, "token %lld of sequence %lld is %d, outside the vocabulary of %lld",
                                   (long long)t, (long long)b, id, (long long)V);
+            if (run->chosen && run->chosen[b * T + t])
+                streamed[run->streamed.n++] = batch->N;
             ids[batch->N] = id;
             position[batch->N++] = own_first[b] + t;
         }
         offset[b + 1] = batch->N;
+        if (own_lengths[b] > 0)
+            last[run->last.n++] = batch->N - 1;
         n_keys[b] = own_first[b] + own_lengths[b];
         batch->most_keys = n_keys[b] > batch->most_keys ? n_keys[b] : batch->most_keys;
     }
@@ -100,6 +108,8 @@ static sondep_pass make_pass(sonde_run *run, const sondep_hooks *hooks, sondep_c
                          .cache = cache,
                          .rope = &run->rope,
                          .logits = is_logits_hooked ? SONDE_LOGITS_ALL : run->logits,
+                         .last = run->last,
+                         .streamed = run->streamed,
                          .stream = run->stream,
                          .stream_ctx = run->stream_ctx};
 }
@@ -146,12 +156,11 @@ static sonde_status place_logits(sonde_run *run, const sondep_pass *pass)
 {
     const sondep_batch *batch = &run->batch;
     float *logits = pass->logits_out;
-    int64_t V = run->model->config.n_vocab, n = 0, shape[3] = {batch->B, run->logits == SONDE_LOGITS_ALL ? batch->T : 1, V};
+    int64_t V = run->model->config.n_vocab, n = run->last.n,
+            shape[3] = {batch->B, run->logits == SONDE_LOGITS_ALL ? batch->T : 1, V};
 
     if (run->logits == SONDE_LOGITS_NONE)
         return SONDE_OK;
-    for (int64_t b = 0; b < batch->B; b++)
-        n += batch->offset[b + 1] > batch->offset[b];
     /* Rows move to higher places, so the last goes first and none is overwritten before it moved. */
     if (run->logits == SONDE_LOGITS_ALL) {
         for (int64_t b = batch->B - 1; b >= 0; b--)

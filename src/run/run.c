@@ -181,6 +181,11 @@ void sonde_run_stream_logits(sonde_run *run, sonde_logits_fn *fn, void *ctx)
     run->stream_ctx = ctx;
 }
 
+void sonde_run_choose_logits(sonde_run *run, const bool *chosen)
+{
+    run->chosen = chosen;
+}
+
 sonde_status sonde_run_get(sonde_tensor *out, const sonde_run *run, const char *name)
 {
     const sondep_points *points = &run->model->points;

@@ -45,10 +45,12 @@ struct sonde_run {
     sonde_logits logits;
     sonde_logits_fn *stream;
     void *stream_ctx;
+    const bool *chosen; /* (B,T) rows that are streamed, NULL: all */
 
     /* The present pass. */
     sondep_batch batch;
     const int64_t *lengths, *first_positions; /* (B) */
+    sondep_rows last, streamed;               /* rows of logits */
     sondep_buffer numbers;                    /* the batch's arrays */
     sondep_buffer event, logits_buffer;
     sonde_tensor kept_logits;
