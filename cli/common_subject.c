@@ -34,7 +34,8 @@ static sonde_status read_subject(cli_subject *out, const cli_model *m, const cli
     CLI_TRY(CLI_NEW(out->ids, sequence->n));
     CLI_TRY(CLI_NEW(out->labels, sequence->n));
     CLI_TRY(CLI_NEW(out->numbers, sequence->n));
-    memcpy(out->ids, sequence->ids, (size_t)sequence->n * sizeof *out->ids);
+    for (int64_t i = 0; i < sequence->n; i++)
+        out->ids[i] = sequence->ids[i];
     out->n = sequence->n;
     out->has_bos = sequence->has_bos;
     out->first = cli_exclude_bos && sequence->has_bos;
