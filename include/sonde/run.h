@@ -59,6 +59,7 @@ SONDE_API void sonde_run_want_logits(sonde_run *run, sonde_logits which);
 SONDE_API void sonde_run_stream_logits(sonde_run *run, sonde_logits_fn *fn, void *ctx);
 
 /* Streams logits of chosen tokens only: `chosen` (B,T) of the next passes; only their rows are unembedded. NULL: all.
+ * Few rows take another kernel than many: their logits differ from those of a whole pass by rounding.
  * Owns: borrows `chosen` until the call that replaces it. Errors: none. */
 SONDE_API void sonde_run_choose_logits(sonde_run *run, const bool *chosen);
 

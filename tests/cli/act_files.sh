@@ -45,12 +45,15 @@ print([[round(sum(rows[((b * H) * T + q) * T : ((b * H) * T + q + 1) * T]), 5) f
 shape, scores = safetensors("all.safetensors")[0]["blocks.1.attn.hook_attn_scores"]
 print([[sum(math.isfinite(x) for x in scores[((b * H) * T + q) * T : ((b * H) * T + q + 1) * T]) for q in range(T)] for b in range(B)])
 everything, chosen = safetensors("all.safetensors")[0], safetensors("some.safetensors")[0]
-for name in "blocks.0.hook_resid_post", "logits":
+# Activations are the same bytes; logits of a few rows come from another product than those of all, which rounds otherwise.
+for name, limit in ("blocks.0.hook_resid_post", 0.0), ("logits", 2e-6):
     (B, T, D), x = everything[name]
     (_, P, _), y = chosen[name]
     positions = chosen["positions"][1]
-    print(name, all(y[(b * P + p) * D : (b * P + p + 1) * D] == (x[(b * T + positions[b * P + p]) * D :][:D] if positions[b * P + p] >= 0 else [0.0] * D)
-                    for b in range(B) for p in range(P)))
+    largest = max(map(abs, x))
+    want = [v for b in range(B) for p in range(P)
+            for v in (x[(b * T + positions[b * P + p]) * D :][:D] if positions[b * P + p] >= 0 else [0.0] * D)]
+    print(name, len(want) == len(y) and all(abs(u - v) <= limit * largest for u, v in zip(want, y)))
 print("npy", npy(open("one.npy", "rb").read())[0])
 END
 python3 check.py
