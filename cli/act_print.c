@@ -22,8 +22,7 @@ static double deviation_of(const act_sums *sums)
     return sqrt(variance > 0 ? variance : 0);
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 /* [1, 2, 288] */
 static json_t *shape_json(const sonde_tensor *t)
@@ -124,8 +123,7 @@ static sonde_status print_json(const act *a, const char *path)
     return cli_json_write(out);
 }
 
-/* ---- tables
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 /* A line of the summary. */
 static void summary_row(cli_table *table, const char *name, const sonde_tensor *stored, const act_sums *sums)

@@ -22,8 +22,7 @@ typedef struct selector {
     bool has_word;
 } selector;
 
-/* ---- --token -----------------------------------------------------------------------------------------------------------
- */
+/* ---- --token ----------------------------------------------------------------------------------------------------- */
 
 /* A token matches by its text (" cat"), by its text without the space in front if the query has none ("cat"), by the
  * vocabulary's own string ("Ġcat"), or as tables show it ("\n"). */
@@ -73,8 +72,7 @@ static sonde_status explain_no_match(const cli_model *m, const char *query)
     return status;
 }
 
-/* ---- --word --------------------------------------------------------------------------------------------------------------
- */
+/* ---- --word ------------------------------------------------------------------------------------------------------ */
 
 /* Whether a character parts words: what Unicode calls white space. */
 static bool is_space(utf8proc_int32_t c)
@@ -107,8 +105,7 @@ static bool find_word(const char *text, size_t n_bytes, int64_t wanted, size_t *
     return is_found;
 }
 
-/* ---- one document
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- one document ------------------------------------------------------------------------------------------------ */
 
 /* Notes one position of the document that is being read. */
 static sonde_status add_position(act *a, act_document *document, int64_t position)

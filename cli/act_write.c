@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the file --------------------------------------------------------------------------------------------------------- */
+/* ---- the file ---------------------------------------------------------------------------------------------------- */
 
 /* Writes n floats of tensor i from element `first` on, in the type that is stored. */
 static sonde_status put_floats(act *a, int64_t i, int64_t first, const float *x, int64_t n)
@@ -168,8 +168,7 @@ done:
     return status;
 }
 
-/* ---- sums ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- sums -------------------------------------------------------------------------------------------------------- */
 
 /* Adds n values; the sums of one call are gathered in registers first. */
 static void add_to_sums(act_sums *sums, const float *x, int64_t n)
@@ -209,8 +208,7 @@ static int64_t rows_before(const act *a, int64_t d)
     return a->has_chosen ? a->documents[d].first_position : a->documents[d].first_id;
 }
 
-/* ---- hooks
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- hooks ------------------------------------------------------------------------------------------------------- */
 
 /* n elements for the file (element `first` on) and the sums. */
 static sonde_status take_row(act_slot *slot, int64_t first, const float *x, int64_t n)
@@ -299,8 +297,7 @@ sonde_status act_on_hook(const sonde_hook_event *event, sonde_tensor *x, void *c
     return status;
 }
 
-/* ---- logits
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- logits ------------------------------------------------------------------------------------------------------ */
 
 /* One pass over the row: most logits are below the k-th best so far. */
 sonde_status act_add_next(act *a, int64_t document, int64_t position, const float *logits, int64_t n_vocab)

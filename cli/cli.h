@@ -285,7 +285,7 @@ double cli_source_progress(const cli_source *source); /* 0 to 1, -1 if not known
 /* Id of the BOS token: the tokenizer's, else the config's; -1 if there is none. */
 int32_t cli_bos_id(const cli_model *m);
 
-/* ---- batches -------------------------------------------------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
 
 /* Sequences side by side, padded to the longest: what sonde_run_forward takes. Zero-initialise. */
 typedef struct cli_batch {

@@ -34,8 +34,7 @@ static const cli_option options[] = {
     {0},
 };
 
-/* ---- setting up
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- setting up -------------------------------------------------------------------------------------------------- */
 
 /* Shape of a point's tensor in the file: B is all documents, the (query) position axis the chosen ones. */
 static void store_shape(act_slot *slot)
@@ -117,8 +116,7 @@ static sonde_status make_run(sonde_run **run, act *a)
     return SONDE_OK;
 }
 
-/* ---- running
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 /* Documents from `first` on that make one batch, and its longest. */
 static int64_t batch_size(const act *a, int64_t first, int64_t *T)
@@ -265,8 +263,7 @@ static sonde_status print_plan(const act *a, sonde_run *run)
     return cli_json_write(out);
 }
 
-/* ---- the command
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the command ------------------------------------------------------------------------------------------------- */
 
 /* What can be refused before the model is opened: nothing asked for, an ending that no format has. */
 static sonde_status check_options(void)

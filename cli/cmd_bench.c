@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A few tokens are enough to tell kernels apart, and the plain-C ones are slow. */
 enum { N_WARM_UP = 2, CHECKED_TOKENS = 4 };
 
 /* Largest error of a logit, relative to the largest logit, that passes: seen are 2e-6 (f32) and 1e-2 (bf16). */
@@ -29,6 +30,7 @@ static const cli_option options[] = {
     {0},
 };
 
+/* seconds: of the median pass; peak_gflops: what all threads reach on products alone; check_error: as in LIMIT_F32. */
 typedef struct bench_result {
     double seconds, flops, peak_gflops;
     int64_t peak_bytes;
@@ -41,10 +43,12 @@ static sonde_status open_model(cli_model *m, const cli_call *call)
     sonde_config config;
     sonde_model_opts opts;
 
+    /* Exactly one of them: a folder or a shape. */
     if ((shape != NULL) == (call->n_arguments == 1))
         return cli_misuse("'bench forward' takes MODEL or '--shape NAME'");
     if (shape == NULL)
         return cli_model_open(m, call->arguments[0]);
+    /* Random weights take the same options as loaded ones; seed 0, so that each run has the same. */
     sonde_model_opts_init(&opts);
     opts.products = cli.products;
     CLI_TRY(sonde_config_shape(&config, shape));
@@ -61,7 +65,7 @@ static void fill_tokens(int32_t *tokens, int64_t n, int64_t n_vocab)
         tokens[i] = (int32_t)(sonde_random_uniform(1, 0, (uint64_t)i) * (double)n_vocab);
 }
 
-/* ---- the check ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the check --------------------------------------------------------------------------------------------------- */
 
 /* Logits behind the last of a few tokens, with the kernels that are chosen. */
 static sonde_status last_logits(float *out, const sonde_model *model, int64_t n)
@@ -73,6 +77,7 @@ static sonde_status last_logits(float *out, const sonde_model *model, int64_t n)
     sonde_status status;
 
     CLI_TRY(sonde_run_new(&run, model));
+    /* Both passes of the check get the same ids, whatever the seed of the weights. */
     fill_tokens(tokens, n, V);
     sonde_run_want_logits(run, SONDE_LOGITS_LAST);
     CLI_TRY_DONE(sonde_run_forward(run, tokens, NULL, 1, n));
@@ -130,7 +135,7 @@ done:
     return status;
 }
 
-/* ---- the measurement -------------------------------------------------------------------------------------------------------------- */
+/* ---- the measurement --------------------------------------------------------------------------------------------- */
 
 /* Order of numbers for qsort. */
 static int by_value(const void *a, const void *b)
@@ -188,6 +193,7 @@ static sonde_status measure(bench_result *out, const cli_model *m)
     peak_after = sonde_measure_peak_gflops();
     out->peak_gflops = peak_before > peak_after ? peak_before : peak_after;
     out->flops = plan.flops;
+    /* Of the whole process so far: loading, check and passes. */
     out->peak_bytes = cli_peak_bytes();
 done:
     sonde_run_free(run);
@@ -230,16 +236,19 @@ static sonde_status run(const cli_call *call)
     bench_result r = {0};
     sonde_status status;
 
+    /* Without logits a pass ends behind the last hooked layer; without hooks nothing is left of it. */
     if (cli.hooks.n == 0 && no_logits)
         return cli_misuse("nothing to compute: '--no-logits' without '--hook'");
     CLI_TRY_DONE(open_model(&m, call));
     CLI_TRY_DONE(measure(&r, &m));
+    /* What keeps this machine below its best: a speed should not stand without that. */
     if (sonde_kernel_warning()[0] != '\0')
         cli_note("%s", sonde_kernel_warning());
     if (cli.json) {
         status = print_json(&m, &r);
         goto done;
     }
+    /* One line for each number that is compared between machines. */
     printf("%s, %lld x %lld tokens, kernels %s, %d threads: median of %lld\n", m.path, (long long)batch, (long long)n_tokens,
            sonde_kernel_name(), sonde_threads(), (long long)n_repeats);
     printf("  %.1f tokens/s  (%.4f s a pass)\n", (double)(batch * n_tokens) / r.seconds, r.seconds);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the command line says; zero means by token, cosine, all positions. */
 compare_settings compare_asked = {.n_top = 10};
 
 static const cli_option options[] = {
@@ -20,6 +21,7 @@ static const cli_option options[] = {
     {0},
 };
 
+/* Results, labels and rows are all in the order of `wanted`. */
 const sonde_hook_point *compare_point(const comparison *c, int64_t i)
 {
     return &c->points[c->wanted[i]];
@@ -53,6 +55,7 @@ static sonde_status choose_positions(side *s)
 {
     const cli_subject *text = s->text;
 
+    /* Without --pos: all but a BOS that is left out. With it, BOS may be named and then counts. */
     if (compare_asked.positions == NULL) {
         CLI_TRY(CLI_NEW(s->positions, text->n));
         for (int64_t t = text->first; t < text->n; t++)
@@ -61,6 +64,7 @@ static sonde_status choose_positions(side *s)
     }
     CLI_TRY(cli_parse_integers(&s->positions, &s->n, compare_asked.positions, "--pos"));
     for (int64_t i = 0; i < s->n; i++) {
+        /* Negative ones count from the end of this text: with two texts, -1 is the last token of each. */
         int64_t given = s->positions[i];
         if (given < 0)
             s->positions[i] += text->n;
@@ -77,11 +81,13 @@ static sonde_status take_rows(side *s, const comparison *c, const sonde_run *run
     CLI_TRY(CLI_NEW(s->rows, c->n_wanted));
     CLI_TRY(CLI_NEW(s->width, c->n_wanted));
     CLI_TRY(CLI_NEW(s->labels, s->n));
+    /* Labels are borrowed from the text, which lives as long as the comparison. */
     for (int64_t i = 0; i < s->n; i++)
         s->labels[i] = s->text->labels[s->positions[i]];
     for (int64_t i = 0; i < c->n_wanted; i++) {
         sonde_tensor x;
         CLI_TRY(sonde_run_get(&x, run, compare_point(c, i)->name));
+        /* All numbers of one token: neurons, or heads x keys for attention points. */
         s->width[i] = sonde_tensor_n_elements(&x) / s->text->n;
         CLI_TRY(CLI_NEW(s->rows[i], s->n * s->width[i]));
         for (int64_t k = 0; k < s->n; k++)
@@ -97,6 +103,7 @@ static sonde_status run_texts(comparison *c)
     sonde_status status = SONDE_OK;
 
     CLI_TRY(sonde_run_new(&run, c->m.model));
+    /* One run serves both texts: hooks are set once, captures are overwritten by the second pass. */
     for (int64_t i = 0; i < c->n_wanted; i++)
         CLI_TRY_DONE(sonde_run_capture(run, compare_point(c, i)->name, NULL));
     for (int64_t s = 0; s < c->n_texts; s++) {
@@ -105,6 +112,7 @@ static sonde_status run_texts(comparison *c)
         CLI_TRY_DONE(cli_subject_forward(run, &c->texts[s]));
         CLI_TRY_DONE(take_rows(&c->sides[s], c, run));
     }
+    /* A copy of the pointers, not of the rows; comparison_close frees them once. */
     if (c->n_texts == 1)
         c->sides[1] = c->sides[0];
 done:
@@ -132,10 +140,12 @@ static sonde_status compare_tokens(comparison *c)
     c->n_results = c->n_wanted;
     CLI_TRY(CLI_NEW(c->results, c->n_results));
     for (int64_t i = 0; i < c->n_wanted; i++) {
+        /* Rows of attention points are as wide as their text is long: two texts may not agree. */
         if (a->width[i] != b->width[i])
             return cli_fail(SONDE_E_SHAPE, "shapes do not agree: '%s' has rows of %lld and %lld numbers in the two texts",
                             compare_point(c, i)->name, (long long)a->width[i], (long long)b->width[i]);
         CLI_TRY(result_init(&c->results[i], a->n, b->n));
+        /* All measures at once: they cost little beside the pass, and files and JSON hold every one. */
         for (int k = 0; k < SONDE_N_SIMILARITIES; k++)
             CLI_TRY(sonde_similarity_matrix(c->results[i].values[k], (sonde_similarity)k, a->rows[i], a->n, b->rows[i], b->n,
                                             a->width[i]));
@@ -153,6 +163,7 @@ static sonde_status mean_measure(double *out, const comparison *c, sonde_similar
 
     for (int64_t t = 0; t < a->n; t++) {
         CLI_TRY(sonde_similarity_of(&value, which, a->rows[i] + t * D, b->rows[j] + t * D, D));
+        /* Not defined: a row of zeros for cosine, a constant one for pearson. */
         if (!isnan(value)) {
             sum += value;
             n++;
@@ -171,6 +182,7 @@ static void pair_tokens(comparison *c)
              (long long)c->sides[0].n, (long long)c->sides[1].n);
     for (int s = 0; s < 2; s++) {
         side *x = &c->sides[s];
+        /* The last row moves to the front, where a side of one token has it. */
         for (int64_t i = 0; i < c->n_wanted; i++)
             memmove(x->rows[i], x->rows[i] + (x->n - 1) * x->width[i], (size_t)x->width[i] * sizeof(float));
         x->positions[0] = x->positions[x->n - 1];
@@ -184,6 +196,7 @@ static sonde_status compare_layers(comparison *c)
 {
     result *r;
 
+    /* One width for all points: a distance between rows of different length has no meaning. */
     for (int64_t i = 0; i < c->n_wanted; i++)
         if (c->sides[0].width[i] != c->sides[0].width[0] || c->sides[1].width[i] != c->sides[0].width[0])
             return cli_fail(
@@ -195,6 +208,7 @@ static sonde_status compare_layers(comparison *c)
     CLI_TRY(CLI_NEW(c->results, 1));
     r = &c->results[0];
     CLI_TRY(result_init(r, c->n_wanted, c->n_wanted));
+    /* Matrices are not symmetric in general: relative is over |a|, and with two texts i and j are of different ones. */
     for (int k = 0; k < SONDE_N_SIMILARITIES; k++)
         for (int64_t i = 0; i < c->n_wanted; i++)
             for (int64_t j = 0; j < c->n_wanted; j++)
@@ -211,6 +225,7 @@ static sonde_status label_points(comparison *c)
     for (int64_t i = 0; i < c->n_wanted; i++)
         are_layers &= compare_point(c, i)->layer >= 0 &&
                       strcmp(cli_hook_suffix(compare_point(c, i)), cli_hook_suffix(compare_point(c, 0))) == 0;
+    /* Labels, then `what`: one name for all points together, for titles. */
     for (int64_t i = 0; i < c->n_wanted; i++) {
         if (are_layers)
             snprintf(c->layers[i], sizeof c->layers[i], "L%d", compare_point(c, i)->layer);
@@ -234,6 +249,7 @@ static sonde_status choose_points(comparison *c)
     static char middle[64];
     static const char *items[1];
 
+    /* The pattern takes the way that --hook would take; both strings outlive the call. */
     if (cli.hooks.n == 0) {
         snprintf(middle, sizeof middle, "blocks.%lld.hook_resid_post", (long long)((c->m.config->n_layers - 1) / 2));
         items[0] = compare_asked.by == BY_LAYER ? "blocks.*.hook_resid_post" : middle;
@@ -243,6 +259,7 @@ static sonde_status choose_points(comparison *c)
     return cli_match_hooks(&c->wanted, &c->n_wanted, c->m.model);
 }
 
+/* The same steps for both kinds; only the comparison itself differs. */
 static sonde_status run(const cli_call *call)
 {
     comparison c = {0};

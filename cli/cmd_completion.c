@@ -7,11 +7,13 @@
 
 #include <string.h>
 
+/* No options of its own: those that all commands have are added by the parser. */
 static const cli_option options[] = {{0}};
 
 /* First word of a command's name, and the rest ("" for most). */
 static const char *split_name(char *noun, size_t noun_bytes, const char *name)
 {
+    /* Names have one word or two: "act", "bench forward". */
     size_t n = strcspn(name, " ");
 
     snprintf(noun, noun_bytes, "%.*s", (int)n, name);
@@ -52,7 +54,7 @@ static void print_choices(const char *value)
         putchar(*value == '|' ? ' ' : *value);
 }
 
-/* ---- bash ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- bash -------------------------------------------------------------------------------------------------------- */
 
 /* " --output -o" */
 static void bash_option(const cli_option *option, void *ctx)
@@ -83,6 +85,7 @@ static void print_bash(void)
            "    local word=\"${COMP_WORDS[COMP_CWORD]}\" before=\"${COMP_WORDS[COMP_CWORD-1]}\" name=\"${COMP_WORDS[1]}\" "
            "options=''\n"
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '");
+    /* The first word: nouns, each once. */
     for (int i = 0; cli_commands[i] != NULL; i++) {
         split_name(noun, sizeof noun, cli_commands[i]->name);
         if (!is_repeated_noun(i))
@@ -91,6 +94,7 @@ static void print_bash(void)
     printf("--help --version' -- \"$word\"))\n        return\n    fi\n"
            "    case \"$name %s\" in\n",
            "${COMP_WORDS[2]}");
+    /* Commands of two words: once both stand there, they are looked up together. */
     for (int i = 0; cli_commands[i] != NULL; i++) {
         if (strchr(cli_commands[i]->name, ' ') != NULL)
             printf("        '%s') name='%s' ;;\n", cli_commands[i]->name, cli_commands[i]->name);
@@ -99,6 +103,7 @@ static void print_bash(void)
     for (int i = 0; cli_commands[i] != NULL; i++)
         cli_each_option(cli_commands[i], bash_choice, (void *)cli_commands[i]->name);
     printf("    esac\n    case \"$name\" in\n");
+    /* Options of each command, by its full name. */
     for (int i = 0; cli_commands[i] != NULL; i++) {
         const char *verb = split_name(noun, sizeof noun, cli_commands[i]->name);
         printf("        '%s') options='", cli_commands[i]->name);
@@ -108,6 +113,7 @@ static void print_bash(void)
         if (verb[0] != '\0')
             printf("        '%s') verbs='%s' ;;\n", noun, verb);
     }
+    /* A word that begins with a dash is an option; else verbs, and files where bash has nothing better. */
     printf(
         "    esac\n"
         "    case \"$word\" in\n"
@@ -117,20 +123,23 @@ static void print_bash(void)
         "complete -o default -F _sonde sonde\n");
 }
 
-/* ---- zsh ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- zsh --------------------------------------------------------------------------------------------------------- */
 
 /* One or two lines of _arguments: the long form, and the letter if there is one. */
 static void zsh_option(const cli_option *option, void *ctx)
 {
     (void)ctx;
+    /* A repeatable option begins with a star, so that zsh offers it again. */
     for (int is_letter = 0; is_letter <= (option->letter != 0); is_letter++) {
         printf("            '%s", option->kind == CLI_LIST ? "*" : "");
         if (is_letter)
             printf("-%c%s[", option->letter, option->value != NULL ? "+" : "");
         else
             printf("--%s%s[", option->name, option->value != NULL ? "=" : "");
+        /* Brackets and colons would end the description. */
         print_quoted(option->help, "[]:\\");
         putchar(']');
+        /* Values: choices in brackets, files where the option takes one, else only the name of the value. */
         if (option->kind == CLI_CHOICE) {
             printf(":%s:(", option->name);
             print_choices(option->value);
@@ -150,6 +159,7 @@ static void print_zsh(void)
     printf("#compdef sonde\n# zsh completion of sonde; put it as _sonde into a folder of $fpath\n"
            "_sonde() {\n    local -a commands\n    commands=(\n");
     for (int i = 0; cli_commands[i] != NULL; i++) {
+        /* A noun once, with the summary of its first verb. */
         if (is_repeated_noun(i))
             continue;
         split_name(noun, sizeof noun, cli_commands[i]->name);
@@ -170,7 +180,7 @@ static void print_zsh(void)
     printf("    esac\n}\n_sonde \"$@\"\n");
 }
 
-/* ---- fish ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- fish -------------------------------------------------------------------------------------------------------- */
 
 /* One `complete` line, valid behind its command. */
 static void fish_option(const cli_option *option, void *ctx)
@@ -178,6 +188,7 @@ static void fish_option(const cli_option *option, void *ctx)
     printf("complete -c sonde -n '__fish_seen_subcommand_from %s' -l %s", (const char *)ctx, option->name);
     if (option->letter != 0)
         printf(" -s %c", option->letter);
+    /* -x: takes a value and no files; -r -F: takes a file. */
     if (option->kind == CLI_CHOICE) {
         printf(" -x -a '");
         print_choices(option->value);

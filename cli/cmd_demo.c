@@ -21,6 +21,7 @@ static const cli_option options[] = {
     {0},
 };
 
+/* Short enough for a line of the terminal, with a name, a full stop and a second sentence to compare with. */
 #define SENTENCE "Once upon a time, there was a little girl named Lily. She had a big red ball."
 
 /* A stop of the tour. In words, {model}, {dir} and {layer} (the middle one) stand for themselves; `file` is what the command
@@ -30,6 +31,7 @@ typedef struct stop {
     const char *words[12]; /* the command line behind "sonde", NULL ends it */
 } stop;
 
+/* From what the model is to what it can do. Most leave BOS out, whose values dwarf the rest. */
 static const stop stops[] = {
     {"What the model is",
      "A model is a stack of layers. This one's parts, as its own files say them:",
@@ -127,12 +129,14 @@ static sonde_status expand(char **out, const char *word, const setting *s)
     const struct {
         const char *name, *value;
     } names[] = {{"{model}", s->model}, {"{dir}", s->directory}, {"{layer}", s->layer}};
+    /* Room for each of them once: no word names one twice. */
     size_t n = 0, room = strlen(word) + strlen(s->model) + strlen(s->directory) + sizeof s->layer;
     char *to;
 
     CLI_TRY(CLI_NEW(to, (int64_t)room + 1));
     while (*word != '\0') {
         int i = 0;
+        /* The name that begins here; 3 if there is none, and the character stands for itself. */
         while (i < 3 && strncmp(word, names[i].name, strlen(names[i].name)) != 0)
             i++;
         if (i == 3) {
@@ -154,6 +158,7 @@ typedef struct command_line {
     int n;
 } command_line;
 
+/* Words that were never filled are NULL, which free takes. */
 static void command_line_release(command_line *line)
 {
     for (int i = 0; i < line->n; i++)
@@ -174,6 +179,7 @@ static sonde_status command_line_init(command_line *line, const stop *s, const s
 static void print_command(FILE *to, const command_line *line)
 {
     for (int i = 0; i < line->n; i++) {
+        /* Single quotes, unless the word has one of its own. */
         const char *quote = strpbrk(line->words[i], " *'{}$") == NULL ? ""
                             : strchr(line->words[i], '\'') != NULL    ? "\""
                                                                       : "'";
@@ -190,6 +196,7 @@ static void run_in_child(const command_line *line, const char *keep)
 
     if (to != NULL && freopen(to, "w", stdout) == NULL)
         _exit(cli_report(cli_fail(SONDE_E_IO, "cannot write '%s': %s", to, strerror(errno))));
+    /* A child starts from settings as a new process has them: --json of the tour is not the command's. */
     cli = (cli_settings){.quiet = true};
     _exit(cli_main(line->n, (char **)line->words));
 }
@@ -197,6 +204,7 @@ static void run_in_child(const command_line *line, const char *keep)
 /* The status whose exit code a child left with. */
 static sonde_status status_of_child(int code)
 {
+    /* Several statuses may share a code; the first is as good as any, since the child has printed the message. */
     for (int s = 0; s > -64; s--)
         if (sonde_status_exit_code((sonde_status)s) == code)
             return (sonde_status)s;
@@ -209,14 +217,17 @@ static sonde_status run_command_line(const command_line *line, const char *keep)
     int how = 0;
     pid_t child;
 
+    /* What is buffered would be printed twice, by the child too. */
     fflush(stdout);
     child = fork();
     if (child < 0)
         return cli_fail(SONDE_E_IO, "cannot start a process: %s", strerror(errno));
     if (child == 0)
         run_in_child(line, keep);
+    /* A signal that interrupts waiting does not end the child. */
     while (waitpid(child, &how, 0) < 0 && errno == EINTR)
         continue;
+    /* Ctrl-C reaches both: it is reported as such, not as a failure of the command. */
     CLI_TRY(cli_check_interrupt());
     if (WIFEXITED(how) && WEXITSTATUS(how) == 0)
         return SONDE_OK;
@@ -232,6 +243,7 @@ static sonde_status make_directory(const char *path)
     sonde_status status = SONDE_OK;
 
     CLI_TRY(CLI_NEW(part, (int64_t)n + 1));
+    /* Every prefix that ends at a slash, from the outside in; folders that exist are fine. */
     for (size_t i = 1; i <= n && status == SONDE_OK; i++) {
         if (path[i] != '/' && path[i] != '\0')
             continue;
@@ -268,6 +280,7 @@ static void write_stop(FILE *to, const stop *s, const setting *with)
 {
     command_line line;
 
+    /* Stops without a file were for the terminal only. */
     if (s->file == NULL)
         return;
     fprintf(to, "<h2>");
@@ -279,6 +292,7 @@ static void write_stop(FILE *to, const stop *s, const setting *with)
         print_command(to, &line);
     command_line_release(&line);
     fprintf(to, "%s%s</pre>\n", s->keep != NULL ? " > " : "", s->keep != NULL ? s->keep : "");
+    /* Links are relative, so that the folder can be moved or sent. */
     if (ends_with(s->file, ".png"))
         fprintf(to, "<img src=\"%s\" alt=\"\">\n", s->file);
     else
@@ -292,6 +306,7 @@ static sonde_status write_page(const setting *with)
     FILE *to = NULL;
     sonde_status status = SONDE_OK;
 
+    /* Written beside and renamed: a page is whole or not there. */
     CLI_TRY(expand(&path, "{dir}/index.html", with));
     status = expand(&part, "{dir}/index.html.part", with);
     if (status == SONDE_OK)
@@ -323,10 +338,12 @@ static sonde_status visit(int i, const setting *with)
     sonde_status status;
 
     CLI_TRY_DONE(command_line_init(&line, s, with));
+    /* stdout of a stop goes to a file of the folder where a program is to read it. */
     if (s->keep != NULL) {
         CLI_TRY_DONE(CLI_NEW(keep, (int64_t)(strlen(with->directory) + strlen(s->keep)) + 2));
         sprintf(keep, "%s/%s", with->directory, s->keep);
     }
+    /* The command as a person would type it, its redirection included, before its output. */
     if (!cli.json) {
         printf("\n%d. %s\n%s\n\n$ ", i + 1, s->title, s->explanation);
         print_command(stdout, &line);
@@ -347,6 +364,7 @@ static sonde_status print_json(const setting *with)
     for (int i = 0; i < N_STOPS; i++)
         if (stops[i].file != NULL)
             json_array_append_new(files, json_string(stops[i].file));
+    /* The page comes last: it is written after all stops. */
     json_array_append_new(files, json_string("index.html"));
     json_object_set_new(out, "model", json_string(with->model));
     json_object_set_new(out, "directory", json_string(with->directory));
@@ -381,11 +399,13 @@ static sonde_status look_at_model(setting *with)
 
 static sonde_status run(const cli_call *call)
 {
+    /* The option wins over the environment. */
     setting with = {.model = model_path != NULL ? model_path : getenv("SONDE_MODEL"), .directory = directory};
 
     (void)call;
     if (with.model == NULL || with.model[0] == '\0')
         return cli_fail(SONDE_E_NOTFOUND, "no model to show: give --model DIR or set SONDE_MODEL");
+    /* Before the first stop: it needs the middle layer, and a bad model should fail with its own message. */
     CLI_TRY(look_at_model(&with));
     CLI_TRY(make_directory(directory));
     if (!cli.json)

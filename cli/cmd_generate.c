@@ -33,6 +33,7 @@ typedef struct sample {
     bool is_finished;
 } sample;
 
+/* What a run of the command holds; --n copies of a prompt lie one behind the other. */
 typedef struct generation {
     cli_model m;
     sample *samples;
@@ -51,7 +52,7 @@ static sonde_status push_id(sample *s, int32_t id)
     return SONDE_OK;
 }
 
-/* ---- text as it comes -------------------------------------------------------------------------------------------------------- */
+/* ---- text as it comes -------------------------------------------------------------------------------------------- */
 
 /* Bytes of a decoded text that will not change any more: U+FFFD at its end may be the beginning of a character. */
 static size_t settled_bytes(const char *text, size_t n_bytes)
@@ -69,6 +70,7 @@ static sonde_status sample_text(char **out, size_t *n_bytes, const generation *g
     int64_t n_shown = 0;
     sonde_status status;
 
+    /* Decoded together: a token alone may lack its space, or be a part of a character. */
     CLI_TRY(CLI_NEW(shown, n));
     for (int64_t i = 0; i < n; i++) {
         if (s->ids[i] != bos && s->ids[i] != g->m.config->eos_id)
@@ -88,6 +90,7 @@ static sonde_status print_new(generation *g, const sample *s, bool is_end)
 
     CLI_TRY(sample_text(&text, &n_bytes, g, s, s->n));
     settled = is_end ? n_bytes : settled_bytes(text, n_bytes);
+    /* Text that is printed cannot be taken back: only what is settled, and only what is new. */
     if (settled > g->n_printed) {
         status = cli_print_text(text + g->n_printed, settled - g->n_printed);
         g->n_printed = settled;
@@ -120,6 +123,7 @@ static sonde_status on_token(int64_t sequence, int32_t id, void *ctx)
     generation *g = ctx;
     sample *s = &g->samples[sequence];
 
+    /* The library knows EOS alone: a sample that BOS ended goes on there, and what comes is dropped. */
     if (s->is_finished)
         return SONDE_OK;
     CLI_TRY(push_id(s, id));
@@ -133,7 +137,7 @@ static sonde_status on_token(int64_t sequence, int32_t id, void *ctx)
     return g->n_finished == g->n ? (sonde_status)ALL_FINISHED : SONDE_OK;
 }
 
-/* ---- results -------------------------------------------------------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 /* Ids as a JSON list. */
 static json_t *ids_json(const int32_t *ids, int64_t n)
@@ -152,6 +156,7 @@ static json_t *text_json(generation *g, const sample *s, bool is_prompt)
     size_t n_bytes;
     json_t *out;
 
+    /* The continuation begins where the text of the prompt alone ends. */
     if (g->m.tokenizer == NULL || skip_prompt(g, s) != SONDE_OK)
         return json_null();
     if (sample_text(&text, &n_bytes, g, s, is_prompt ? s->n_prompt : s->n) != SONDE_OK)
@@ -176,6 +181,7 @@ static sonde_status print_json(generation *g)
                                         text_json(g, s, false), "prompt_ids", ids_json(s->ids, s->n_prompt), "ids",
                                         ids_json(s->ids + s->n_prompt, s->n - s->n_prompt), "stopped", (int)s->is_finished));
     }
+    /* What the tokens were drawn with, so that a reader can draw them again. */
     json_object_set_new(out, "model", json_string(g->m.path));
     json_object_set_new(out, "seed", json_integer(seed));
     json_object_set_new(out, "temperature", cli_json_real(is_greedy ? 0 : temperature));
@@ -201,6 +207,7 @@ static sonde_status print_samples(generation *g)
         return print_json(g);
     for (int64_t i = 0; i < g->n; i++) {
         const sample *s = &g->samples[i];
+        /* A line between samples, as texts may have empty lines themselves. */
         if (g->n > 1)
             printf("%s--- sample %lld\n", i > 0 ? "\n" : "", (long long)i);
         if (g->m.tokenizer == NULL) {
@@ -219,7 +226,7 @@ static sonde_status print_samples(generation *g)
     return SONDE_OK;
 }
 
-/* ---- running -------------------------------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 /* n_samples copies of each prompt. */
 static sonde_status read_prompts(generation *g, const cli_call *call)
@@ -229,9 +236,11 @@ static sonde_status read_prompts(generation *g, const cli_call *call)
     bool has_more = true;
     sonde_status status;
 
+    /* Prompts longer than the context fail: there would be no room for a token. */
     CLI_TRY(cli_source_open(&source, &g->m, call->arguments + 1, call->n_arguments - 1, CLI_LONG_FAILS));
     while (has_more) {
         CLI_TRY_DONE(cli_source_next(source, &sequence, &has_more));
+        /* Copies of a prompt differ by their place: each sample draws from its own sequence of numbers. */
         for (int64_t k = 0; has_more && k < n_samples; k++) {
             CLI_TRY_DONE(CLI_GROW(g->samples, g->n, g->capacity));
             g->samples[g->n] = (sample){.n_prompt = sequence.n};
@@ -281,6 +290,7 @@ static sonde_status generate(generation *g)
     }
     CLI_TRY_DONE(sonde_run_new(&run, g->m.model));
     status = sonde_generate(run, prompts, lengths, g->n, T, &opts, on_token, g);
+    /* The callback's own way to end is no failure. */
     if ((int)status == ALL_FINISHED)
         status = SONDE_OK;
 done:

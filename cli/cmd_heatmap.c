@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the command line says; the threshold is that of `sonde stats`. */
 heatmap_settings heatmap_asked = {.threshold = 1e-3};
 
 static const cli_option options[] = {
@@ -34,6 +35,7 @@ static json_t *labels_json(const sonde_plot_label *labels, int64_t n)
     json_t *list = json_array();
     for (int64_t i = 0; i < n; i++) {
         sonde_plot_label label = labels[i];
+        /* Labels made here are C strings, marked by -1; those of tokens are bytes with a length. */
         if (label.n_bytes < 0)
             label.n_bytes = (int64_t)strlen(label.text);
         json_array_append_new(list, cli_label_json(label));
@@ -46,6 +48,7 @@ static json_t *panel_json(const sonde_plot_matrix *panel)
 {
     json_t *out = json_object(), *rows = json_array();
 
+    /* Row by row, as the labels are listed. */
     for (int64_t r = 0; r < panel->n_rows; r++) {
         json_t *row = json_array();
         for (int64_t c = 0; c < panel->n_columns; c++)
@@ -65,6 +68,7 @@ static sonde_status print_json(const picture *p, const view *v)
 {
     json_t *out = cli_json("sonde.heatmap/1"), *hooks = json_array(), *panels = json_array();
 
+    /* Lists first; then what is drawn, of what, and the panels. */
     for (int64_t i = 0; i < v->n_wanted; i++)
         json_array_append_new(hooks, json_string(heatmap_point(v, i)->name));
     for (int64_t i = 0; i < p->n_panels; i++)
@@ -83,6 +87,7 @@ static sonde_status print_json(const picture *p, const view *v)
 /* Draws the picture, to its file or as text; with --json only to a file. */
 static sonde_status show(picture *p, const view *v)
 {
+    /* --title wins over the one that follows from the points. */
     if (p->opts.title == NULL)
         p->opts.title = p->title;
     snprintf(p->subtitle, sizeof p->subtitle, "%s, %lld tokens, %s", cli_base_name(v->m.path), (long long)n_rows(v),
@@ -90,6 +95,7 @@ static sonde_status show(picture *p, const view *v)
     p->opts.subtitle = p->subtitle;
     if (cli_picture.output != NULL || !cli.json)
         CLI_TRY(cli_draw(p->panels, p->n_panels, &p->opts));
+    /* --json without -o draws nothing: stdout is for the object alone. */
     if (cli.json)
         return print_json(p, v);
     if (cli_picture.output != NULL)
@@ -107,6 +113,7 @@ static sonde_status capture(view *v)
     return cli_subject_forward(v->run, v->text);
 }
 
+/* Options are judged before the model is opened, which may take long. */
 static sonde_status run(const cli_call *call)
 {
     view v = {0};
@@ -117,10 +124,12 @@ static sonde_status run(const cli_call *call)
         return cli_misuse("no hook: give '--hook PATTERN', as in --hook resid_post0");
     if (cli_picture.output != NULL && !cli_is_picture(cli_picture.output))
         return cli_misuse("option '--output' is '%s': a picture ends in .png, .svg or .pdf", cli_picture.output);
+    /* Into the picture at once: building it changes some of them. */
     CLI_TRY_DONE(cli_picture_opts(&p.opts));
     CLI_TRY_DONE(cli_model_open(&v.m, call->arguments[0]));
     v.points = sonde_model_hook_points(v.m.model, &v.n_points);
     CLI_TRY_DONE(cli_match_hooks(&v.wanted, &v.n_wanted, v.m.model));
+    /* One text at most: a picture of several would have no one axis of tokens. */
     CLI_TRY_DONE(cli_subjects_read(&v.text, &v.n_texts, &v.m, call->arguments + 1, call->n_arguments - 1, 1));
     CLI_TRY_DONE(capture(&v));
     CLI_TRY_DONE(heatmap_build(&p, &v));

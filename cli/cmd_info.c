@@ -21,6 +21,7 @@ static void format_axes(char *out, size_t out_bytes, const sonde_hook_point *poi
 {
     size_t used = 0;
 
+    /* A width of 0 marks an axis that the input decides. */
     for (int i = 0; i < point->rank && used < out_bytes; i++) {
         const char *comma = i > 0 ? ", " : "[";
         if (point->width[i] > 0)
@@ -39,6 +40,7 @@ static sonde_status make_plan(sonde_plan *out, const sonde_model *model)
     sonde_status status;
 
     CLI_TRY(sonde_run_new(&run, model));
+    /* Logits of all positions: the most that a pass can be asked for. */
     sonde_run_want_logits(run, SONDE_LOGITS_ALL);
     if (cli.hooks.n == 0)
         CLI_TRY_DONE(sonde_run_capture(run, "*", NULL));
@@ -50,7 +52,7 @@ done:
     return status;
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------------ */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 /* One hook point; axes that the input decides stand as letters. */
 static json_t *point_json(const sonde_hook_point *point)
@@ -72,6 +74,7 @@ static json_t *config_json(const sonde_config *c)
 {
     json_t *rope = NULL, *out;
 
+    /* Learned positions have no rope; the key is left out then. */
     if (c->positions == SONDE_POSITIONS_ROTARY)
         rope = json_pack("{s:s, s:f, s:f}", "type", c->rope.type, "theta", c->rope.theta, "factor", c->rope.factor);
     out = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "family", c->family, "model_type",
@@ -88,6 +91,7 @@ static json_t *config_json(const sonde_config *c)
         json_object_set_new(out, "rope", rope);
     json_object_set_new(out, "gated_mlp", json_boolean(c->gated_mlp));
     json_object_set_new(out, "tied", json_boolean(c->tied));
+    /* Ids below 0 mean that the model has none. */
     json_object_set_new(out, "bos_id", c->bos_id < 0 ? json_null() : json_integer(c->bos_id));
     json_object_set_new(out, "eos_id", c->eos_id < 0 ? json_null() : json_integer(c->eos_id));
     return out;
@@ -109,6 +113,7 @@ static sonde_status print_json(const cli_model *m, const int64_t *wanted, int64_
     const sonde_hook_point *points = sonde_model_hook_points(m->model, &n_points);
     json_t *out = cli_json("sonde.info/1"), *list = json_array();
 
+    /* Layers are not folded here: programs look points up by name. */
     for (int64_t i = 0; i < n_wanted; i++)
         json_array_append_new(list, point_json(&points[wanted[i]]));
     json_object_set_new(out, "model", json_string(m->path));
@@ -121,8 +126,7 @@ static sonde_status print_json(const cli_model *m, const int64_t *wanted, int64_
     return cli_json_write(out);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------------
- */
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 /* The config for a person: a line for each part. */
 static sonde_status print_architecture(const cli_model *m)
@@ -190,6 +194,7 @@ static sonde_status choose_points(int64_t **out, int64_t *n, const sonde_model *
 {
     if (cli.hooks.n > 0)
         return cli_match_hooks(out, n, model);
+    /* Else every point, those too that fire only where they are named. */
     sonde_model_hook_points(model, n);
     CLI_TRY(CLI_NEW(*out, *n));
     for (int64_t i = 0; i < *n; i++)
@@ -206,6 +211,7 @@ static sonde_status run(const cli_call *call)
     sonde_status status;
 
     CLI_TRY(cli_model_open(&m, call->arguments[0]));
+    /* The context of some models is far longer than what people run: 1024 keeps the plan near a usual pass. */
     if (n_tokens == 0)
         n_tokens = m.config->n_context < 1024 ? m.config->n_context : 1024;
     CLI_TRY_DONE(choose_points(&wanted, &n_wanted, m.model));

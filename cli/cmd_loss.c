@@ -26,6 +26,7 @@ typedef struct loss_token {
     int64_t document, position;
 } loss_token;
 
+/* What a run of the command holds: contexts that fill, one pass at a time, and the sums of all passes. */
 typedef struct loss_work {
     cli_model m;
     sonde_run *run;
@@ -43,7 +44,7 @@ typedef struct loss_work {
     int64_t n_predicted, n_bytes, n_contexts, n_documents, n_cut, n_with_bos;
 } loss_work;
 
-/* ---- one pass ------------------------------------------------------------------------------------------------------------- */
+/* ---- one pass ---------------------------------------------------------------------------------------------------- */
 
 /* A predicted token and what it cost. */
 static sonde_status show_token(loss_work *w, const loss_token *token, double nats)
@@ -51,6 +52,7 @@ static sonde_status show_token(loss_work *w, const loss_token *token, double nat
     char *label;
 
     CLI_TRY(cli_token_label(&label, &w->m, token->id));
+    /* JSON keeps the rows for the end; text is printed as it comes, for files of any size. */
     if (cli.json)
         json_array_append_new(w->surprisals, json_pack("{s:I, s:I, s:i, s:s, s:o}", "document", (json_int_t)token->document,
                                                        "position", (json_int_t)token->position, "id", (int)token->id,
@@ -67,6 +69,7 @@ static sonde_status add_row(loss_work *w, const float *logits, double log_sum_ex
 {
     double nats;
 
+    /* Ids of --ids are the user's: one beyond the logits' row must not be read. */
     if (target->id < 0 || target->id >= V)
         return cli_fail(SONDE_E_RANGE, "token %d is outside the vocabulary of %lld", (int)target->id, (long long)V);
     /* -log softmax(logits)[target] */
@@ -86,6 +89,7 @@ static sonde_status on_logits(const float *logits, int64_t first_row, int64_t n_
     loss_work *w = ctx;
     int64_t b = 0, end = w->B > 0 ? w->lengths[0] : 0;
 
+    /* Grows to the largest block so far, and is used again. */
     while (w->rows_capacity < n_rows)
         CLI_TRY(CLI_GROW(w->log_sum_exp, w->rows_capacity, w->rows_capacity));
     sonde_log_sum_exp(w->log_sum_exp, logits, n_rows, n_vocab);
@@ -107,6 +111,7 @@ static sonde_status run_pass(loss_work *w)
     int32_t *ids;
     sonde_status status;
 
+    /* Padded to the longest: [B, T]. The tokens that wait lie one context behind another. */
     for (int64_t b = 0; b < w->B; b++)
         T = w->lengths[b] > T ? w->lengths[b] : T;
     CLI_TRY(CLI_NEW(ids, w->B * T));
@@ -125,7 +130,7 @@ static sonde_status run_pass(loss_work *w)
     return status;
 }
 
-/* ---- contexts ----------------------------------------------------------------------------------------------------------------- */
+/* ---- contexts ---------------------------------------------------------------------------------------------------- */
 
 /* Closes the context that is being filled, of `length` tokens, and runs what waits once it is enough. */
 static sonde_status end_context(loss_work *w, int64_t length)
@@ -141,6 +146,7 @@ static sonde_status add_document(loss_work *w, const cli_sequence *sequence, int
     int64_t reached = 0, context = w->m.config->n_context;
 
     for (int64_t t = 0; t < sequence->n; t++) {
+        /* Bytes that an earlier token reached are not counted again, where several tokens share a character. */
         int64_t end = sequence->end != NULL ? sequence->end[t] : 0, bytes = end > reached ? end - reached : 0;
 
         /* the context is full: it may run, and this token begins the next one */
@@ -179,12 +185,13 @@ static sonde_status run_all(loss_work *w)
         CLI_TRY(add_document(w, &sequence, &open));
         CLI_TRY(cli_check_interrupt());
     }
+    /* The last context is closed as it is, and what waits is run. */
     if (open > 0)
         CLI_TRY(end_context(w, open));
     return run_pass(w);
 }
 
-/* ---- results -------------------------------------------------------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 /* Whether BOS stood in front of the texts. */
 static const char *bos_text(const loss_work *w)
@@ -218,9 +225,11 @@ static sonde_status print_results(loss_work *w)
 {
     double ce = w->nats / (double)w->n_predicted, bits = w->nats / log(2.0) / (double)w->n_bytes;
 
+    /* 0 / 0: an error, not a NaN in the output. */
     if (w->n_predicted == 0)
         return cli_fail(SONDE_E_RANGE, "nothing to predict: no context has 2 tokens (%s)",
                         cli_counted(w->n_documents, "text"));
+    /* Packed, a text's first token follows the text before it: only --each loses it. */
     if (w->n_with_bos < w->n_documents && is_each)
         cli_note("no BOS in front of %lld texts: their first tokens are not predicted ('--bos always' puts one there)",
                  (long long)(w->n_documents - w->n_with_bos));
@@ -228,6 +237,7 @@ static sonde_status print_results(loss_work *w)
         return print_json(w, ce, bits);
     if (per_token)
         putchar('\n');
+    /* Six digits: enough to hold it against another tool. */
     printf("cross-entropy  %.6f nats per token\n", ce);
     printf("perplexity     %.6g\n", exp(ce));
     if (w->n_bytes > 0)
@@ -237,6 +247,7 @@ static sonde_status print_results(loss_work *w)
         printf(", %s", cli_counted(w->n_bytes, "byte"));
     printf(", %s in %s (%s), BOS in front: %s\n", cli_counted(w->n_documents, "text"), cli_counted(w->n_contexts, "context"),
            is_each ? "each its own" : "packed", bos_text(w));
+    /* What was cut is not in the numbers above. */
     if (w->n_cut > 0)
         printf("cut at the context of %s: %s\n", cli_counted(w->m.config->n_context, "token"),
                cli_counted(w->n_cut, "text"));

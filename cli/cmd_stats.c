@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the command line says; these are the defaults. */
 stats_settings stats_asked = {.n_top = 10, .threshold = 1e-3};
 
 static const cli_option options[] = {
@@ -45,6 +46,7 @@ static sonde_status listen(survey *s)
 {
     sonde_stats_opts opts;
 
+    /* Lists for each token cost memory that grows with the text: only where they are printed. */
     sonde_stats_opts_init(&opts);
     opts.threshold = stats_asked.threshold;
     opts.rank = stats_asked.rank;
@@ -53,6 +55,7 @@ static sonde_status listen(survey *s)
     CLI_TRY(CLI_NEW(s->stats, s->n_wanted));
     CLI_TRY(CLI_NEW(s->listeners, s->n_wanted));
     CLI_TRY(sonde_run_new(&s->run, s->m.model));
+    /* Hooks keep a pointer into listeners, which is never resized after this. */
     for (int64_t i = 0; i < s->n_wanted; i++) {
         const sonde_hook_point *point = &s->points[s->wanted[i]];
         CLI_TRY(sonde_stats_new(&s->stats[i], point, &opts));
@@ -67,13 +70,16 @@ static sonde_status note_batch(survey *s, const cli_batch *batch)
 {
     int32_t bos = cli_bos_id(&s->m);
 
+    /* Batches differ in shape; a fresh block is zero, which means that all counts. */
     free(s->leave_out);
     CLI_TRY(CLI_NEW(s->leave_out, batch->B * batch->T));
     for (int64_t b = 0; b < batch->B; b++) {
         const int32_t *ids = batch->tokens + b * batch->T;
+        /* Known by its id, not by the option: texts of --ids may bring their own BOS. */
         bool has_bos = batch->lengths[b] > 0 && ids[0] == bos;
         s->n_bos += has_bos;
         s->leave_out[b * batch->T] = has_bos && cli_exclude_bos;
+        /* In the order in which sonde_stats keeps tokens, so that row i of both lists is the same token. */
         for (int64_t t = has_bos && cli_exclude_bos; t < batch->lengths[b]; t++) {
             s->n_counted++;
             if (!s->lists_tokens)
@@ -99,6 +105,7 @@ static sonde_status survey_texts(survey *s, cli_source *source)
         CLI_TRY_DONE(cli_batch_next(&batch, source, CLI_BATCH_TOKENS));
         if (batch.B == 0)
             break;
+        /* A batch of empty texts has nothing to run, but its texts count. */
         if (batch.n_tokens > 0) {
             CLI_TRY_DONE(note_batch(s, &batch));
             CLI_TRY_DONE(sonde_run_forward(s->run, batch.tokens, batch.lengths, batch.B, batch.T));
@@ -108,6 +115,7 @@ static sonde_status survey_texts(survey *s, cli_source *source)
         n_done += (double)batch.n_tokens;
         cli_progress_step(&progress, n_done, cli_source_progress(source));
     }
+    /* Means of nothing would be NaN everywhere. */
     if (s->n_counted == 0)
         status =
             cli_fail(SONDE_E_RANGE, "no tokens to count%s", s->n_bos > 0 ? ": --exclude-bos leaves out the only ones" : "");
@@ -117,6 +125,7 @@ done:
     return status;
 }
 
+/* Points are chosen before any text is read: a name that matches nothing fails at once. */
 static sonde_status run(const cli_call *call)
 {
     survey s = {0};
@@ -128,9 +137,11 @@ static sonde_status run(const cli_call *call)
     CLI_TRY_DONE(cli_model_open(&s.m, call->arguments[0]));
     s.points = sonde_model_hook_points(s.m.model, &s.n_points);
     CLI_TRY_DONE(cli_match_hooks(&s.wanted, &s.n_wanted, s.m.model));
+    /* Given ids need no tokenizer; it is opened for the labels, and its absence is no error. */
     if (cli.ids.n > 0)
         cli_model_has_tokenizer(&s.m);
     CLI_TRY_DONE(cli_source_open(&source, &s.m, call->arguments + 1, call->n_arguments - 1, CLI_LONG_FAILS));
+    /* --by auto: tokens are listed for one text from the command line, never for files, which may be of any size. */
     s.lists_tokens = stats_asked.by == BY_TOKEN ||
                      (stats_asked.by == BY_AUTO && cli.files.n == 0 && cli.ids.n + call->n_arguments - 1 == 1);
     CLI_TRY_DONE(listen(&s));

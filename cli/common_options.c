@@ -126,7 +126,7 @@ const char *cli_nearest(const char *word, const char *const *words, int64_t n)
     return nearest;
 }
 
-/* ---- values --------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 /* "-f FILE" or "--file", as messages call an option. */
 static const char *option_title(const cli_option *option)
@@ -244,7 +244,7 @@ sonde_status cli_parse_integers(int64_t **out, int64_t *n, const char *text, con
     return SONDE_OK;
 }
 
-/* ---- popt ------------------------------------------------------------------------------------------------------------- */
+/* ---- popt -------------------------------------------------------------------------------------------------------- */
 
 /* The tables of one command as popt wants them: row i of popt's is option i / 2, odd rows are the opposites of flags. */
 typedef struct popt_table {

@@ -151,7 +151,7 @@ sonde_status cli_check_stdout(void)
     return SONDE_OK;
 }
 
-/* ---- memory and machine ---------------------------------------------------------------------------------------------- */
+/* ---- memory and machine ------------------------------------------------------------------------------------------ */
 
 /* Zeroed, so that a struct of pointers can be freed at any time. */
 void *cli_alloc(int64_t n, size_t size)
@@ -219,8 +219,7 @@ int64_t cli_peak_bytes(void)
 #endif
 }
 
-/* ---- texts and numbers -------------------------------------------------------------------------------------------------
- */
+/* ---- texts and numbers ------------------------------------------------------------------------------------------- */
 
 /* NO_COLOR counts where it is not empty, as no-color.org has it. */
 bool cli_has_colour(FILE *stream)

@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+/* What the command line says; all zero is: auto colours, the range of the values, to stdout as text. */
 cli_picture_settings cli_picture;
 
 const cli_option cli_picture_options[] = {
@@ -19,6 +20,7 @@ const cli_option cli_picture_options[] = {
     {0},
 };
 
+/* The extension alone, in small letters, decides between a picture and a file of numbers. */
 bool cli_is_picture(const char *path)
 {
     const char *dot = strrchr(path, '.');
@@ -31,12 +33,14 @@ static sonde_status parse_range(sonde_plot_opts *out, const char *text)
     static const char *const names[] = {"auto", "full", "symmetric", "quantile"};
     char *end;
 
+    /* A name's place in the list is its sonde_plot_range. */
     for (int i = 0; i < 4; i++) {
         if (strcmp(text, names[i]) == 0) {
             out->range = i;
             return SONDE_OK;
         }
     }
+    /* Two ends: numbers and nothing behind them, the lower one first; NaN fails the comparison. */
     out->low = strtod(text, &end);
     if (end != text && *end == ',') {
         const char *second = end + 1;
@@ -51,6 +55,7 @@ static sonde_status parse_range(sonde_plot_opts *out, const char *text)
 static int64_t terminal_columns(void)
 {
     struct winsize size;
+    /* A terminal narrower than 20 columns has no room for labels and cells: it is treated as none. */
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20)
         return size.ws_col;
     return 100;
@@ -64,6 +69,7 @@ sonde_status cli_picture_opts(sonde_plot_opts *out)
     out->show_values = cli_picture.values;
     out->terminal_columns = terminal_columns();
     out->depth = sonde_plot_terminal_colours(STDOUT_FILENO);
+    /* Without --range the field stays "auto", which a command may replace by what suits its picture. */
     return cli_picture.range != NULL ? parse_range(out, cli_picture.range) : SONDE_OK;
 }
 
@@ -72,13 +78,16 @@ sonde_status cli_draw(const sonde_plot_matrix *panels, int64_t n_panels, const s
     char *text;
     size_t n_bytes;
 
+    /* A file: its kind follows from the extension, and the library writes it beside and renames it. */
     if (cli_picture.output != NULL)
         return n_panels == 1 ? sonde_plot_heatmap(cli_picture.output, panels, opts)
                              : sonde_plot_panels(cli_picture.output, panels, n_panels, opts);
+    /* Text: drawn whole before anything is printed, so that a failure leaves no half picture behind. */
     if (n_panels == 1)
         CLI_TRY(sonde_plot_heatmap_text(&text, &n_bytes, panels, opts));
     else
         CLI_TRY(sonde_plot_panels_text(&text, &n_bytes, panels, n_panels, opts));
+    /* A failed write shows in ferror(stdout), which main looks at before the program ends. */
     fwrite(text, 1, n_bytes, stdout);
     sonde_plot_text_free(text);
     return SONDE_OK;

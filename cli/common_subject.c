@@ -12,8 +12,9 @@ const cli_option cli_bos_options[] = {
     {0},
 };
 
-/* ---- texts -------------------------------------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
+/* What one text holds; the labels point into the tokenizer or into numbers, and own nothing. */
 static void release_subject(cli_subject *subject)
 {
     free(subject->ids);
@@ -21,6 +22,7 @@ static void release_subject(cli_subject *subject)
     free(subject->numbers);
 }
 
+/* Takes NULL, and texts that were only half read. */
 void cli_subjects_free(cli_subject *subjects, int64_t n)
 {
     for (int64_t i = 0; subjects != NULL && i < n; i++)
@@ -38,8 +40,10 @@ static sonde_status read_subject(cli_subject *out, const cli_model *m, const cli
         out->ids[i] = sequence->ids[i];
     out->n = sequence->n;
     out->has_bos = sequence->has_bos;
+    /* BOS stays in ids, since the model must see it; it is only not looked at. */
     out->first = cli_exclude_bos && sequence->has_bos;
     for (int64_t i = 0; i < out->n; i++) {
+        /* Raw bytes, borrowed from the tokenizer; without one, or for an id it does not know, the id itself. */
         size_t n_bytes = 0;
         const char *bytes = m->tokenizer != NULL ? sonde_tokenizer_bytes(&n_bytes, m->tokenizer, out->ids[i]) : NULL;
         if (bytes == NULL) {
@@ -48,6 +52,7 @@ static sonde_status read_subject(cli_subject *out, const cli_model *m, const cli
         }
         out->labels[i] = (sonde_plot_label){bytes, (int64_t)n_bytes};
     }
+    /* Rows without tokens would be an empty picture. */
     if (out->n - out->first < 1)
         return cli_fail(SONDE_E_RANGE, "text %lld has no tokens to look at%s", (long long)sequence->index,
                         out->first ? " but BOS, which --exclude-bos leaves out" : "");
@@ -67,6 +72,7 @@ sonde_status cli_subjects_read(cli_subject **out, int64_t *n, cli_model *m, cons
     if (cli.ids.n > 0)
         cli_model_has_tokenizer(m); /* for the labels */
     CLI_TRY_DONE(cli_source_open(&source, m, texts, n_texts, CLI_LONG_FAILS));
+    /* Room for all that are allowed: there are one or two of them, never a whole data set. */
     CLI_TRY_DONE(CLI_NEW(*out, max));
     /* One more than fits is read, so that a text is never left out in silence. */
     for (;;) {
@@ -83,6 +89,7 @@ sonde_status cli_subjects_read(cli_subject **out, int64_t *n, cli_model *m, cons
     if (*n == 0)
         status = cli_fail(SONDE_E_RANGE, "no text to look at: the files have no documents");
 done:
+    /* On failure the caller gets nothing to free. */
     cli_source_close(source);
     if (status != SONDE_OK) {
         cli_subjects_free(*out, *n);
@@ -92,13 +99,15 @@ done:
     return status;
 }
 
+/* BOS changes means and scales a great deal: no output leaves open whether it is in. */
 const char *cli_bos_text(const cli_subject *subject)
 {
     return !subject->has_bos ? "no BOS" : subject->first ? "BOS left out" : "BOS included";
 }
 
-/* ---- activations -------------------------------------------------------------------------------------------------------- */
+/* ---- activations ------------------------------------------------------------------------------------------------- */
 
+/* A batch of one text without padding: [1, n]. */
 sonde_status cli_subject_forward(sonde_run *run, const cli_subject *subject)
 {
     return sonde_run_forward(run, subject->ids, NULL, 1, subject->n);
@@ -111,8 +120,10 @@ sonde_status cli_subject_rows(float **out, int64_t *width, const sonde_run *run,
     float *rows;
 
     CLI_TRY(sonde_run_get(&x, run, point->name));
+    /* A row is all neurons of a token, or for attention points [H, n keys] of one query. */
     *width = sonde_tensor_n_elements(&x) / subject->n;
     CLI_TRY(CLI_NEW(rows, *width * (subject->n - subject->first)));
+    /* Rows are numbered from the first token that counts. */
     for (int64_t t = subject->first; t < subject->n; t++)
         sonde_hook_token(rows + (t - subject->first) * *width, point, &x, 0, t, subject->n);
     *out = rows;
@@ -125,6 +136,7 @@ json_t *cli_label_json(sonde_plot_label label)
 {
     static const char replacement[] = "\xef\xbf\xbd";
     char *clean = cli_alloc(label.n_bytes * 3 + 1, 1);
+    /* Each byte becomes 3 at most, those of U+FFFD; one more keeps the room above 0. */
     size_t used = 0;
     json_t *out;
 
@@ -144,6 +156,7 @@ json_t *cli_label_json(sonde_plot_label label)
     return out;
 }
 
+/* Positions are those in the whole text, so that they stay the same with --exclude-bos. */
 json_t *cli_subject_json(const cli_subject *subject)
 {
     json_t *list = json_array();
@@ -162,6 +175,7 @@ const char *cli_base_name(const char *path)
 
 const char *cli_hook_suffix(const sonde_hook_point *point)
 {
+    /* "blocks.11.": the number may have any length, hence the dot behind it. */
     const char *dot = strncmp(point->name, "blocks.", 7) == 0 ? strchr(point->name + 7, '.') : NULL;
     return dot != NULL ? dot + 1 : point->name;
 }

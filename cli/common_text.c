@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- models ---------------------------------------------------------------------------------------------------------- */
+/* ---- models ------------------------------------------------------------------------------------------------------ */
 
 /* The weights are mapped, not read: opening costs the headers. The tokenizer waits until a text needs it. */
 sonde_status cli_model_open(cli_model *out, const char *path)
@@ -97,8 +97,7 @@ sonde_status cli_token_label(char **out, const cli_model *m, int32_t id)
     return cli_escape(out, number, (size_t)snprintf(number, sizeof number, "#%d", (int)id));
 }
 
-/* ---- the stream of sequences --------------------------------------------------------------------------------------------
- */
+/* ---- the stream of sequences ------------------------------------------------------------------------------------- */
 
 struct cli_source {
     cli_model *m;
@@ -317,8 +316,7 @@ sonde_status cli_source_next(cli_source *source, cli_sequence *out, bool *has_mo
     return fit_context(source, out);
 }
 
-/* ---- batches
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
 
 /* Appends a sequence to the flat list of ids. */
 static sonde_status append_ids(cli_batch *batch, const cli_sequence *sequence)

@@ -56,6 +56,7 @@ static json_t *pair_json(const comparison *c, const char *from, int64_t i, const
 static json_t *steps_json(const comparison *c)
 {
     json_t *steps = json_array();
+    /* The step from a layer to itself says nothing; with two texts the same layer is what is compared. */
     int64_t step = c->n_texts == 1;
 
     for (int64_t i = 0; i + step < c->n_wanted; i++)
@@ -66,12 +67,14 @@ static json_t *steps_json(const comparison *c)
 /* Everything: texts, hook points, matrices of all measures; by layer the steps too. */
 static sonde_status print_json(const comparison *c)
 {
+    /* The lists first, then the object in the order in which a person reads it. */
     json_t *out = cli_json("sonde.compare/1"), *texts = json_array(), *hooks = json_array(), *matrices = json_array();
 
     for (int64_t s = 0; s < c->n_texts; s++)
         json_array_append_new(texts, side_json(&c->sides[s]));
     for (int64_t i = 0; i < c->n_wanted; i++)
         json_array_append_new(hooks, json_string(compare_point(c, i)->name));
+    /* By token a matrix belongs to one point and names it; by layer there is one matrix of all points. */
     for (int64_t i = 0; i < c->n_results; i++) {
         json_t *matrix = json_object();
         if (compare_asked.by == BY_TOKEN)
@@ -104,11 +107,13 @@ static sonde_status write_tensors(const comparison *c, const char *path)
     sonde_sink *sink = NULL;
     sonde_status status;
 
+    /* Cutting to the first matrix in silence would look like the whole result. */
     if (is_npy && c->n_results > 1)
         return cli_misuse("a .npy holds one matrix and there are %lld: name one hook point", (long long)c->n_results);
     CLI_TRY_DONE(CLI_NEW(tensors, capacity));
     CLI_TRY_DONE(CLI_NEW(names, capacity));
     CLI_TRY_DONE(CLI_NEW(texts, capacity));
+    /* Names and views only: the numbers stay where they are. */
     for (int64_t i = 0; i < c->n_results; i++) {
         for (int k = is_npy ? (int)compare_asked.measure : 0;
              k < (is_npy ? (int)compare_asked.measure + 1 : SONDE_N_SIMILARITIES); k++, n++) {
@@ -120,9 +125,11 @@ static sonde_status write_tensors(const comparison *c, const char *path)
         }
     }
     CLI_TRY_DONE(sonde_sink_open(&sink, path, names, tensors, n, NULL, 0));
+    /* Matrices are small: each goes in one piece. */
     for (int64_t i = 0; i < n; i++)
         CLI_TRY_DONE(sonde_sink_put(sink, i, 0, tensors[i].data, sonde_tensor_n_elements(&tensors[i])));
     status = sonde_sink_commit(sink);
+    /* Commit frees the sink, whether it succeeds or not. */
     sink = NULL;
 done:
     if (sink != NULL)
@@ -147,13 +154,16 @@ static sonde_status draw(const comparison *c)
     CLI_TRY_DONE(CLI_NEW(panels, c->n_results));
     CLI_TRY_DONE(CLI_NEW(values, c->n_results));
     CLI_TRY_DONE(CLI_NEW(layers, c->n_wanted));
+    /* Labels of layers are C strings: -1 says that they end at the NUL. */
     for (int64_t i = 0; i < c->n_wanted; i++)
         layers[i] = (sonde_plot_label){c->layers[i], -1};
     for (int64_t i = 0; i < c->n_results; i++) {
         const result *r = &c->results[i];
         CLI_TRY_DONE(CLI_NEW(values[i], r->n_rows * r->n_columns));
+        /* Pictures are of floats; the doubles go to JSON and to tensors. */
         for (int64_t k = 0; k < r->n_rows * r->n_columns; k++)
             values[i][k] = (float)r->values[compare_asked.measure][k];
+        /* By layer both axes are layers; by token, rows are the first text, columns the second (or the same). */
         panels[i] = (sonde_plot_matrix){.values = values[i],
                                         .n_rows = r->n_rows,
                                         .n_columns = r->n_columns,
@@ -161,10 +171,12 @@ static sonde_status draw(const comparison *c)
                                         .column_labels = compare_asked.by == BY_LAYER ? layers : c->sides[1].labels,
                                         .title = c->n_results > 1 ? c->layers[i] : NULL};
     }
+    /* Title: what was measured and where. Line below it: of which model, with or without BOS. */
     snprintf(title, sizeof title, "%s %s %s", sonde_similarity_name((sonde_similarity)compare_asked.measure),
              compare_asked.by == BY_LAYER ? "between" : "at", c->what);
     snprintf(subtitle, sizeof subtitle, "%s, %s%s", cli_base_name(c->m.path), cli_bos_text(c->sides[0].text),
              compare_asked.by == BY_LAYER && c->sides[0].n > 1 ? ", mean over tokens" : "");
+    /* --title wins. */
     opts.title = opts.title != NULL ? opts.title : title;
     opts.subtitle = subtitle;
     opts.x_name = c->n_texts > 1 ? "second text" : NULL;
@@ -211,12 +223,14 @@ static sonde_status print_steps(const comparison *c)
     int64_t step = c->n_texts == 1;
     cli_table *table = cli_table_new("llrrrr", "from\tto\tcosine\tpearson\tl2\trelative");
 
+    /* A line that says what one row means, since the two cases share their headers. */
     if (step)
         printf("from layer to layer, mean over %lld tokens\n", (long long)c->sides[0].n);
     else
         printf("the first text (from) and the second (to) at the same layer, %lld token%s\n", (long long)c->sides[0].n,
                c->sides[0].n > 1 ? "s, mean" : "");
     for (int64_t i = 0; i + step < c->n_wanted; i++) {
+        /* Cell (i, i + 1) of each matrix, or (i, i) with two texts. */
         int64_t at = i * r->n_columns + i + step;
         cli_table_row(table, "%s\t%s\t%s\t%s\t%s\t%s", c->layers[i], c->layers[i + step],
                       number(r->values[SONDE_COSINE][at]), number(r->values[SONDE_PEARSON][at]),
@@ -256,6 +270,7 @@ static sonde_status print_matrix(const comparison *c, const result *r)
     size_t used = (size_t)snprintf(line, sizeof line, "\t");
     cli_table *table;
 
+    /* Headers are joined in `line`, which the rows use again; both fit, as cells are cut at LONGEST. */
     for (int64_t j = 0; j < r->n_columns; j++) {
         align[j + 2] = 'r';
         if (compare_asked.by == BY_LAYER)
@@ -264,6 +279,7 @@ static sonde_status print_matrix(const comparison *c, const result *r)
             used += (size_t)snprintf(line + used, LONGEST, "\t%lld", (long long)c->sides[1].positions[j]);
     }
     table = cli_table_new(align, line);
+    /* By token a row begins with position and token, by layer with an empty cell and the layer. */
     for (int64_t i = 0; i < r->n_rows; i++) {
         char *label;
         CLI_TRY(result_label(&label, c, 0, i));
@@ -283,6 +299,7 @@ static sonde_status print_matrix(const comparison *c, const result *r)
 /* What each column is, where columns are tokens of a second text. */
 static sonde_status print_columns(const comparison *c, const result *r)
 {
+    /* Rows say position and token; columns only the position, so that they stay narrow: here is the rest. */
     if (c->n_texts == 1 || compare_asked.by == BY_LAYER)
         return SONDE_OK;
     printf("columns:");
@@ -299,6 +316,7 @@ static sonde_status print_columns(const comparison *c, const result *r)
 /* Every matrix as numbers, or all as shades where there are too many columns for that. */
 static sonde_status print_matrices(const comparison *c)
 {
+    /* All matrices have the same number of columns, so that the first decides for all. */
     if (c->results[0].n_columns > MOST_COLUMNS)
         return draw(c);
     for (int64_t i = 0; i < c->n_results; i++) {
@@ -316,6 +334,7 @@ static sonde_status print_pairs(const comparison *c, const result *r)
 {
     int64_t n_cells = r->n_rows * r->n_columns, k = compare_asked.n_top < n_cells ? compare_asked.n_top : n_cells,
             *order = NULL;
+    /* Cosine and correlation grow with likeness, distances shrink. */
     bool largest = compare_asked.measure == SONDE_COSINE || compare_asked.measure == SONDE_PEARSON;
     double *values = NULL;
     cli_table *table;
@@ -323,12 +342,14 @@ static sonde_status print_pairs(const comparison *c, const result *r)
 
     CLI_TRY_DONE(CLI_NEW(values, n_cells));
     CLI_TRY_DONE(CLI_NEW(order, k));
+    /* NaN is never chosen: pairs that are not worth listing drop out, and so do undefined ones. */
     for (int64_t i = 0; i < n_cells; i++)
         values[i] = is_pair(c, i / r->n_columns, i % r->n_columns) ? r->values[compare_asked.measure][i] : NAN;
     k = sonde_top_k(order, values, n_cells, k, largest);
     table = cli_table_new("rlrlrrrr", "at\ttoken\tat\ttoken\tcosine\tpearson\tl2\trelative");
     for (int64_t p = 0; p < k; p++) {
         int64_t at = order[p], i = at / r->n_columns, j = at % r->n_columns;
+        /* Labels are raw bytes: what would disturb a terminal is escaped. */
         char *one = NULL, *two = NULL;
         if (cli_escape(&one, c->sides[0].labels[i].text, (size_t)c->sides[0].labels[i].n_bytes) == SONDE_OK &&
             cli_escape(&two, c->sides[1].labels[j].text, (size_t)c->sides[1].labels[j].n_bytes) == SONDE_OK)
@@ -350,6 +371,7 @@ done:
 /* What a person reads: steps, matrices, the most similar pairs. */
 static sonde_status print_tables(const comparison *c)
 {
+    /* Head: how many tokens of what, since every mean below is over them. */
     printf("%s: %lld token%s, %s", c->m.path, (long long)c->sides[0].n, c->sides[0].n > 1 ? "s" : "",
            cli_bos_text(c->sides[0].text));
     if (c->n_texts > 1)
@@ -360,6 +382,7 @@ static sonde_status print_tables(const comparison *c)
     if (compare_asked.by == BY_LAYER)
         putchar('\n');
     CLI_TRY(print_matrices(c));
+    /* Pairs only by token: by layer the steps say it. */
     for (int64_t i = 0; compare_asked.by == BY_TOKEN && compare_asked.n_top > 0 && i < c->n_results; i++) {
         if (c->n_results > 1)
             printf("\n%s", compare_point(c, i)->name);
@@ -368,6 +391,7 @@ static sonde_status print_tables(const comparison *c)
     return SONDE_OK;
 }
 
+/* The file first: with --json, stdout then says what was written, and a failure prints nothing. */
 sonde_status compare_show(const comparison *c)
 {
     const char *path = cli_picture.output;
@@ -379,6 +403,7 @@ sonde_status compare_show(const comparison *c)
         return print_json(c);
     if (path == NULL)
         return print_tables(c);
+    /* A picture and a .npy hold the chosen measure, the other kinds all of them. */
     is_one = cli_is_picture(path) || (strlen(path) > 4 && strcmp(path + strlen(path) - 4, ".npy") == 0);
     printf("%s: %s of %lld x %lld", path,
            is_one ? sonde_similarity_name((sonde_similarity)compare_asked.measure) : "cosine, pearson, l2, relative",

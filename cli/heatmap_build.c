@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Takes a picture in any state of the making; a zero one is fine. */
 void heatmap_release(picture *p)
 {
     for (int64_t i = 0; p->values != NULL && i < p->n_panels; i++)
@@ -26,6 +27,7 @@ static sonde_status picture_init(picture *p, const char *kind, int64_t n_panels)
     return CLI_NEW(p->titles, n_panels);
 }
 
+/* `wanted` holds indices into the model's list of points. */
 const sonde_hook_point *heatmap_point(const view *v, int64_t i)
 {
     return &v->points[v->wanted[i]];
@@ -64,19 +66,23 @@ static sonde_status append_range(int64_t **out, int64_t *n, int64_t *capacity, c
     int64_t from = 0, to;
     bool is_good = take_number(&from, at);
 
+    /* A single number is a range of one. */
     to = from;
     if (is_good && **at == '-') {
         ++*at;
         is_good = take_number(&to, at);
     }
+    /* Whatever follows must be the next piece or the end; the message shows the list from the bad piece on. */
     if (!is_good || (**at != ',' && **at != '\0') || to < from)
         return cli_misuse("option '%s': '%s' is not a list of numbers and ranges, like 0-63 or 3,17", option, piece);
+    /* An index beyond the end is an error, never cut: the picture would lack columns that were asked for. */
     if (to >= limit)
         return cli_misuse("option '%s' is %lld, outside [0, %lld]", option, (long long)to, (long long)limit - 1);
     for (int64_t i = from; i <= to; i++) {
         CLI_TRY(CLI_GROW(*out, *n, *capacity));
         (*out)[(*n)++] = i;
     }
+    /* Past the comma; a comma at the very end is let pass. */
     *at += **at == ',';
     return SONDE_OK;
 }
@@ -100,6 +106,7 @@ static sonde_status top_neurons(int64_t **out, int64_t *n, const float *rows, in
     *n = k < width ? k : width;
     CLI_TRY(CLI_NEW(size, width));
     *out = cli_alloc(*n, sizeof **out);
+    /* A sum in double for each neuron; no division, since only their order counts. */
     for (int64_t i = 0; i < n_tokens * width; i++)
         size[i % width] += fabs((double)rows[i]);
     if (*out != NULL)
@@ -115,6 +122,7 @@ static sonde_status choose_neurons(int64_t **out, int64_t *n, const float *rows,
     char *end;
 
     *n = 0;
+    /* top:N, a list, or nothing. */
     if (heatmap_asked.neurons != NULL && strncmp(heatmap_asked.neurons, "top:", 4) == 0) {
         int64_t k = strtoll(heatmap_asked.neurons + 4, &end, 10);
         if (end == heatmap_asked.neurons + 4 || *end != '\0' || k < 1)
@@ -123,6 +131,7 @@ static sonde_status choose_neurons(int64_t **out, int64_t *n, const float *rows,
     }
     if (heatmap_asked.neurons != NULL)
         return parse_indices(out, n, &capacity, heatmap_asked.neurons, width, "--neurons");
+    /* All of them: the identity. */
     CLI_TRY(CLI_NEW(*out, width));
     for (; *n < width; ++*n)
         (*out)[*n] = *n;
@@ -134,6 +143,7 @@ static sonde_status choose_neurons(int64_t **out, int64_t *n, const float *rows,
 /* Labels of chosen neurons, where numbers from 0 on would be wrong. */
 static sonde_status label_neurons(picture *p, const sonde_hook_point *point, const int64_t *neurons, int64_t n)
 {
+    /* Points with heads are [B, T, H, h]: a neuron is named head.coordinate, as in `sonde stats`. */
     int64_t width = point->rank == 4 ? point->width[3] : 0;
 
     CLI_TRY(CLI_NEW(p->labels, n));
@@ -157,10 +167,12 @@ static sonde_status build_neurons(picture *p, const view *v)
     float *rows = NULL;
     sonde_status status;
 
+    /* All rows come first, since top:N looks at every neuron before it chooses. */
     CLI_TRY_DONE(picture_init(p, "tokens x neurons", 1));
     CLI_TRY_DONE(cli_subject_rows(&rows, &width, v->run, point, v->text));
     CLI_TRY_DONE(choose_neurons(&neurons, &n, rows, n_rows(v), width));
     CLI_TRY_DONE(CLI_NEW(p->values[0], n_rows(v) * n));
+    /* The chosen columns of all rows: [tokens, n]. */
     for (int64_t t = 0; t < n_rows(v); t++)
         for (int64_t i = 0; i < n; i++)
             p->values[0][t * n + i] = rows[t * width + neurons[i]];
@@ -192,6 +204,7 @@ static sonde_status fill_statistic(float *out, const view *v, const sonde_hook_p
 
     CLI_TRY(cli_subject_rows(&rows, &width, v->run, point, v->text));
     for (int64_t t = 0; t < n_rows(v); t++) {
+        /* A series of its own for each token: statistics run over the token's neurons. */
         sonde_moments m = {0};
         CLI_TRY_DONE(sonde_moments_add(&m, rows + t * width, width, heatmap_asked.threshold, is_attention(point)));
         out[t] = (float)sonde_moments_get(&m, which);
@@ -206,6 +219,7 @@ static bool label_points(picture *p, const view *v)
 {
     bool are_layers = true;
 
+    /* Same name behind "blocks.N." and a layer at all: then the number is enough to tell them apart. */
     for (int64_t i = 0; i < v->n_wanted; i++)
         are_layers &= heatmap_point(v, i)->layer >= 0 &&
                       strcmp(cli_hook_suffix(heatmap_point(v, i)), cli_hook_suffix(heatmap_point(v, 0))) == 0;
@@ -225,6 +239,7 @@ static sonde_status build_statistic(picture *p, const view *v, sonde_statistic w
     CLI_TRY(CLI_NEW(p->values[0], v->n_wanted * n_rows(v)));
     CLI_TRY(CLI_NEW(p->labels, v->n_wanted));
     CLI_TRY(CLI_NEW(p->texts, v->n_wanted));
+    /* Row i is point i: [points, tokens]. */
     for (int64_t i = 0; i < v->n_wanted; i++)
         CLI_TRY(fill_statistic(p->values[0] + i * n_rows(v), v, heatmap_point(v, i), which));
     are_layers = label_points(p, v);
@@ -235,6 +250,7 @@ static sonde_status build_statistic(picture *p, const view *v, sonde_statistic w
                                        .column_labels = v->text->labels + v->text->first};
     p->opts.y_name = are_layers ? "layer" : NULL;
     p->opts.value_name = sonde_statistic_name(which);
+    /* "l2 of blocks.*.hook_resid_post"; where the points differ in kind, no one name fits them. */
     snprintf(p->title, sizeof p->title, "%s of %s%s", sonde_statistic_name(which),
              are_layers && v->n_wanted > 1 ? "blocks.*." : "",
              v->n_wanted == 1 ? heatmap_point(v, 0)->name
@@ -251,6 +267,7 @@ static sonde_status choose_heads(int64_t **out, int64_t *n, int64_t n_heads)
     int64_t capacity = 0;
 
     *n = 0;
+    /* Lists of several --head are joined in the order given; a head named twice is drawn twice. */
     for (int64_t i = 0; i < heatmap_asked.heads.n; i++)
         CLI_TRY(parse_indices(out, n, &capacity, heatmap_asked.heads.items[i], n_heads, "--head"));
     if (*n > 0)
@@ -269,8 +286,10 @@ static sonde_status build_head(picture *p, int64_t i, const view *v, const sonde
     sonde_tensor x;
 
     CLI_TRY(sonde_run_get(&x, v->run, point->name));
+    /* [1, H, T, T]: the block of one head. Without BOS its first row and its first column go. */
     from = (const float *)x.data + head * T * T;
     CLI_TRY(CLI_NEW(p->values[i], n * n));
+    /* Rows are not scaled to sum to 1 again: what went to BOS stays missing, as the model had it. */
     for (int64_t t = 0; t < n; t++)
         memcpy(p->values[i] + t * n, from + (t + first) * T + first, (size_t)n * sizeof *from);
     snprintf(p->titles[i], sizeof p->titles[i], "L%d H%lld", point->layer, (long long)head);
@@ -292,15 +311,19 @@ static sonde_status build_attention(picture *p, const view *v)
     int64_t *heads = NULL, n_heads;
     sonde_status status;
 
+    /* All points have the same number of heads: that of the first decides. */
     CLI_TRY_DONE(choose_heads(&heads, &n_heads, point->width[1]));
     CLI_TRY_DONE(picture_init(p, "attention", v->n_wanted * n_heads));
+    /* Point by point, and in each head by head. */
     for (int64_t i = 0; i < p->n_panels; i++)
         CLI_TRY_DONE(build_head(p, i, v, heatmap_point(v, i / n_heads), heads[i % n_heads]));
+    /* Panels of one point lie as the width allows. */
     if (v->n_wanted == 1 && p->n_panels > 1)
         p->opts.panel_columns = 0;
     p->opts.x_name = "key: attended to";
     p->opts.y_name = "query";
     p->opts.value_name = is_pattern ? "attention" : "score";
+    /* One panel has its head in the title; several have it above each. */
     if (p->n_panels == 1)
         snprintf(p->title, sizeof p->title, "%s, head %lld", point->name, (long long)heads[0]);
     else
@@ -324,18 +347,22 @@ sonde_status heatmap_build(picture *p, const view *v)
     int64_t n_attention = 0;
     sonde_statistic which = SONDE_STAT_L2;
 
+    /* Queries x keys are drawn only where every point has them and no statistic is asked for. */
     for (int64_t i = 0; i < v->n_wanted; i++)
         n_attention += is_attention(heatmap_point(v, i));
     if (heatmap_asked.statistic != NULL)
         CLI_TRY(sonde_statistic_parse(&which, heatmap_asked.statistic));
+    /* An option that would have no effect is refused rather than ignored. */
     if (heatmap_asked.heads.n > 0 && (heatmap_asked.statistic != NULL || n_attention < v->n_wanted))
         return refuse("--head", "it is for attention scores and patterns");
     if (heatmap_asked.neurons != NULL && (heatmap_asked.statistic != NULL || v->n_wanted > 1 || n_attention > 0))
         return refuse("--neurons", "it is for one hook point without --stat");
+    /* From the most particular picture to the most general one. */
     if (heatmap_asked.statistic == NULL && n_attention == v->n_wanted)
         return build_attention(p, v);
     if (heatmap_asked.statistic == NULL && v->n_wanted == 1)
         return build_neurons(p, v);
+    /* Points of different width share no columns; a statistic of each token is what they have in common. */
     if (heatmap_asked.statistic == NULL)
         cli_note("%lld hook points: drawing the l2 norm of each token (--stat chooses another statistic)",
                  (long long)v->n_wanted);

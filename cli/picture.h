@@ -24,7 +24,8 @@ typedef struct cli_subject {
 
 /* Reads all texts that were given; more than `max` of them, or a text without tokens, is an error.
  * Owns: *out is the caller's: cli_subjects_free. */
-sonde_status cli_subjects_read(cli_subject **out, int64_t *n, cli_model *m, const char *const *texts, int n_texts, int64_t max);
+sonde_status cli_subjects_read(cli_subject **out, int64_t *n, cli_model *m, const char *const *texts, int n_texts,
+                               int64_t max);
 void cli_subjects_free(cli_subject *subjects, int64_t n);
 
 /* "BOS included", "BOS left out", "no BOS": what every output says. */

@@ -19,6 +19,7 @@ static sonde_status rank_neurons(int64_t **out, int64_t *n, const sonde_stats *s
     const sonde_moments *neurons = sonde_stats_neurons(stats, &n_neurons);
     double *values;
 
+    /* Fewer where the point has fewer neurons; fewer still where a mean is not defined. */
     *n = stats_asked.n_top < n_neurons ? stats_asked.n_top : n_neurons;
     CLI_TRY(CLI_NEW(values, n_neurons));
     *out = cli_alloc(*n, sizeof **out);
@@ -34,6 +35,7 @@ static sonde_status rank_neurons(int64_t **out, int64_t *n, const sonde_stats *s
 /* "5.17" for coordinate 17 of head 5, "17" where there are no heads. */
 static void format_neuron(char out[48], const sonde_hook_point *point, int64_t neuron)
 {
+    /* The width of a head, for points [B, T, H, h]. */
     int64_t width = point->rank == 4 && point->width[3] > 0 ? point->width[3] : 0;
 
     if (width > 0)
@@ -62,6 +64,7 @@ static json_t *neurons_json(const sonde_stats *stats, const sonde_hook_point *po
 
     for (int64_t i = 0; i < n; i++) {
         json_t *row = json_pack("{s:I}", "neuron", (json_int_t)i);
+        /* The plain number stays the key; head is what it belongs to. */
         if (point->rank == 4 && point->width[3] > 0)
             json_object_set_new(row, "head", json_integer(i / point->width[3]));
         add_moments(row, &neurons[i]);
@@ -77,6 +80,7 @@ static json_t *ranked_json(const sonde_stats *stats, bool most)
     const sonde_moments *neurons = sonde_stats_neurons(stats, &n_neurons);
     json_t *list = json_array();
 
+    /* Both means of each, whichever ranks them: a large mean |x| beside a small mean says that signs differ. */
     if (rank_neurons(&order, &n, stats, most) == SONDE_OK) {
         for (int64_t i = 0; i < n; i++)
             json_array_append_new(list,
@@ -108,8 +112,10 @@ static json_t *tokens_json(const survey *s, const sonde_stats *stats)
     json_t *list = json_array();
 
     for (int64_t i = 0; i < n; i++) {
+        /* Row i of the statistics belongs to the i-th token that was counted. */
         const counted *token = &s->tokens[i];
         size_t n_bytes = 0;
+        /* Null without a tokenizer: the id says it then. */
         const char *bytes = s->m.tokenizer ? sonde_tokenizer_bytes(&n_bytes, s->m.tokenizer, token->id) : NULL;
         json_t *row = json_pack("{s:I, s:I, s:i, s:o}", "sequence", (json_int_t)token->sequence, "position",
                                 (json_int_t)token->position, "id", (int)token->id, "token",
@@ -133,9 +139,11 @@ static json_t *hook_json(const survey *s, int64_t i)
     json_object_set_new(out, "hook", json_string(point->name));
     json_object_set_new(out, "layer", point->layer < 0 ? json_null() : json_integer(point->layer));
     json_object_set_new(out, "n_neurons", json_integer(sonde_hook_n_neurons(point)));
+    /* `all`: every value of every token as one series. */
     json_object_set_new(out, "all", total);
     if (s->lists_tokens)
         json_object_set_new(out, "tokens", tokens_json(s, stats));
+    /* --by token has no neurons; --by auto and --by neuron do. */
     if (stats_asked.by != BY_TOKEN) {
         json_object_set_new(out, "neurons", neurons_json(stats, point));
         json_object_set_new(out, "most_active", ranked_json(stats, true));
@@ -149,11 +157,13 @@ sonde_status stats_print_json(const survey *s)
 {
     json_t *out = cli_json("sonde.stats/1"), *hooks = json_array(), *definitions = json_object();
 
+    /* A reader of the file need not guess whether std is over n or n - 1. */
     for (int i = 0; i < SONDE_N_STATISTICS; i++)
         json_object_set_new(definitions, sonde_statistic_name((sonde_statistic)i),
                             json_string(sonde_statistic_formula((sonde_statistic)i)));
     for (int64_t i = 0; i < s->n_wanted; i++)
         json_array_append_new(hooks, hook_json(s, i));
+    /* What was counted, and by which rules, before the numbers. */
     json_object_set_new(out, "model", json_string(s->m.path));
     json_object_set_new(out, "sequences", json_integer(s->n_sequences));
     json_object_set_new(out, "n_tokens", json_integer(s->n_counted));
@@ -184,6 +194,7 @@ static const char *statistic(const sonde_moments *m, sonde_statistic which)
     return number(sonde_moments_get(m, which));
 }
 
+/* What fits a line of a wide terminal; the other statistics are in the JSON. */
 #define STATISTIC_HEADERS "mean\tstd\tmin\tmax\tl2\tsparsity\tkurtosis"
 
 /* The statistics that tables have room for, joined by tabs in the order of the headers. */
@@ -200,6 +211,7 @@ static void format_top(char *out, size_t out_bytes, const survey *s, int64_t hoo
     enum { SHOWN = 3 };
     const sonde_hook_point *point = &s->points[s->wanted[hook]];
     int64_t n;
+    /* Best first, as sonde_stats keeps them. */
     const sonde_activity *top = sonde_stats_token_top(s->stats[hook], i, most, &n);
     size_t used = 0;
 
@@ -219,11 +231,13 @@ static sonde_status print_tokens(const survey *s, int64_t hook)
     cli_table *table =
         cli_table_new("rrlrrrrrrrll", "text\tposition\ttoken\t" STATISTIC_HEADERS "\tmost active\tleast active");
 
+    /* Numbers and names are made as text first, as the cells between them are of several columns. */
     for (int64_t i = 0; i < n; i++) {
         char numbers[256], most[160], least[160], *label = NULL;
         format_statistics(numbers, sizeof numbers, &tokens[i]);
         format_top(most, sizeof most, s, hook, i, true);
         format_top(least, sizeof least, s, hook, i, false);
+        /* Bars around the token show its spaces. */
         if (cli_token_label(&label, &s->m, s->tokens[i].id) == SONDE_OK)
             cli_table_row(table, "%lld\t%lld\t|%s|\t%s\t%s\t%s", (long long)s->tokens[i].sequence,
                           (long long)s->tokens[i].position, label, numbers, most, least);
@@ -241,6 +255,7 @@ static sonde_status print_neurons(const survey *s, int64_t hook, bool most)
     cli_table *table;
 
     CLI_TRY(rank_neurons(&order, &n, s->stats[hook], most));
+    /* Says by which mean they are ranked: |x| and x give different lists. */
     printf("\n%s active %lld of %lld %s, by mean %s over %s tokens\n", most ? "most" : "least", (long long)n,
            (long long)n_neurons, point->width[2] == 0 ? "heads" : "neurons",
            stats_asked.rank == SONDE_RANK_ABS ? "|x|" : "x", cli_count(s->n_counted));
@@ -261,6 +276,7 @@ static sonde_status print_hook(const survey *s, int64_t hook)
     const sonde_hook_point *point = &s->points[s->wanted[hook]];
     const sonde_moments *all = sonde_stats_total(s->stats[hook]);
 
+    /* One line stands for the point where no table is asked for. */
     printf("%s%s: %s values: mean %s, std %s, min %s, max %s, zeros %s, |x| < %g %s, kurtosis %s\n", hook > 0 ? "\n" : "",
            point->name, cli_count(all->n), statistic(all, SONDE_STAT_MEAN), statistic(all, SONDE_STAT_STD),
            statistic(all, SONDE_STAT_MIN), statistic(all, SONDE_STAT_MAX), statistic(all, SONDE_STAT_SPARSITY),
@@ -269,6 +285,7 @@ static sonde_status print_hook(const survey *s, int64_t hook)
         putchar('\n');
         CLI_TRY(print_tokens(s, hook));
     }
+    /* --top 0 leaves both lists out. */
     if (stats_asked.by != BY_TOKEN && stats_asked.n_top > 0) {
         CLI_TRY(print_neurons(s, hook, true));
         CLI_TRY(print_neurons(s, hook, false));
@@ -276,6 +293,7 @@ static sonde_status print_hook(const survey *s, int64_t hook)
     return cli_check_stdout();
 }
 
+/* The head says how much was counted; every mean below is over that. */
 sonde_status stats_print_tables(const survey *s)
 {
     printf("%s: %s token%s of %s text%s, %s\n\n", s->m.path, cli_count(s->n_counted), s->n_counted > 1 ? "s" : "",
