@@ -26,8 +26,8 @@ enum {
     TASK_ROWS = 2048,   /* rows times strips in a task at most: one piece of B is fetched while another is used */
     ROWS = 1024,        /* of A that are packed at a time */
     PACKED_A = 4 << 20, /* elements of A that are packed at a time, if that is fewer rows */
-    FEW = 8,            /* rows up to which B is read where it lies */
-    FEW_COLUMNS = 512   /* of a block of C then */
+    FEW = 16,           /* rows up to which B is read where it lies */
+    FEW_COLUMNS = 256   /* of a block of C then */
 };
 
 /* How one call is cut. */
@@ -279,7 +279,7 @@ static void few_rows(const sondep_leaf *leaf, float *c, int64_t ldc, const sonde
                      int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, bool rounds, char *scratch)
 {
     bool along_rows = b->col_stride == 1;
-    int64_t width = along_rows ? FEW_COLUMNS : FEW_COLUMNS / 8;
+    int64_t width = along_rows ? FEW_COLUMNS : FEW_COLUMNS / 4;
     float *rows = (float *)scratch;
     char *threads = scratch + aligned(M * K * 4);
     sondep_meeting meeting = SONDEP_MEETING;

@@ -50,6 +50,9 @@ static const kernel_set sets[] = {
     {"avx2", &sondep_leaf_avx2, has_avx2, false},
     {"blas", &sondep_leaf_avx512, has_avx512, true},
     {"blas", &sondep_leaf_avx2, has_avx2, true},
+#elif defined(__aarch64__)
+    {"neon", &sondep_leaf_neon, always, false},
+    {"blas", &sondep_leaf_neon, always, true},
 #endif
     {"blas", NULL, always, true},
     {"ref", NULL, always, false},

@@ -6,18 +6,22 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {
-    {1, 1, 1, 1, 1},      {1, 7, 2, 1, 3},     {2, 2, 3, 3, 8},     {3, 40, 4, 2, 16},   {4, 300, 8, 1, 33},
-    {5, 5, 2, 2, 48},     {13, 13, 2, 1, 64},  {14, 14, 1, 1, 65},  {15, 15, 4, 4, 31},  {16, 270, 2, 2, 32},
+    {1, 1, 1, 1, 1},      {1, 7, 2, 1, 3},     {2, 2, 3, 3, 8},     {3, 40, 4, 2, 16},    {4, 300, 8, 1, 33},
+    {5, 5, 2, 2, 48},     {13, 13, 2, 1, 64},  {14, 14, 1, 1, 65},  {15, 15, 4, 4, 31},   {16, 270, 2, 2, 32},
     {33, 33, 2, 1, 128},  {64, 64, 3, 1, 7},   {224, 224, 1, 1, 9}, {225, 255, 2, 2, 64}, {257, 257, 1, 1, 80},
-    {300, 600, 2, 1, 17}, {40, 40, 1, 1, 256}, {20, 20, 2, 2, 300}, {1, 520, 36, 1, 64}, {6, 3, 2, 2, 8},
+    {300, 600, 2, 1, 17}, {40, 40, 1, 1, 256}, {20, 20, 2, 2, 300}, {1, 520, 36, 1, 64},  {6, 3, 2, 2, 8},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 /* A sequence with gaps between its rows; free_sequence gives everything back. */
 static sondep_attention make_sequence(const shape *s, uint64_t seed)
 {
-    sondep_attention a = {.n_query = s->n_query, .n_key = s->n_key, .n_heads = s->n_heads, .n_kv_heads = s->n_kv_heads,
-                          .d_head = s->d_head, .scale = 1.0f / sqrtf((float)s->d_head)};
+    sondep_attention a = {.n_query = s->n_query,
+                          .n_key = s->n_key,
+                          .n_heads = s->n_heads,
+                          .n_kv_heads = s->n_kv_heads,
+                          .d_head = s->d_head,
+                          .scale = 1.0f / sqrtf((float)s->d_head)};
 
     a.ld_q = s->n_heads * s->d_head + 3;
     a.ld_k = s->n_kv_heads * s->d_head + 1;
@@ -91,8 +95,8 @@ static void three_steps_agree_with_the_definition(void **unused)
 /* Sequences of different lengths in one call, on any number of threads, are what each is alone on one. */
 static void batches_and_threads_do_not_matter(void **unused)
 {
-    static const shape lengths[] = {{1, 1, 4, 2, 24}, {300, 300, 4, 2, 24}, {3, 9, 4, 2, 24}, {30, 290, 4, 2, 24},
-                                    {17, 17, 4, 2, 24}};
+    static const shape lengths[] = {
+        {1, 1, 4, 2, 24}, {300, 300, 4, 2, 24}, {3, 9, 4, 2, 24}, {30, 290, 4, 2, 24}, {17, 17, 4, 2, 24}};
     enum { N = sizeof lengths / sizeof *lengths };
     sondep_attention together[N], alone[N];
     (void)unused;
@@ -179,10 +183,8 @@ static void extreme_scores_are_right(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blocks_agree_with_the_definition),
-        cmocka_unit_test(three_steps_agree_with_the_definition),
-        cmocka_unit_test(batches_and_threads_do_not_matter),
-        cmocka_unit_test(the_future_is_not_seen),
+        cmocka_unit_test(blocks_agree_with_the_definition),  cmocka_unit_test(three_steps_agree_with_the_definition),
+        cmocka_unit_test(batches_and_threads_do_not_matter), cmocka_unit_test(the_future_is_not_seen),
         cmocka_unit_test(extreme_scores_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,9 +155,9 @@ static void nonfinite_is_found(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(norms_agree),         cmocka_unit_test(rotation_agrees),
-        cmocka_unit_test(rows_are_gathered),   cmocka_unit_test(sums_and_products_are_exact),
-        cmocka_unit_test(log_sum_exp_agrees),  cmocka_unit_test(nonfinite_is_found),
+        cmocka_unit_test(norms_agree),        cmocka_unit_test(rotation_agrees),
+        cmocka_unit_test(rows_are_gathered),  cmocka_unit_test(sums_and_products_are_exact),
+        cmocka_unit_test(log_sum_exp_agrees), cmocka_unit_test(nonfinite_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,18 +49,18 @@ static inline float element(const sondep_matrix *m, int64_t i, int64_t j, bool r
 }
 
 /* Calls `name(..., dtype, rounds)` with constants, so that the inner loops are compiled for each type by itself. */
-#define WITH_TYPE(name, dtype, rounds, ...)               \
-    do {                                                  \
-        if ((dtype) == SONDE_BF16)                        \
-            name(__VA_ARGS__, SONDE_BF16, false);         \
-        else if ((dtype) == SONDE_F32 && (rounds))        \
-            name(__VA_ARGS__, SONDE_F32, true);           \
-        else if ((dtype) == SONDE_F32)                    \
-            name(__VA_ARGS__, SONDE_F32, false);          \
-        else if (rounds)                                  \
-            name(__VA_ARGS__, SONDE_F16, true);           \
-        else                                              \
-            name(__VA_ARGS__, SONDE_F16, false);          \
+#define WITH_TYPE(name, dtype, rounds, ...)        \
+    do {                                           \
+        if ((dtype) == SONDE_BF16)                 \
+            name(__VA_ARGS__, SONDE_BF16, false);  \
+        else if ((dtype) == SONDE_F32 && (rounds)) \
+            name(__VA_ARGS__, SONDE_F32, true);    \
+        else if ((dtype) == SONDE_F32)             \
+            name(__VA_ARGS__, SONDE_F32, false);   \
+        else if (rounds)                           \
+            name(__VA_ARGS__, SONDE_F16, true);    \
+        else                                       \
+            name(__VA_ARGS__, SONDE_F16, false);   \
     } while (0)
 
 /* ---- the tile ----------------------------------------------------------------------------------------------------------- */
@@ -72,30 +72,28 @@ static inline __attribute__((always_inline)) void tile_of(float *tile, int64_t l
     vec sum[TILE_ROWS][TILE_VECTORS];
     const float *next_a = a + K * k_step;
 
-    UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int v = 0; v < TILE_VECTORS; v++)
-            sum[i][v] = v_set(0.0f);
+    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[i][v] = v_set(0.0f);
     for (int i = 0; i < rows && add; i++)
         for (int c = 0; c < TILE_COLUMNS; c += 16)
             __builtin_prefetch(tile + i * ld + c, 1);
     for (int64_t k = 0; k < K; k++) {
         vec x[TILE_VECTORS];
-        UNROLL for (int v = 0; v < TILE_VECTORS; v++)
-            x[v] = v_load(b + v * V_WIDTH);
-        UNROLL for (int c = 0; c < TILE_COLUMNS; c += 16)
-            __builtin_prefetch(b + 8 * TILE_COLUMNS + c);
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++) x[v] = v_load(b + v * V_WIDTH);
+        UNROLL for (int c = 0; c < TILE_COLUMNS; c += 16) __builtin_prefetch(b + 8 * TILE_COLUMNS + c);
         __builtin_prefetch(next_a, 0, 2);
         next_a += k_step;
-        UNROLL for (int i = 0; i < rows; i++) {
+        UNROLL for (int i = 0; i < rows; i++)
+        {
             vec w = v_set(a[i * row_step]);
-            UNROLL for (int v = 0; v < TILE_VECTORS; v++)
-                sum[i][v] = v_fma(w, x[v], sum[i][v]);
+            UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[i][v] = v_fma(w, x[v], sum[i][v]);
         }
         a += k_step;
         b += TILE_COLUMNS;
     }
-    UNROLL for (int i = 0; i < rows; i++) {
-        UNROLL for (int v = 0; v < TILE_VECTORS; v++) {
+    UNROLL for (int i = 0; i < rows; i++)
+    {
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++)
+        {
             float *at = tile + i * ld + v * V_WIDTH;
             v_store(at, add ? v_add(v_load(at), sum[i][v]) : sum[i][v]);
         }
@@ -216,9 +214,9 @@ static inline __attribute__((always_inline)) void pack_columns(float *to, const 
                 const char *p = from + (v * V_WIDTH + i) * stride + k * bytes_of(dtype);
                 bool is_outside = v * V_WIDTH + i >= columns;
                 __builtin_prefetch(p + 256);
-                r[i] = is_outside           ? v_set(0.0f)
+                r[i] = is_outside         ? v_set(0.0f)
                        : depth == V_WIDTH ? v_load_as(p, dtype, rounds)
-                                            : v_load_part_as(p, dtype, rounds, depth);
+                                          : v_load_part_as(p, dtype, rounds, depth);
             }
             v_transpose(r);
             for (int i = 0; i < depth; i++)
@@ -296,10 +294,10 @@ static inline __attribute__((always_inline)) void finish_rows(float *c, int64_t 
 }
 
 #define ACT_CASES(X)                                                                                              \
-    X(SONDEP_ACT_RELU) X(SONDEP_ACT_GELU) X(SONDEP_ACT_GELU_TANH) X(SONDEP_ACT_SILU) X(SONDEP_ACT_QUICK_GELU)     \
-    X(SONDEP_ACT_TANH) X(SONDEP_ACT_SIGMOID) X(SONDEP_ACT_RELU2) X(SONDEP_ACT_RELU6) X(SONDEP_ACT_LEAKY_RELU)     \
-    X(SONDEP_ACT_MISH) X(SONDEP_ACT_LAPLACE) X(SONDEP_ACT_GELU_10) X(SONDEP_ACT_HARDSWISH)                        \
-    X(SONDEP_ACT_SQRT_SOFTPLUS)
+    X(SONDEP_ACT_RELU)                                                                                            \
+    X(SONDEP_ACT_GELU) X(SONDEP_ACT_GELU_TANH) X(SONDEP_ACT_SILU) X(SONDEP_ACT_QUICK_GELU) X(SONDEP_ACT_TANH)     \
+        X(SONDEP_ACT_SIGMOID) X(SONDEP_ACT_RELU2) X(SONDEP_ACT_RELU6) X(SONDEP_ACT_LEAKY_RELU) X(SONDEP_ACT_MISH) \
+            X(SONDEP_ACT_LAPLACE) X(SONDEP_ACT_GELU_10) X(SONDEP_ACT_HARDSWISH) X(SONDEP_ACT_SQRT_SOFTPLUS)
 
 static void finish(float *c, int64_t ldc, const float *tile, int64_t ld, int64_t rows, int64_t columns, int64_t i, int64_t j,
                    const sondep_epilogue *e)
@@ -308,7 +306,8 @@ static void finish(float *c, int64_t ldc, const float *tile, int64_t ld, int64_t
 
     e = e ? e : &nothing;
     switch (e->act) {
-#define X(act) case act: finish_rows(c, ldc, tile, ld, rows, columns, i, j, e, act); break;
+#define X(act) \
+    case act: finish_rows(c, ldc, tile, ld, rows, columns, i, j, e, act); break;
         ACT_CASES(X)
 #undef X
     default: finish_rows(c, ldc, tile, ld, rows, columns, i, j, e, SONDEP_ACT_LINEAR); break;
@@ -317,7 +316,10 @@ static void finish(float *c, int64_t ldc, const float *tile, int64_t ld, int64_t
 
 /* ---- a few rows ------------------------------------------------------------------------------------------------------------ */
 
-/* sums += A B for `depth` (1 to 4) rows of B, n columns. Each sum takes its terms in the order of k. */
+enum { FEW_DEPTH = 8 }; /* rows of B that are walked together */
+
+/* sums += A B for `depth` rows of B, n columns: the products of those rows are summed first, so that errors grow with the
+ * number of groups and not of rows. */
 static inline __attribute__((always_inline)) void add_rows(float *sums, int64_t ld, const float *a, int64_t lda,
                                                            const char *from, int64_t stride, int64_t M, int64_t n,
                                                            const int depth, sonde_dtype dtype, bool rounds)
@@ -325,36 +327,37 @@ static inline __attribute__((always_inline)) void add_rows(float *sums, int64_t 
     int64_t j = 0;
 
     for (; j + V_WIDTH <= n; j += V_WIDTH) {
-        vec x[4];
-        for (int k = 0; k < depth; k++) {
+        vec x[FEW_DEPTH];
+        UNROLL for (int k = 0; k < depth; k++)
+        {
             x[k] = v_load_as(from + k * stride + j * bytes_of(dtype), dtype, rounds);
-            __builtin_prefetch(from + (k + 2 * depth) * stride + j * bytes_of(dtype));
+            __builtin_prefetch(from + (k + depth) * stride + j * bytes_of(dtype));
         }
         for (int64_t m = 0; m < M; m++) {
-            vec sum = v_load(sums + m * ld + j);
-            for (int k = 0; k < depth; k++)
-                sum = v_fma(v_set(a[m * lda + k]), x[k], sum);
-            v_store(sums + m * ld + j, sum);
+            vec group = v_mul(v_set(a[m * lda]), x[0]);
+            UNROLL for (int k = 1; k < depth; k++) group = v_fma(v_set(a[m * lda + k]), x[k], group);
+            v_store(sums + m * ld + j, v_add(v_load(sums + m * ld + j), group));
         }
     }
-    for (int k = 0; k < depth && j < n; k++) {
-        vec x = v_load_part_as(from + k * stride + j * bytes_of(dtype), dtype, rounds, n - j);
-        for (int64_t m = 0; m < M; m++) {
-            vec sum = v_load_part(sums + m * ld + j, n - j);
-            v_store_part(sums + m * ld + j, v_fma(v_set(a[m * lda + k]), x, sum), n - j);
-        }
+    for (int64_t m = 0; m < M && j < n; m++) {
+        vec group = v_mul(v_set(a[m * lda]), v_load_part_as(from + j * bytes_of(dtype), dtype, rounds, n - j));
+        for (int k = 1; k < depth; k++)
+            group = v_fma(v_set(a[m * lda + k]),
+                          v_load_part_as(from + k * stride + j * bytes_of(dtype), dtype, rounds, n - j), group);
+        v_store_part(sums + m * ld + j, v_add(v_load_part(sums + m * ld + j, n - j), group), n - j);
     }
 }
 
 static inline __attribute__((always_inline)) void few_rows_of(float *sums, const float *a, const char *from, int64_t stride,
-                                                              int64_t M, int64_t K, int64_t n, sonde_dtype dtype, bool rounds)
+                                                              int64_t M, int64_t K, int64_t n, sonde_dtype dtype,
+                                                              bool rounds)
 {
     int64_t k = 0;
 
     for (int64_t i = 0; i < M * n; i++)
         sums[i] = 0.0f;
-    for (; k + 4 <= K; k += 4)
-        add_rows(sums, n, a + k, K, from + k * stride, stride, M, n, 4, dtype, rounds);
+    for (; k + FEW_DEPTH <= K; k += FEW_DEPTH)
+        add_rows(sums, n, a + k, K, from + k * stride, stride, M, n, FEW_DEPTH, dtype, rounds);
     for (; k < K; k++)
         add_rows(sums, n, a + k, K, from + k * stride, stride, M, n, 1, dtype, rounds);
 }
@@ -398,9 +401,9 @@ static inline __attribute__((always_inline)) void dots(float *sums, int64_t ld, 
 
 enum { DOT_ROWS = TILE_ROWS > 8 ? 4 : 2 };
 
-static inline __attribute__((always_inline)) void few_columns_of(float *sums, const float *a, const char *from, int64_t stride,
-                                                                 int64_t M, int64_t K, int64_t n, sonde_dtype dtype,
-                                                                 bool rounds)
+static inline __attribute__((always_inline)) void few_columns_of(float *sums, const float *a, const char *from,
+                                                                 int64_t stride, int64_t M, int64_t K, int64_t n,
+                                                                 sonde_dtype dtype, bool rounds)
 {
     for (int64_t j = 0; j < n; j += 4) {
         for (int64_t m = 0; m < M;) {
@@ -420,8 +423,8 @@ static inline __attribute__((always_inline)) void few_columns_of(float *sums, co
     }
 }
 
-static void few_along_columns(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
-                              bool rounds)
+static void few_along_columns(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j,
+                              int64_t n, bool rounds)
 {
     int64_t bytes = bytes_of(b->dtype);
     const char *from = (const char *)b->data + j * b->col_stride * bytes;

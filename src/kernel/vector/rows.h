@@ -23,7 +23,8 @@ static inline __attribute__((always_inline)) void activate_as(float *out, const 
 static void activate(float *out, const float *in, sondep_act act, int64_t n)
 {
     switch (act) {
-#define X(name) case name: activate_as(out, in, n, name); break;
+#define X(name) \
+    case name: activate_as(out, in, n, name); break;
         ACT_CASES(X)
 #undef X
     default:

@@ -6,6 +6,7 @@
 
 void sondep_tile_bf16(float *tile, int64_t ld, const void *a, const void *b, int64_t K, int rows, bool add);
 void sondep_pack_a_bf16(void *to, const sondep_matrix *a, int64_t row, int64_t k, int64_t K, int rows, bool rounds);
-void sondep_pack_b_bf16(void *to, const sondep_matrix *b, int64_t k, int64_t K, int64_t column, int64_t columns, bool rounds);
+void sondep_pack_b_bf16(void *to, const sondep_matrix *b, int64_t k, int64_t K, int64_t column, int64_t columns,
+                        bool rounds);
 
 #endif
