@@ -217,11 +217,11 @@ static void logits_are_the_same_in_every_form(const golden_model *golden)
     free(rows);
 }
 
-#define EACH_MODEL(property)                                                                                                \
-    static void test_##property(void **unused)                                                                              \
-    {                                                                                                                       \
-        (void)unused;                                                                                                       \
-        for_each_model(property);                                                                                           \
+#define EACH_MODEL(property)                   \
+    static void test_##property(void **unused) \
+    {                                          \
+        (void)unused;                          \
+        for_each_model(property);              \
     }
 EACH_MODEL(a_short_pass_gives_the_same)
 EACH_MODEL(chosen_positions_are_slices)

@@ -230,11 +230,11 @@ static void options_outside_their_bounds(void **unused)
     golden_close(&golden);
 }
 
-#define EACH_MODEL(property)                                                                                                \
-    static void test_##property(void **unused)                                                                              \
-    {                                                                                                                       \
-        (void)unused;                                                                                                       \
-        for_each_model(property);                                                                                           \
+#define EACH_MODEL(property)                   \
+    static void test_##property(void **unused) \
+    {                                          \
+        (void)unused;                          \
+        for_each_model(property);              \
     }
 EACH_MODEL(greedy_with_a_cache_is_recomputation)
 EACH_MODEL(top_1_is_greedy)

@@ -190,11 +190,11 @@ static void every_point_matters(const golden_model *golden)
     sonde_run_free(plain);
 }
 
-#define EACH_MODEL(property)                                                                                                \
-    static void test_##property(void **unused)                                                                              \
-    {                                                                                                                       \
-        (void)unused;                                                                                                       \
-        for_each_model(property);                                                                                           \
+#define EACH_MODEL(property)                   \
+    static void test_##property(void **unused) \
+    {                                          \
+        (void)unused;                          \
+        for_each_model(property);              \
     }
 EACH_MODEL(reading_changes_nothing)
 EACH_MODEL(reading_patterns_changes_little)
