@@ -1,11 +1,15 @@
 /* bpe_vocab.c - the vocabulary: strings to ids and back.                        floor 3: text
  *
  * Strings lie one after another in a blob, found by an open-addressed table of entry numbers.
+ *
+ * A slot holds the hash beside the number, so that a look-up touches the entry and its string only when it will be found. What is
+ * found by id goes through a table as long as the highest id; ids are limited (SONDEP_MAX_ID) before they come here, so
+ * that a hostile file cannot ask for much.
  */
 #include "text/bpe.h"
 
 /* FNV-like, eight bytes at a time; the strings are short. */
-static uint64_t hash_bytes(const char *text, size_t n)
+static uint32_t hash_bytes(const char *text, size_t n)
 {
     uint64_t h = 0x9e3779b97f4a7c15u ^ n, word;
     for (; n >= 8; n -= 8, text += 8) {
@@ -16,9 +20,10 @@ static uint64_t hash_bytes(const char *text, size_t n)
     for (word = 0; n > 0; n--)
         word = word << 8 | (unsigned char)text[n - 1];
     h = (h ^ word) * 0xc4ceb9fe1a85ec53u;
-    return h ^ h >> 29;
+    return (uint32_t)(h ^ h >> 29);
 }
 
+/* All that the vocabulary holds; the struct is zero then. */
 void sondep_vocab_release(sondep_vocab *v)
 {
     sondep_free(v->blob);
@@ -29,37 +34,39 @@ void sondep_vocab_release(sondep_vocab *v)
 }
 
 /* The slot of a string: its own, or the free one where it would go. */
-static int64_t find_slot(const sondep_vocab *v, const char *text, size_t n)
+static struct sondep_slot *find_slot(const sondep_vocab *v, const char *text, size_t n, uint32_t hash)
 {
-    uint64_t mask = (uint64_t)v->n_slots - 1, at = hash_bytes(text, n) & mask;
-    for (; v->slots[at] != 0; at = (at + 1) & mask) {
-        const sondep_entry *e = &v->entries[v->slots[at] - 1];
-        if (e->n == n && memcmp(v->blob + e->at, text, n) == 0)
+    uint32_t mask = (uint32_t)v->n_slots - 1, at = hash & mask;
+    for (; v->slots[at].entry != 0; at = (at + 1) & mask) {
+        const sondep_entry *e = &v->entries[v->slots[at].entry - 1];
+        if (v->slots[at].hash == hash && e->n == n && memcmp(v->blob + e->at, text, n) == 0)
             break;
     }
-    return (int64_t)at;
+    return &v->slots[at];
 }
 
 /* Twice as many slots, when half are taken. */
 static sonde_status grow_slots(sondep_vocab *v)
 {
-    int32_t *old = v->slots;
-    int64_t n_old = v->n_slots;
+    struct sondep_slot *slots;
+    int64_t n_slots = v->n_slots ? 2 * v->n_slots : 1024;
 
     if (v->n_slots > 2 * (v->n + 1))
         return SONDE_OK;
-    v->n_slots = v->n_slots ? 2 * v->n_slots : 1024;
-    if (SONDE_NEW(v->slots, v->n_slots) != SONDE_OK) {
-        v->slots = old;
-        v->n_slots = n_old;
-        return SONDE_E_NOMEM;
+    SONDE_TRY(SONDE_NEW(slots, n_slots));
+    for (int64_t i = 0; i < v->n; i++) {
+        uint32_t at = v->entries[i].hash & ((uint32_t)n_slots - 1);
+        while (slots[at].entry != 0)
+            at = (at + 1) & ((uint32_t)n_slots - 1);
+        slots[at] = (struct sondep_slot){v->entries[i].hash, (int32_t)i + 1};
     }
-    for (int64_t i = 0; i < v->n; i++)
-        v->slots[find_slot(v, v->blob + v->entries[i].at, v->entries[i].n)] = (int32_t)i + 1;
-    sondep_free(old);
+    sondep_free(v->slots);
+    v->slots = slots;
+    v->n_slots = n_slots;
     return SONDE_OK;
 }
 
+/* Room for one more entry, and n more bytes and a NUL in the blob. Places in the blob are 32 bits wide. */
 static sonde_status grow_storage(sondep_vocab *v, size_t n)
 {
     if (v->n == v->capacity) {
@@ -83,26 +90,29 @@ static sonde_status grow_storage(sondep_vocab *v, size_t n)
     return SONDE_OK;
 }
 
+/* A string that comes twice keeps its entry and takes the later id, as the last of two equal keys of an object does. */
 sonde_status sondep_vocab_put(sondep_vocab *v, const char *text, size_t n, int32_t id)
 {
-    int64_t slot;
+    uint32_t hash = hash_bytes(text, n);
+    struct sondep_slot *slot;
 
     SONDE_TRY(grow_slots(v));
-    slot = find_slot(v, text, n);
-    if (v->slots[slot] != 0) {
-        v->entries[v->slots[slot] - 1].id = id;
+    slot = find_slot(v, text, n, hash);
+    if (slot->entry != 0) {
+        v->entries[slot->entry - 1].id = id;
         return SONDE_OK;
     }
     SONDE_TRY(grow_storage(v, n));
     if (n > 0)
         memcpy(v->blob + v->blob_bytes, text, n);
     v->blob[v->blob_bytes + n] = '\0';
-    v->entries[v->n] = (sondep_entry){(uint32_t)v->blob_bytes, (uint32_t)n, id};
+    v->entries[v->n] = (sondep_entry){(uint32_t)v->blob_bytes, (uint32_t)n, hash, id};
     v->blob_bytes += n + 1;
-    v->slots[slot] = (int32_t)++v->n;
+    *slot = (struct sondep_slot){hash, (int32_t)++v->n};
     return SONDE_OK;
 }
 
+/* Of two strings with one id the later is found by it; which one the library finds is a matter of chance. */
 sonde_status sondep_vocab_finish(sondep_vocab *v)
 {
     int64_t n_ids = 0;
@@ -122,11 +132,21 @@ sonde_status sondep_vocab_finish(sondep_vocab *v)
     return SONDE_OK;
 }
 
+/* One look at the slots; the hash that lies beside the entry keeps misses away from the strings. */
 int32_t sondep_vocab_find(const sondep_vocab *v, const char *text, size_t n)
 {
-    return v->slots[find_slot(v, text, n)] - 1;
+    return find_slot(v, text, n, hash_bytes(text, n))->entry - 1;
 }
 
+/* The guess costs one comparison in memory that was just touched. */
+int32_t sondep_vocab_find_near(const sondep_vocab *v, int32_t guess, const char *text, size_t n)
+{
+    if (guess >= 0 && guess < v->n && v->entries[guess].n == n && memcmp(v->blob + v->entries[guess].at, text, n) == 0)
+        return guess;
+    return sondep_vocab_find(v, text, n);
+}
+
+/* The same as an id. */
 int32_t sondep_vocab_id(const sondep_vocab *v, const char *text, size_t n)
 {
     int32_t entry = sondep_vocab_find(v, text, n);

@@ -12,13 +12,15 @@
 enum { SHORT_WORD = 96 };
 static const uint32_t no_rank = UINT32_MAX;
 
-/* ---- room ---------------------------------------------------------------------------------------------------------- */
+/* ---- room ------------------------------------------------------------------------------------------------------- */
 
+/* The cache is the only part that is there from the start: 2 MiB. */
 sonde_status sondep_word_room_init(sondep_word_room *room)
 {
     return SONDE_NEW(room->cache, (int64_t)1 << SONDEP_CACHE_BITS);
 }
 
+/* All that the room holds; the struct is zero then. */
 void sondep_word_room_release(sondep_word_room *room)
 {
     sondep_free(room->cache);
@@ -31,6 +33,7 @@ void sondep_word_room_release(sondep_word_room *room)
     *room = (sondep_word_room){0};
 }
 
+/* The array whose pointer lies at `array`, with room for n elements. */
 static sonde_status grow_array(void *array, int64_t n, size_t size)
 {
     void *old, *grown;
@@ -42,6 +45,7 @@ static sonde_status grow_array(void *array, int64_t n, size_t size)
     return SONDE_OK;
 }
 
+/* Ranks grow with the symbols: each has one for the pair that it begins. */
 static sonde_status grow_symbols(sondep_word_room *room)
 {
     int64_t capacity = room->capacity ? 2 * room->capacity : 256;
@@ -51,6 +55,7 @@ static sonde_status grow_symbols(sondep_word_room *room)
     return SONDE_OK;
 }
 
+/* One more symbol of the word, bytes [start, end) of it. */
 static sonde_status put_symbol(sondep_word_room *room, int32_t id, int64_t start, int64_t end)
 {
     if (room->n_symbols == room->capacity)
@@ -59,7 +64,7 @@ static sonde_status put_symbol(sondep_word_room *room, int32_t id, int64_t start
     return SONDE_OK;
 }
 
-/* ---- a word's first symbols ------------------------------------------------------------------------------------------ */
+/* ---- a word's first symbols ------------------------------------------------------------------------------------- */
 
 /* The unknown token that is waiting: further unknown characters may be fused into it. The library lets characters that fall
  * back to bytes overtake it, and so do we. */
@@ -68,6 +73,7 @@ typedef struct unknown {
     int64_t start, end;
 } unknown;
 
+/* The waiting unknown token, if there is one, takes its place now. */
 static sonde_status put_unknown(sondep_word_room *room, const sondep_bpe *m, unknown *u)
 {
     int32_t id;
@@ -81,8 +87,8 @@ static sonde_status put_unknown(sondep_word_room *room, const sondep_bpe *m, unk
 }
 
 /* A character that is not in the vocabulary, as `text` (with prefix and suffix); its own bytes are [start, end). */
-static sonde_status put_stranger(sondep_word_room *room, const sondep_bpe *m, unknown *u, const char *text, size_t n, int64_t start,
-                                 int64_t end)
+static sonde_status put_stranger(sondep_word_room *room, const sondep_bpe *m, unknown *u, const char *text, size_t n,
+                                 int64_t start, int64_t end)
 {
     bool falls_back = m->byte_fallback;
 
@@ -106,11 +112,10 @@ static sonde_status put_stranger(sondep_word_room *room, const sondep_bpe *m, un
     return SONDE_OK;
 }
 
-/* A character as it is looked up: bare, or with the prefix of all but the first and the suffix of the last. */
-static sonde_status dress(sondep_word_room *room, const sondep_bpe *m, const char **text, size_t *n, bool is_first, bool is_last)
+/* A character as it is looked up, with the prefix of all but the first and the suffix of the last. */
+static sonde_status dress(sondep_word_room *room, const sondep_bpe *m, const char **text, size_t *n, bool is_first,
+                          bool is_last)
 {
-    if ((is_first || m->prefix_bytes == 0) && (!is_last || m->suffix_bytes == 0))
-        return SONDE_OK;
     room->piece.n = 0;
     if (!is_first)
         SONDE_TRY(sondep_string_append(&room->piece, m->prefix, m->prefix_bytes));
@@ -122,6 +127,7 @@ static sonde_status dress(sondep_word_room *room, const sondep_bpe *m, const cha
     return SONDE_OK;
 }
 
+/* A symbol for each character, or what stands in for it. */
 static sonde_status split_chars(sondep_word_room *room, const sondep_bpe *m, const char *text, int64_t n)
 {
     unknown u = {0};
@@ -131,10 +137,12 @@ static sonde_status split_chars(sondep_word_room *room, const sondep_bpe *m, con
         const char *piece = text + i;
         size_t piece_bytes;
         int32_t id;
-        (void)sondep_utf8_next(&length, piece);
+        uint32_t c = sondep_utf8_next(&length, piece);
+        bool is_bare = (i == 0 || m->prefix_bytes == 0) && (i + length < n || m->suffix_bytes == 0);
         piece_bytes = (size_t)length;
-        SONDE_TRY(dress(room, m, &piece, &piece_bytes, i == 0, i + length == n));
-        id = sondep_vocab_id(&m->vocab, piece, piece_bytes);
+        if (!is_bare)
+            SONDE_TRY(dress(room, m, &piece, &piece_bytes, i == 0, i + length == n));
+        id = is_bare && c < SONDEP_CHAR_IDS ? m->char_ids[c] : sondep_vocab_id(&m->vocab, piece, piece_bytes);
         if (id < 0) {
             SONDE_TRY(put_stranger(room, m, &u, piece, piece_bytes, i, i + length));
             continue;
@@ -145,6 +153,7 @@ static sonde_status split_chars(sondep_word_room *room, const sondep_bpe *m, con
     return put_unknown(room, m, &u);
 }
 
+/* The same for raw bytes: each stands for one character of the byte-level alphabet. */
 static sonde_status split_bytes(sondep_word_room *room, const sondep_bpe *m, const char *text, int64_t n)
 {
     unknown u = {0};
@@ -163,19 +172,20 @@ static sonde_status split_bytes(sondep_word_room *room, const sondep_bpe *m, con
     return put_unknown(room, m, &u);
 }
 
-/* ---- merging --------------------------------------------------------------------------------------------------------- */
+/* ---- merging ---------------------------------------------------------------------------------------------------- */
 
+/* The merge of two ids, NULL if there is none: most pairs have none. */
 static inline const sondep_merge *find_merge(const sondep_bpe *m, int32_t left, int32_t right)
 {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right, mask = (uint64_t)m->n_merges - 1;
-    uint64_t at = pair * 0x9e3779b97f4a7c15u;
 
-    for (at = (at ^ at >> 32) & mask; m->merges[at].pair != UINT64_MAX; at = (at + 1) & mask)
+    for (uint64_t at = sondep_hash_pair(pair) & mask; m->merges[at].pair != UINT64_MAX; at = (at + 1) & mask)
         if (m->merges[at].pair == pair)
             return &m->merges[at];
     return NULL;
 }
 
+/* Rank of the merge of two neighbours; no_rank sorts behind all. */
 static inline uint32_t rank_of(const sondep_bpe *m, const sondep_symbol *left, const sondep_symbol *right)
 {
     const sondep_merge *merge = find_merge(m, left->id, right->id);
@@ -190,6 +200,8 @@ static inline void join(sondep_symbol *left, const sondep_symbol *right, int32_t
     left->end = right->end > left->end ? right->end : left->end;
 }
 
+/* ranks[i] belongs to the pair (i, i + 1). Each round costs a pass over a few words of memory, which for short words
+ * is less than any cleverer structure. */
 static void merge_short(sondep_word_room *room, const sondep_bpe *m)
 {
     sondep_symbol *s = room->symbols;
@@ -199,12 +211,14 @@ static void merge_short(sondep_word_room *room, const sondep_bpe *m)
     for (int64_t i = 0; i + 1 < n; i++)
         ranks[i] = rank_of(m, &s[i], &s[i + 1]);
     while (n > 1) {
+        /* the leftmost of the lowest ranks */
         int64_t best = 0;
         for (int64_t i = 1; i + 1 < n; i++)
             best = ranks[i] < ranks[best] ? i : best;
         if (ranks[best] == no_rank)
             break;
-        join(&s[best], &s[best + 1], m->id_of_rank[ranks[best]]);
+        join(&s[best], &s[best + 1], m->ranks[ranks[best]].id);
+        /* the right one of the two is gone; the two pairs beside the merged symbol are new */
         n--;
         memmove(&s[best + 1], &s[best + 2], (size_t)(n - best - 1) * sizeof *s);
         memmove(&ranks[best], &ranks[best + 1], (size_t)(n - best - 1) * sizeof *ranks);
@@ -216,8 +230,9 @@ static void merge_short(sondep_word_room *room, const sondep_bpe *m)
     room->n_symbols = n;
 }
 
-/* ---- merging with a heap: entries are rank << 32 | position, so that the smallest is the lowest rank, leftmost ---------- */
+/* ---- merging with a heap: entries are rank << 32 | position, so that the smallest is the lowest rank, leftmost */
 
+/* A hole moves up from the end until its parent is smaller. */
 static sonde_status heap_push(sondep_word_room *room, uint64_t entry)
 {
     int64_t at = room->n_heap;
@@ -251,6 +266,7 @@ static void heap_sink(uint64_t *heap, int64_t n, int64_t at, uint64_t entry)
     heap[at] = entry;
 }
 
+/* The smallest entry; the last one takes its place and sinks. */
 static uint64_t heap_pop(sondep_word_room *room)
 {
     uint64_t top = room->heap[0];
@@ -260,6 +276,7 @@ static uint64_t heap_pop(sondep_word_room *room)
     return top;
 }
 
+/* Links between all symbols, and every pair that has a merge on the heap. */
 static sonde_status heap_start(sondep_word_room *room, const sondep_bpe *m)
 {
     int64_t n = room->n_symbols;
@@ -279,6 +296,7 @@ static sonde_status heap_start(sondep_word_room *room, const sondep_bpe *m)
     return SONDE_OK;
 }
 
+/* The pair that begins at symbol `left` (-1: there is none), if it has a merge. */
 static sonde_status push_pair(sondep_word_room *room, const sondep_bpe *m, int32_t left)
 {
     uint32_t rank;
@@ -288,6 +306,8 @@ static sonde_status push_pair(sondep_word_room *room, const sondep_bpe *m, int32
     return rank == no_rank ? SONDE_OK : heap_push(room, (uint64_t)rank << 32 | (uint64_t)left);
 }
 
+/* O(n log n). An entry is stale when its pair has gone; it is recognised by the token that it would make, as the
+ * library does it. */
 static sonde_status merge_long(sondep_word_room *room, const sondep_bpe *m)
 {
     sondep_symbol *s = room->symbols;
@@ -298,7 +318,7 @@ static sonde_status merge_long(sondep_word_room *room, const sondep_bpe *m)
     while (room->n_heap > 0) {
         uint64_t entry = heap_pop(room);
         int32_t at = (int32_t)(entry & UINT32_MAX), right = room->next[at];
-        int32_t id = m->id_of_rank[entry >> 32];
+        int32_t id = m->ranks[entry >> 32].id;
         const sondep_merge *merge = right >= 0 ? find_merge(m, s[at].id, s[right].id) : NULL;
 
         if (merge == NULL || merge->id != id)
@@ -306,11 +326,13 @@ static sonde_status merge_long(sondep_word_room *room, const sondep_bpe *m)
         join(&s[at], &s[right], id);
         room->next[at] = room->next[right];
         room->next[right] = GONE;
+        /* the links close over the hole, then the two pairs beside the merged symbol are new */
         if (room->next[at] >= 0)
             room->before[room->next[at]] = at;
         SONDE_TRY(push_pair(room, m, room->before[at]));
         SONDE_TRY(push_pair(room, m, at));
     }
+    /* what is left closes up */
     for (int64_t i = 0; i < room->n_symbols; i++)
         if (room->next[i] != GONE)
             s[kept++] = s[i];
@@ -318,10 +340,11 @@ static sonde_status merge_long(sondep_word_room *room, const sondep_bpe *m)
     return SONDE_OK;
 }
 
-/* ---- the word ---------------------------------------------------------------------------------------------------------- */
+/* ---- the word --------------------------------------------------------------------------------------------------- */
 
 /* ignore_merges: the whole word, if it is in the vocabulary, is one token. */
-static sonde_status find_whole(sondep_word_room *room, const sondep_bpe *m, const char *text, int64_t n, bool is_raw, int32_t *id)
+static sonde_status find_whole(sondep_word_room *room, const sondep_bpe *m, const char *text, int64_t n, bool is_raw,
+                               int32_t *id)
 {
     room->piece.n = 0;
     for (int64_t i = 0; is_raw && i < n; i++) {
@@ -333,6 +356,7 @@ static sonde_status find_whole(sondep_word_room *room, const sondep_bpe *m, cons
     return SONDE_OK;
 }
 
+/* Start symbols, then merges: the short way or the long one. */
 sonde_status sondep_bpe_word(sondep_word_room *room, const sondep_bpe *m, const char *text, int64_t n, bool is_raw)
 {
     room->n_symbols = 0;
@@ -349,6 +373,7 @@ sonde_status sondep_bpe_word(sondep_word_room *room, const sondep_bpe *m, const 
     return merge_long(room, m);
 }
 
+/* No symbols means: not there, encode it. */
 sonde_status sondep_bpe_whole(sondep_word_room *room, const sondep_bpe *m, const char *text, int64_t n, bool is_raw)
 {
     int32_t id;

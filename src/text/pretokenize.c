@@ -2,11 +2,16 @@
  *
  * A pattern cuts a piece into stretches that match and stretches that do not; a behavior says which of them stay, and which
  * are joined to a neighbour.
+ *
+ * Patterns come in six kinds: a text, a set of characters by their flags, Rust's \w+|[^\w\s]+, two scanners for the known
+ * regular expressions, and everything else through PCRE2. All give the same: stretches that cover the text. What a piece of
+ * the text becomes is a part of it; bytes are rewritten only by Metaspace and by a space that is put in front.
  */
 #include "text/tokenizer.h"
 
-/* ---- patterns --------------------------------------------------------------------------------------------------------- */
+/* ---- patterns --------------------------------------------------------------------------------------------------- */
 
+/* What a pattern owns; the struct is zero then. */
 void sondep_pattern_release(sondep_pattern *p)
 {
     sondep_free(p->literal);
@@ -17,6 +22,7 @@ void sondep_pattern_release(sondep_pattern *p)
 #define CONTRACTIONS_ANY_CASE "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
 #define SYMBOLS_AND_SPACES "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
+/* An expression that is one of the known ones, letter for letter, gets its scanner. */
 sonde_status sondep_pattern_regex(sondep_pattern *out, const char *expression, size_t n)
 {
     static const struct {
@@ -50,6 +56,7 @@ static sonde_status put_found(sondep_matches *m, int64_t *done, int64_t start, i
     return sondep_put_match(m, start, end, true);
 }
 
+/* Every place of a string, from the left, none overlapping. */
 static sonde_status find_literal(sondep_matches *m, const sondep_pattern *p, const char *text, int64_t n, int64_t *done)
 {
     int64_t length = (int64_t)p->literal_bytes, step;
@@ -75,6 +82,7 @@ static sonde_status find_literal(sondep_matches *m, const sondep_pattern *p, con
     return SONDE_OK;
 }
 
+/* Every character with one of the flags is a match by itself. */
 static sonde_status find_flags(sondep_matches *m, const sondep_pattern *p, const char *text, int64_t n, int64_t *done)
 {
     int length;
@@ -101,6 +109,7 @@ static sonde_status find_words(sondep_matches *m, const char *text, int64_t n, i
     return SONDE_OK;
 }
 
+/* Words follow one another: everything matches. */
 static sonde_status find_scanned(sondep_matches *m, const sondep_pattern *p, const char *text, int64_t n, int64_t *done)
 {
     for (int64_t at = 0, length; at < n; at += length) {
@@ -111,6 +120,7 @@ static sonde_status find_scanned(sondep_matches *m, const sondep_pattern *p, con
     return SONDE_OK;
 }
 
+/* One pass over the text for any kind of pattern; the rest behind the last match is put here. */
 sonde_status sondep_pattern_find(sondep_room *room, const sondep_pattern *p, const char *text, int64_t n)
 {
     sondep_matches *m = &room->matches;
@@ -130,7 +140,7 @@ sonde_status sondep_pattern_find(sondep_room *room, const sondep_pattern *p, con
     return done != n ? sondep_put_match(m, done, n, false) : SONDE_OK;
 }
 
-/* ---- behaviors ------------------------------------------------------------------------------------------------------------ */
+/* ---- behaviors -------------------------------------------------------------------------------------------------- */
 
 /* Each match joined to the stretch behind it, unless that is a match too. */
 static void join_with_next(sondep_matches *matches)
@@ -193,13 +203,15 @@ static sonde_status split_by(sondep_room *room, const sondep_pattern *pattern, s
     return SONDE_OK;
 }
 
-/* ---- pre-tokenizers -------------------------------------------------------------------------------------------------------- */
+/* ---- pre-tokenizers --------------------------------------------------------------------------------------------- */
 
+/* Whether a piece begins with n bytes of text. */
 static bool starts_with(const sondep_piece *piece, const char *text, size_t n)
 {
     return (size_t)piece->n >= n && memcmp(piece->text, text, n) == 0;
 }
 
+/* Puts text in front of a piece; its bytes come from nowhere. */
 static sonde_status prepend(sondep_room *room, const char *text, size_t n, sondep_piece *piece)
 {
     sondep_part part = {.kind = SONDEP_PART_PREPEND, .content = (char *)text, .content_bytes = n};
@@ -215,6 +227,7 @@ static bool is_at_start(const sondep_room *room, const sondep_piece *piece)
     return start == 0;
 }
 
+/* Spaces become the replacement, one is put in front if the scheme says so, and a word begins at each. */
 static sonde_status split_metaspace(sondep_room *room, const sondep_part *part, sondep_piece piece)
 {
     static char space[] = " ";
@@ -232,6 +245,7 @@ static sonde_status split_metaspace(sondep_room *room, const sondep_part *part, 
     return split_by(room, &part->pattern, SONDEP_MERGED_WITH_NEXT, false, &piece);
 }
 
+/* A space in front if asked for, GPT-2's words, and the bytes as characters unless the model takes them raw. */
 static sonde_status split_byte_level(sondep_room *room, const sondep_part *part, sondep_piece piece, bool is_raw)
 {
     static const sondep_pattern gpt2 = {.kind = SONDEP_PATTERN_GPT2};
@@ -249,6 +263,7 @@ static sonde_status split_byte_level(sondep_room *room, const sondep_part *part,
     return SONDE_OK;
 }
 
+/* Words of so many characters each; the last may be shorter. */
 static sonde_status split_fixed_length(sondep_room *room, const sondep_part *part, const sondep_piece *piece)
 {
     int length;
@@ -263,6 +278,7 @@ static sonde_status split_fixed_length(sondep_room *room, const sondep_part *par
     return SONDE_OK;
 }
 
+/* One piece by one pre-tokenizer, its parts added to room->others. */
 static sonde_status split_piece(sondep_room *room, const sondep_part *part, const sondep_piece *piece, bool is_raw)
 {
     switch (part->kind) {
@@ -274,6 +290,7 @@ static sonde_status split_piece(sondep_room *room, const sondep_part *part, cons
     }
 }
 
+/* The lists change roles after each pre-tokenizer: what was written becomes what is read. */
 sonde_status sondep_pre_tokenize(sondep_room *room, const sondep_part *part, bool is_raw)
 {
     sondep_pieces all;

@@ -27,7 +27,7 @@ static const uint8_t ascii[128] = {
 #undef L
 
 static const uint8_t of_category[SONDEP_N_CATEGORIES] = {
-    [SONDEP_CN] = OTHER, [SONDEP_LU] = LETTER, [SONDEP_LL] = LETTER, [SONDEP_LT] = LETTER, [SONDEP_LM] = LETTER,
+    [SONDEP_CN] = OTHER,  [SONDEP_LU] = LETTER, [SONDEP_LL] = LETTER, [SONDEP_LT] = LETTER, [SONDEP_LM] = LETTER,
     [SONDEP_LO] = LETTER, [SONDEP_ND] = NUMBER, [SONDEP_NL] = NUMBER, [SONDEP_NO] = NUMBER,
 };
 
@@ -78,6 +78,7 @@ static int64_t contraction(const char *text, int64_t n, bool any_case)
     return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
 }
 
+/* The alternatives of the pattern in its order; the first character decides most of them. */
 int64_t sondep_scan_gpt2(const char *text, int64_t n)
 {
     int length, next_length, class = class_at(text, &length);
@@ -87,6 +88,7 @@ int64_t sondep_scan_gpt2(const char *text, int64_t n)
         if (found > 0)
             return found;
     }
+    /* a run of letters, of numbers or of others, with the one space before it if there is one */
     if (class != SPACE)
         return run_end(text, n, length, class);
     if (text[0] == ' ' && n > 1) {
@@ -105,6 +107,7 @@ static int64_t breaks_end(const char *text, int64_t n, int64_t at)
     return at;
 }
 
+/* \p{N}{1,3}: as many numbers as go together, from `at` on. */
 static int64_t digits_end(const char *text, int64_t n, int64_t at, int64_t max_digits)
 {
     int length;
@@ -119,6 +122,7 @@ static int64_t llama3_space(const char *text, int64_t n, int length)
     int64_t end = run_end(text, n, length, SPACE), last_break = end;
     int next_length;
 
+    /* a space before a run of others belongs to it; otherwise the word ends behind the last line break of the run, if any */
     if (text[0] == ' ' && n > 1 && class_at(text + 1, &next_length) == OTHER)
         return breaks_end(text, n, run_end(text, n, 1 + next_length, OTHER));
     while (last_break > 0 && text[last_break - 1] != '\r' && text[last_break - 1] != '\n')
@@ -126,6 +130,7 @@ static int64_t llama3_space(const char *text, int64_t n, int length)
     return last_break > 0 ? last_break : space_word(text, n, end);
 }
 
+/* One character that is neither a letter, a number nor a line break may lead a run of letters. */
 int64_t sondep_scan_llama3(const char *text, int64_t n, int64_t max_digits)
 {
     int length, next_length, class = class_at(text, &length);
@@ -141,6 +146,7 @@ int64_t sondep_scan_llama3(const char *text, int64_t n, int64_t max_digits)
         return digits_end(text, n, 0, max_digits);
     if (text[0] != '\r' && text[0] != '\n' && length < n && class_at(text + length, &next_length) == LETTER)
         return run_end(text, n, length + next_length, LETTER);
+    /* what is left: white space, or a run of others with the line breaks behind it */
     if (class == SPACE)
         return llama3_space(text, n, length);
     return breaks_end(text, n, run_end(text, n, length, OTHER));

@@ -1,11 +1,17 @@
-/* pretokenize_set.c - sets of code points, as bits.                             floor 3: text */
+/* pretokenize_set.c - sets of code points, as bits.                             floor 3: text
+ *
+ * Sets are built when a tokenizer is loaded and are gone before it encodes: they can be large and plain. Properties go by
+ * blocks of 256 code points, of which there are a few hundred different ones.
+ */
 #include "text/pretokenize_set.h"
 
+/* Empty. */
 sonde_status sondep_set_new(sondep_set **out)
 {
     return SONDE_NEW(*out, SONDEP_SET_WORDS);
 }
 
+/* [first, last], whole words at a time where it can. */
 void sondep_set_add(sondep_set *set, uint32_t first, uint32_t last)
 {
     for (uint32_t c = first; c <= last;) {
@@ -19,18 +25,21 @@ void sondep_set_add(sondep_set *set, uint32_t first, uint32_t last)
     }
 }
 
+/* Every code point that was not there, and none that was. */
 void sondep_set_invert(sondep_set *set)
 {
     for (int i = 0; i < SONDEP_SET_WORDS; i++)
         set[i] = ~set[i];
 }
 
+/* All that is in either. */
 void sondep_set_join(sondep_set *set, const sondep_set *other)
 {
     for (int i = 0; i < SONDEP_SET_WORDS; i++)
         set[i] |= other[i];
 }
 
+/* What is in both. */
 void sondep_set_intersect(sondep_set *set, const sondep_set *other)
 {
     for (int i = 0; i < SONDEP_SET_WORDS; i++)
@@ -45,6 +54,7 @@ static void block_bits(uint64_t out[4], int block, const bool wanted[256])
         out[i / 64] |= (uint64_t)wanted[sondep_unicode_kinds[(size_t)block << 8 | (size_t)i]] << i % 64;
 }
 
+/* Blocks of 256 repeat a lot in a row (CJK, private use): the bits of one are kept for the next. */
 void sondep_set_add_kind(sondep_set *set, int flags, int first_category, int last_category)
 {
     bool wanted[256] = {false};
@@ -63,7 +73,7 @@ void sondep_set_add_kind(sondep_set *set, int flags, int first_category, int las
     }
 }
 
-/* ---- names ---------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------ */
 
 /* Whether two names are the same to a regular expression. */
 static bool same_name(const char *known, const char *name, size_t n)
@@ -95,33 +105,53 @@ static bool add_ranges(sondep_set *set, const char *name, size_t n, int first)
     return false;
 }
 
+/* Named sets of brackets differ from the properties of the same name: [[:punct:]] has symbols in it. */
 bool sondep_set_add_posix(sondep_set *set, const char *name, size_t n)
 {
     return add_ranges(set, name, n, sondep_unicode_first_posix);
 }
 
+/* Categories under both of their names, then the sets that are listed as ranges. */
 bool sondep_set_add_named(sondep_set *set, const char *name, size_t n)
 {
     static const struct {
         const char *brief, *full;
         int first, last;
     } categories[] = {
-        {"L", "Letter", SONDEP_LU, SONDEP_LO}, {"M", "Mark", SONDEP_MN, SONDEP_ME}, {"N", "Number", SONDEP_ND, SONDEP_NO},
-        {"P", "Punctuation", SONDEP_PC, SONDEP_PO}, {"S", "Symbol", SONDEP_SM, SONDEP_SO}, {"Z", "Separator", SONDEP_ZS, SONDEP_ZP},
-        {"Lu", "Uppercase_Letter", SONDEP_LU, SONDEP_LU}, {"Ll", "Lowercase_Letter", SONDEP_LL, SONDEP_LL},
-        {"Lt", "Titlecase_Letter", SONDEP_LT, SONDEP_LT}, {"Lm", "Modifier_Letter", SONDEP_LM, SONDEP_LM},
-        {"Lo", "Other_Letter", SONDEP_LO, SONDEP_LO}, {"Mn", "Nonspacing_Mark", SONDEP_MN, SONDEP_MN},
-        {"Mc", "Spacing_Mark", SONDEP_MC, SONDEP_MC}, {"Me", "Enclosing_Mark", SONDEP_ME, SONDEP_ME},
-        {"Nd", "Decimal_Number", SONDEP_ND, SONDEP_ND}, {"Nl", "Letter_Number", SONDEP_NL, SONDEP_NL},
-        {"No", "Other_Number", SONDEP_NO, SONDEP_NO}, {"Pc", "Connector_Punctuation", SONDEP_PC, SONDEP_PC},
-        {"Pd", "Dash_Punctuation", SONDEP_PD, SONDEP_PD}, {"Ps", "Open_Punctuation", SONDEP_PS, SONDEP_PS},
-        {"Pe", "Close_Punctuation", SONDEP_PE, SONDEP_PE}, {"Pi", "Initial_Punctuation", SONDEP_PI, SONDEP_PI},
-        {"Pf", "Final_Punctuation", SONDEP_PF, SONDEP_PF}, {"Po", "Other_Punctuation", SONDEP_PO, SONDEP_PO},
-        {"Sm", "Math_Symbol", SONDEP_SM, SONDEP_SM}, {"Sc", "Currency_Symbol", SONDEP_SC, SONDEP_SC},
-        {"Sk", "Modifier_Symbol", SONDEP_SK, SONDEP_SK}, {"So", "Other_Symbol", SONDEP_SO, SONDEP_SO},
-        {"Zs", "Space_Separator", SONDEP_ZS, SONDEP_ZS}, {"Zl", "Line_Separator", SONDEP_ZL, SONDEP_ZL},
-        {"Zp", "Paragraph_Separator", SONDEP_ZP, SONDEP_ZP}, {"Cc", "Control", SONDEP_CC, SONDEP_CC},
-        {"Cf", "Format", SONDEP_CF, SONDEP_CF}, {"Co", "Private_Use", SONDEP_CO, SONDEP_CO},
+        {"L", "Letter", SONDEP_LU, SONDEP_LO},
+        {"M", "Mark", SONDEP_MN, SONDEP_ME},
+        {"N", "Number", SONDEP_ND, SONDEP_NO},
+        {"P", "Punctuation", SONDEP_PC, SONDEP_PO},
+        {"S", "Symbol", SONDEP_SM, SONDEP_SO},
+        {"Z", "Separator", SONDEP_ZS, SONDEP_ZP},
+        {"Lu", "Uppercase_Letter", SONDEP_LU, SONDEP_LU},
+        {"Ll", "Lowercase_Letter", SONDEP_LL, SONDEP_LL},
+        {"Lt", "Titlecase_Letter", SONDEP_LT, SONDEP_LT},
+        {"Lm", "Modifier_Letter", SONDEP_LM, SONDEP_LM},
+        {"Lo", "Other_Letter", SONDEP_LO, SONDEP_LO},
+        {"Mn", "Nonspacing_Mark", SONDEP_MN, SONDEP_MN},
+        {"Mc", "Spacing_Mark", SONDEP_MC, SONDEP_MC},
+        {"Me", "Enclosing_Mark", SONDEP_ME, SONDEP_ME},
+        {"Nd", "Decimal_Number", SONDEP_ND, SONDEP_ND},
+        {"Nl", "Letter_Number", SONDEP_NL, SONDEP_NL},
+        {"No", "Other_Number", SONDEP_NO, SONDEP_NO},
+        {"Pc", "Connector_Punctuation", SONDEP_PC, SONDEP_PC},
+        {"Pd", "Dash_Punctuation", SONDEP_PD, SONDEP_PD},
+        {"Ps", "Open_Punctuation", SONDEP_PS, SONDEP_PS},
+        {"Pe", "Close_Punctuation", SONDEP_PE, SONDEP_PE},
+        {"Pi", "Initial_Punctuation", SONDEP_PI, SONDEP_PI},
+        {"Pf", "Final_Punctuation", SONDEP_PF, SONDEP_PF},
+        {"Po", "Other_Punctuation", SONDEP_PO, SONDEP_PO},
+        {"Sm", "Math_Symbol", SONDEP_SM, SONDEP_SM},
+        {"Sc", "Currency_Symbol", SONDEP_SC, SONDEP_SC},
+        {"Sk", "Modifier_Symbol", SONDEP_SK, SONDEP_SK},
+        {"So", "Other_Symbol", SONDEP_SO, SONDEP_SO},
+        {"Zs", "Space_Separator", SONDEP_ZS, SONDEP_ZS},
+        {"Zl", "Line_Separator", SONDEP_ZL, SONDEP_ZL},
+        {"Zp", "Paragraph_Separator", SONDEP_ZP, SONDEP_ZP},
+        {"Cc", "Control", SONDEP_CC, SONDEP_CC},
+        {"Cf", "Format", SONDEP_CF, SONDEP_CF},
+        {"Co", "Private_Use", SONDEP_CO, SONDEP_CO},
         {"Any", "Any", SONDEP_CN, SONDEP_CO},
     };
 
@@ -138,6 +168,7 @@ bool sondep_set_add_named(sondep_set *set, const char *name, size_t n)
     return add_ranges(set, name, n, 0);
 }
 
+/* The members of a ring are each other's cases; (?i) takes any for any. */
 void sondep_set_fold(sondep_set *set)
 {
     /* Rings are short: going once around from each member finds all of them. */

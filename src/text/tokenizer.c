@@ -1,8 +1,15 @@
-/* tokenizer.c - encoding: text through the parts of a tokenizer.                floor 3: text */
+/* tokenizer.c - encoding: text through the parts of a tokenizer.                floor 3: text
+ *
+ * A text is checked, split at added tokens, normalized, cut into words, and each word encoded; the post-processor's tokens are put
+ * around that. Short words come from a cache (two lines of memory each); where the pre-tokenizer is one of the known patterns
+ * and nothing was rewritten, no list of words is ever made: the scanner and the cache work hand in hand over the text.
+ * One tokenizer serves many threads: what changes while it encodes lies in a room that one thread has at a time.
+ */
 #include "text/tokenizer.h"
 
-/* ---- tokens -------------------------------------------------------------------------------------------------------------------- */
+/* ---- tokens ----------------------------------------------------------------------------------------------------- */
 
+/* The three arrays. */
 void sonde_tokens_release(sonde_tokens *tokens)
 {
     sondep_free(tokens->ids);
@@ -11,6 +18,7 @@ void sonde_tokens_release(sonde_tokens *tokens)
     *tokens = (sonde_tokens){0};
 }
 
+/* Room for n tokens in each of the three arrays; the capacity changes when all have grown. */
 static sonde_status grow_tokens(sonde_tokens *tokens, int64_t n)
 {
     int64_t ids = tokens->capacity, starts = tokens->capacity;
@@ -19,6 +27,7 @@ static sonde_status grow_tokens(sonde_tokens *tokens, int64_t n)
     return sondep_room_grow(&tokens->end, &tokens->capacity, n, sizeof *tokens->end);
 }
 
+/* One more token; start and end are bytes of the text. */
 static inline sonde_status put_token(sonde_tokens *out, int32_t id, int64_t start, int64_t end)
 {
     if (out->n == out->capacity)
@@ -29,7 +38,7 @@ static inline sonde_status put_token(sonde_tokens *out, int32_t id, int64_t star
     return SONDE_OK;
 }
 
-/* ---- words ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- words ------------------------------------------------------------------------------------------------------ */
 
 /* A word of up to 31 bytes as a key: its bytes, zeros, its length. `after`: how many bytes may be read from text on. */
 static inline void make_key(uint64_t key[4], const char *text, int64_t n, int64_t after)
@@ -47,6 +56,7 @@ static inline void make_key(uint64_t key[4], const char *text, int64_t n, int64_
     key[3] |= (uint64_t)n << 56;
 }
 
+/* First of the two places of a key; the other is its neighbour. */
 static inline uint64_t hash_key(const uint64_t key[4])
 {
     uint64_t a = (key[0] ^ 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu, b = (key[1] ^ key[3]) * 0xc4ceb9fe1a85ec53u;
@@ -56,8 +66,15 @@ static inline uint64_t hash_key(const uint64_t key[4])
     return a >> (64 - SONDEP_CACHE_BITS);
 }
 
-/* The tokens of the last word, in text order and without gaps, into the cache; others are not kept. */
-static void keep_word(sondep_cached *slot, const uint64_t key[4], const sondep_word_room *words, int64_t n)
+/* Words and lengths are both in the key: nothing else is to be compared. */
+static inline bool same_key(const uint64_t a[4], const uint64_t b[4])
+{
+    return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
+/* The tokens of the last word, in text order and without gaps, into the cache; others are not kept. Two places belong together:
+ * the newcomer takes the first, and what was there the second. */
+static void keep_word(sondep_word_room *words, uint64_t place, const uint64_t key[4], int64_t n)
 {
     const sondep_symbol *s = words->symbols;
     sondep_cached made = {{key[0], key[1], key[2], key[3]}, {0}, {0}, 0, 0};
@@ -71,7 +88,8 @@ static void keep_word(sondep_cached *slot, const uint64_t key[4], const sondep_w
         made.ends[i] = (uint8_t)s[i].end;
     }
     made.n = (uint8_t)words->n_symbols;
-    *slot = made;
+    words->cache[place ^ 1] = words->cache[place];
+    words->cache[place] = made;
 }
 
 /* Where a token's bytes [start, end) of a piece come from. */
@@ -84,6 +102,7 @@ static inline sonde_status put_symbol(sonde_tokens *out, const sondep_piece *p, 
     return put_token(out, id, span.start, span.end);
 }
 
+/* The tokens of the word that begins at byte `at` of a piece. */
 static sonde_status put_symbols(sonde_tokens *out, const sondep_word_room *words, const sondep_piece *p, int64_t at)
 {
     for (int64_t i = 0; i < words->n_symbols; i++)
@@ -103,25 +122,30 @@ static inline sonde_status encode_short(const encoding *e, const sondep_piece *p
 {
     sondep_word_room *words = &e->room->words;
     uint64_t key[4];
-    sondep_cached *slot;
+    const sondep_cached *slot;
+    uint64_t place;
 
     if (!whole && e->t->bpe.ignore_merges) { /* a part of a word obeys other rules than the same bytes as a word */
         SONDE_TRY(sondep_bpe_word(words, &e->t->bpe, p->text + at, n, e->t->is_raw));
         return put_symbols(e->out, words, p, at);
     }
     make_key(key, p->text + at, n, p->n - at);
-    slot = &words->cache[hash_key(key)];
-    if (slot->key[0] == key[0] && slot->key[1] == key[1] && slot->key[2] == key[2] && slot->key[3] == key[3]) {
+    place = hash_key(key);
+    slot = &words->cache[place];
+    if (!same_key(slot->key, key))
+        slot = &words->cache[place ^ 1];
+    if (same_key(slot->key, key)) {
         for (int64_t i = 0, start = 0; i < slot->n; start = slot->ends[i++])
             SONDE_TRY(put_symbol(e->out, p, slot->ids[i], at + start, at + slot->ends[i]));
         return SONDE_OK;
     }
+    /* not there: encode it, and remember */
     words->n_symbols = 0;
     if (whole)
         SONDE_TRY(sondep_bpe_whole(words, &e->t->bpe, p->text + at, n, e->t->is_raw));
     if (words->n_symbols == 0)
         SONDE_TRY(sondep_bpe_word(words, &e->t->bpe, p->text + at, n, e->t->is_raw));
-    keep_word(slot, key, words, n);
+    keep_word(words, place, key, n);
     return put_symbols(e->out, words, p, at);
 }
 
@@ -131,9 +155,11 @@ static sonde_status encode_long(const encoding *e, const sondep_piece *p, int64_
     sondep_word_room *words = &e->room->words;
     int64_t end = at + n, part;
 
+    /* ignore_merges looks at the whole word, not at its parts */
     SONDE_TRY(sondep_bpe_whole(words, &e->t->bpe, p->text + at, n, e->t->is_raw));
     if (words->n_symbols > 0)
         return put_symbols(e->out, words, p, at);
+    /* parts that are short go through the cache, like words */
     for (; at < end; at += part) {
         part = sondep_bpe_cut(&e->t->bpe, p->text + at, end - at, e->t->is_raw);
         if (part <= SONDEP_CACHE_WORD) {
@@ -146,12 +172,13 @@ static sonde_status encode_long(const encoding *e, const sondep_piece *p, int64_
     return SONDE_OK;
 }
 
+/* One word of the pre-tokenizer. */
 static inline sonde_status encode_word(const encoding *e, const sondep_piece *p, int64_t at, int64_t n)
 {
     return n <= SONDEP_CACHE_WORD ? encode_short(e, p, at, n, true) : encode_long(e, p, at, n);
 }
 
-/* ---- pieces ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- pieces ----------------------------------------------------------------------------------------------------- */
 
 /* A piece that one known pattern cuts into words. */
 static sonde_status encode_scanned(const encoding *e, const sondep_piece *p)
@@ -166,6 +193,7 @@ static sonde_status encode_scanned(const encoding *e, const sondep_piece *p)
     return SONDE_OK;
 }
 
+/* Words in the order of the text; pieces with an id are added tokens. */
 static sonde_status encode_pieces(const encoding *e)
 {
     const sonde_tokenizer *t = e->t;
@@ -201,7 +229,7 @@ static sonde_status make_pieces(const encoding *e, const char *text, size_t n)
     return SONDE_OK;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 /* The post-processor's tokens: those before the text are put first, those behind it last. A template without the text leaves it
  * out, one that has it twice repeats it. */
@@ -226,6 +254,7 @@ static sonde_status encode_template(const encoding *e, const char *text, size_t 
     return SONDE_OK;
 }
 
+/* Eight bytes of ASCII at a time, as most text is; any other character by itself. */
 sonde_status sondep_text_check(const char *text, size_t n, const char *what)
 {
     uint64_t word;
@@ -244,6 +273,7 @@ sonde_status sondep_text_check(const char *text, size_t n, const char *what)
     return SONDE_OK;
 }
 
+/* On failure the tokens are empty, whatever was put already. */
 sonde_status sonde_tokenizer_encode(sonde_tokens *out, const sonde_tokenizer *tokenizer, const char *text, size_t n_bytes,
                                     sonde_specials specials)
 {
@@ -260,8 +290,9 @@ sonde_status sonde_tokenizer_encode(sonde_tokens *out, const sonde_tokenizer *to
     return status;
 }
 
-/* ---- questions ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- questions -------------------------------------------------------------------------------------------------- */
 
+/* The added token of an id, NULL if it is none. */
 static const sondep_added *added_of(const sonde_tokenizer *t, int32_t id)
 {
     return id >= 0 && id < t->added.n_ids && t->added.by_id[id] >= 0 ? &t->added.items[t->added.by_id[id]] : NULL;
@@ -274,6 +305,7 @@ static const sondep_entry *entry_of(const sonde_tokenizer *t, int32_t id)
     return id >= 0 && id < v->n_ids && v->by_id[id] >= 0 ? &v->entries[v->by_id[id]] : NULL;
 }
 
+/* An added token is decoded from its normalized form, as in the library. */
 const char *sondep_token_string(size_t *n, const sonde_tokenizer *tokenizer, int32_t id)
 {
     const sondep_added *added = added_of(tokenizer, id);
@@ -283,11 +315,13 @@ const char *sondep_token_string(size_t *n, const sonde_tokenizer *tokenizer, int
     return added ? added->normalized : entry ? tokenizer->bpe.vocab.blob + entry->at : NULL;
 }
 
+/* Ids of the vocabulary, of added tokens and of the post-processor all count. */
 int64_t sonde_tokenizer_n_vocab(const sonde_tokenizer *tokenizer)
 {
     return tokenizer->n_ids;
 }
 
+/* An added token's own text goes before the vocabulary's. */
 const char *sonde_tokenizer_token(const sonde_tokenizer *tokenizer, int32_t id)
 {
     const sondep_added *added = added_of(tokenizer, id);
@@ -295,6 +329,7 @@ const char *sonde_tokenizer_token(const sonde_tokenizer *tokenizer, int32_t id)
     return added ? added->content : entry ? tokenizer->bpe.vocab.blob + entry->at : NULL;
 }
 
+/* Added tokens first: a few, so that they are looked through. */
 int32_t sonde_tokenizer_id(const sonde_tokenizer *tokenizer, const char *token)
 {
     size_t n = strlen(token);
@@ -304,6 +339,7 @@ int32_t sonde_tokenizer_id(const sonde_tokenizer *tokenizer, const char *token)
     return sondep_vocab_id(&tokenizer->bpe.vocab, token, n);
 }
 
+/* Worked out when the file was loaded. */
 const char *sonde_tokenizer_bytes(size_t *n_bytes, const sonde_tokenizer *tokenizer, int32_t id)
 {
     *n_bytes = 0;
@@ -313,17 +349,20 @@ const char *sonde_tokenizer_bytes(size_t *n_bytes, const sonde_tokenizer *tokeni
     return tokenizer->bytes + tokenizer->byte_at[id];
 }
 
+/* Only added tokens can be special. */
 bool sonde_tokenizer_is_special(const sonde_tokenizer *tokenizer, int32_t id)
 {
     const sondep_added *added = added_of(tokenizer, id);
     return added != NULL && added->is_special;
 }
 
+/* The template begins with a special token, or with the text. */
 int32_t sonde_tokenizer_first_added(const sonde_tokenizer *tokenizer)
 {
     return tokenizer->full.n > 0 ? tokenizer->full.ids[0] : -1;
 }
 
+/* Worked out when the file was loaded. */
 int32_t sonde_tokenizer_bos(const sonde_tokenizer *tokenizer)
 {
     return tokenizer->bos;

@@ -16,7 +16,7 @@
 
 #include <pthread.h>
 
-/* ---- pieces ------------------------------------------------------------------------------------------------------- */
+/* ---- pieces ----------------------------------------------------------------------------------------------------- */
 
 /* Bytes [start, end) of the original text. */
 typedef struct sondep_span {
@@ -68,15 +68,17 @@ typedef struct sondep_room {
     int64_t classes_capacity, places_capacity;
 } sondep_room;
 
-sonde_status sondep_put_piece(sondep_pieces *pieces, sondep_piece piece); /* empty pieces are left out, as the library does */
+sonde_status sondep_put_piece(sondep_pieces *pieces,
+                              sondep_piece piece); /* empty pieces are left out, as the library does */
 sonde_status sondep_put_match(sondep_matches *matches, int64_t start, int64_t end, bool is_match);
 sonde_status sondep_room_keep(sondep_room *room, void *block); /* takes the block over; frees it if there is no room */
-sonde_status sondep_room_grow(void *array, int64_t *capacity, int64_t n, size_t size); /* `array` is the address of a pointer */
+sonde_status sondep_room_grow(void *array, int64_t *capacity, int64_t n,
+                              size_t size); /* `array` is the address of a pointer */
 
 /* A piece's part [start, end). */
 sondep_piece sondep_piece_part(const sondep_piece *p, int64_t start, int64_t end);
 
-/* ---- patterns ------------------------------------------------------------------------------------------------------ */
+/* ---- patterns --------------------------------------------------------------------------------------------------- */
 
 typedef struct sondep_regex sondep_regex;
 
@@ -94,7 +96,7 @@ typedef struct sondep_pattern {
     char *literal; /* owned */
     size_t literal_bytes;
     int flags;
-    int64_t max_digits; /* of SONDEP_PATTERN_LLAMA3: how many digits go together */
+    int64_t max_digits;  /* of SONDEP_PATTERN_LLAMA3: how many digits go together */
     sondep_regex *regex; /* owned */
 } sondep_pattern;
 
@@ -116,21 +118,40 @@ sonde_status sondep_regex_new(sondep_regex **out, const char *expression, size_t
 void sondep_regex_free(sondep_regex *regex);
 sonde_status sondep_regex_find(sondep_room *room, const sondep_regex *regex, const char *text, int64_t n);
 
-/* ---- parts of the file ------------------------------------------------------------------------------------------------ */
+/* ---- parts of the file ------------------------------------------------------------------------------------------ */
 
 typedef enum sondep_part_kind {
     SONDEP_PART_SEQUENCE,
     /* normalizers */
-    SONDEP_PART_NFC, SONDEP_PART_NFD, SONDEP_PART_NFKC, SONDEP_PART_NFKD, SONDEP_PART_PREPEND, SONDEP_PART_REPLACE,
-    SONDEP_PART_STRIP, SONDEP_PART_LOWERCASE, SONDEP_PART_STRIP_ACCENTS, SONDEP_PART_NMT,
+    SONDEP_PART_NFC,
+    SONDEP_PART_NFD,
+    SONDEP_PART_NFKC,
+    SONDEP_PART_NFKD,
+    SONDEP_PART_PREPEND,
+    SONDEP_PART_REPLACE,
+    SONDEP_PART_STRIP,
+    SONDEP_PART_LOWERCASE,
+    SONDEP_PART_STRIP_ACCENTS,
+    SONDEP_PART_NMT,
     /* pre-tokenizers; BYTE_LEVEL is a normalizer and a decoder too, METASPACE a decoder */
-    SONDEP_PART_BYTE_LEVEL, SONDEP_PART_SPLIT, SONDEP_PART_METASPACE, SONDEP_PART_FIXED_LENGTH,
+    SONDEP_PART_BYTE_LEVEL,
+    SONDEP_PART_SPLIT,
+    SONDEP_PART_METASPACE,
+    SONDEP_PART_FIXED_LENGTH,
     /* decoders; REPLACE is one too */
-    SONDEP_PART_BYTE_FALLBACK, SONDEP_PART_FUSE, SONDEP_PART_STRIP_CHAR, SONDEP_PART_BPE_DECODER, SONDEP_PART_WORDPIECE,
+    SONDEP_PART_BYTE_FALLBACK,
+    SONDEP_PART_FUSE,
+    SONDEP_PART_STRIP_CHAR,
+    SONDEP_PART_BPE_DECODER,
+    SONDEP_PART_WORDPIECE,
 } sondep_part_kind;
 
 typedef enum sondep_behavior {
-    SONDEP_REMOVED, SONDEP_ISOLATED, SONDEP_MERGED_WITH_PREVIOUS, SONDEP_MERGED_WITH_NEXT, SONDEP_CONTIGUOUS,
+    SONDEP_REMOVED,
+    SONDEP_ISOLATED,
+    SONDEP_MERGED_WITH_PREVIOUS,
+    SONDEP_MERGED_WITH_NEXT,
+    SONDEP_CONTIGUOUS,
 } sondep_behavior;
 
 typedef enum sondep_prepend { SONDEP_PREPEND_ALWAYS, SONDEP_PREPEND_FIRST, SONDEP_PREPEND_NEVER } sondep_prepend;
@@ -176,7 +197,7 @@ sonde_status sondep_list_put(sondep_list *list, const char *text, size_t n);
 void sondep_list_release(sondep_list *list);
 sonde_status sondep_decode_list(sondep_list *list, const sondep_part *part, sondep_room *room);
 
-/* ---- rewriting ---------------------------------------------------------------------------------------------------------- */
+/* ---- rewriting -------------------------------------------------------------------------------------------------- */
 
 /* A piece that is being written. Zero-initialise it. */
 typedef struct sondep_writing {
@@ -185,18 +206,19 @@ typedef struct sondep_writing {
     int64_t n, capacity;
 } sondep_writing;
 
-sonde_status sondep_write_bytes(sondep_writing *w, const char *bytes, int64_t n, sondep_span span); /* all from one span */
+sonde_status sondep_write_bytes(sondep_writing *w, const char *bytes, int64_t n, sondep_span span);   /* all from one span */
 sonde_status sondep_write_part(sondep_writing *w, const sondep_piece *p, int64_t start, int64_t end); /* unchanged */
-sonde_status sondep_write_done(sondep_writing *w, sondep_room *room, sondep_piece *piece); /* replaces *piece */
+sonde_status sondep_write_done(sondep_writing *w, sondep_room *room, sondep_piece *piece);            /* replaces *piece */
 void sondep_write_abort(sondep_writing *w);
 
 /* The span of a piece's bytes [start, end); of none: the place itself. */
 sondep_span sondep_piece_cover(const sondep_piece *p, int64_t start, int64_t end);
 
-/* ---- added tokens -------------------------------------------------------------------------------------------------------- */
+/* ---- added tokens ----------------------------------------------------------------------------------------------- */
 
 typedef struct sondep_added {
-    char *content, *normalized; /* owned; normalized is what is searched for and decoded, the content where nothing changes it */
+    char *content,
+        *normalized; /* owned; normalized is what is searched for and decoded, the content where nothing changes it */
     size_t content_bytes, normalized_bytes;
     int32_t id;
     bool single_word, lstrip, rstrip, is_normalized, is_special;
@@ -207,7 +229,7 @@ typedef struct sondep_trie {
     struct sondep_trie_node {
         int32_t child, sibling, token; /* node numbers, -1; index of the added token that ends here, -1 */
         unsigned char byte;
-    } *nodes;
+    } * nodes;
     int64_t n, capacity;
     int32_t roots[256]; /* node of a first byte, -1 */
 } sondep_trie;
@@ -226,10 +248,14 @@ typedef struct sondep_added_tokens {
 
 void sondep_added_release(sondep_added_tokens *added);
 
+/* The tokens of the list `json` into tokenizer->added; then what is searched for, and the table by id. */
+sonde_status sondep_added_read(sonde_tokenizer *tokenizer, sondep_room *room, const json_t *json, const char *path);
+sonde_status sondep_added_index(sonde_tokenizer *tokenizer, const char *path);
+
 /* Splits room->pieces at added tokens; those whose text is found become pieces with an id. */
 sonde_status sondep_added_split(sondep_room *room, const sondep_added_tokens *added, const sondep_trie *trie);
 
-/* ---- the tokenizer -------------------------------------------------------------------------------------------------------- */
+/* ---- the tokenizer ---------------------------------------------------------------------------------------------- */
 
 /* Ids, and -1 where the text's own tokens go. */
 typedef struct sondep_template {
@@ -242,9 +268,9 @@ struct sonde_tokenizer {
     sondep_added_tokens added;
     bool has_normalizer, has_pre_tokenizer, has_decoder;
     sondep_part normalizer, pre_tokenizer, decoder;
-    bool is_raw;                     /* the last pre-tokenizer is ByteLevel, and the model does its work on raw bytes */
-    const sondep_pattern *scanner;   /* the whole pre-tokenizer is this known pattern on raw bytes; NULL: it is not */
-    sondep_template full, bare;      /* what the post-processor makes, with special tokens and without */
+    bool is_raw;                   /* the last pre-tokenizer is ByteLevel, and the model does its work on raw bytes */
+    const sondep_pattern *scanner; /* the whole pre-tokenizer is this known pattern on raw bytes; NULL: it is not */
+    sondep_template full, bare;    /* what the post-processor makes, with special tokens and without */
     int64_t n_ids;
     char *bytes; /* what each id stands for: bytes[byte_at[id] .. byte_at[id + 1]) */
     int64_t *byte_at;

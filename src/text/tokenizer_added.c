@@ -5,20 +5,23 @@
  */
 #include "text/tokenizer.h"
 
-/* ---- the tree --------------------------------------------------------------------------------------------------------- */
+/* ---- the tree --------------------------------------------------------------------------------------------------- */
 
+/* No roots. */
 void sondep_trie_init(sondep_trie *trie)
 {
     *trie = (sondep_trie){0};
     memset(trie->roots, 0xff, sizeof trie->roots);
 }
 
+/* As after init. */
 void sondep_trie_release(sondep_trie *trie)
 {
     sondep_free(trie->nodes);
     sondep_trie_init(trie);
 }
 
+/* A leaf for a byte; its number in *out. */
 static sonde_status new_node(sondep_trie *trie, unsigned char byte, int32_t *out)
 {
     SONDE_TRY(sondep_room_grow(&trie->nodes, &trie->capacity, trie->n + 1, sizeof *trie->nodes));
@@ -30,6 +33,7 @@ static sonde_status new_node(sondep_trie *trie, unsigned char byte, int32_t *out
     return SONDE_OK;
 }
 
+/* The child for a byte, -1 if there is none. Lists are short: tokens differ early. */
 static int32_t find_child(const sondep_trie *trie, int32_t node, unsigned char byte)
 {
     int32_t child = trie->nodes[node].child;
@@ -38,6 +42,7 @@ static int32_t find_child(const sondep_trie *trie, int32_t node, unsigned char b
     return child;
 }
 
+/* Walks down as far as others have gone, and on from there. */
 sonde_status sondep_trie_put(sondep_trie *trie, const char *text, size_t n, int32_t token)
 {
     int32_t node = -1;
@@ -75,6 +80,7 @@ static int32_t longest_at(const sondep_trie *trie, const char *text, int64_t n, 
     return token;
 }
 
+/* The tokens and the two trees. */
 void sondep_added_release(sondep_added_tokens *added)
 {
     for (int64_t i = 0; i < added->n; i++) {
@@ -88,20 +94,23 @@ void sondep_added_release(sondep_added_tokens *added)
     *added = (sondep_added_tokens){0};
 }
 
-/* ---- finding them ------------------------------------------------------------------------------------------------------- */
+/* ---- finding them ----------------------------------------------------------------------------------------------- */
 
+/* Whether the character that ends at `at` has a flag. */
 static bool has_flag_before(const char *text, int64_t at, int flag)
 {
     int length;
     return at > 0 && sondep_unicode_of(sondep_utf8_next(&length, text + sondep_utf8_before(text, at)))->flags & flag;
 }
 
+/* Whether the character that begins at `at` has a flag. */
 static bool has_flag_at(const char *text, int64_t n, int64_t at, int flag)
 {
     int length;
     return at < n && sondep_unicode_of(sondep_utf8_next(&length, text + at))->flags & flag;
 }
 
+/* Start of the white space that ends at `at`. */
 static int64_t skip_spaces_back(const char *text, int64_t at)
 {
     while (has_flag_before(text, at, SONDEP_UNICODE_SPACE))
@@ -109,6 +118,7 @@ static int64_t skip_spaces_back(const char *text, int64_t at)
     return at;
 }
 
+/* End of the white space that begins at `at`. */
 static int64_t skip_spaces(const char *text, int64_t n, int64_t at)
 {
     int length;
@@ -119,7 +129,10 @@ static int64_t skip_spaces(const char *text, int64_t n, int64_t at)
     return at;
 }
 
-static sonde_status split_piece(sondep_pieces *out, const sondep_added_tokens *added, const sondep_trie *trie, const sondep_piece *p)
+/* What does not pass the checks is passed over, as text: the search goes on behind it. White space that a token takes
+ * in on its right may hold the beginning of the next one, which is then found all the same. */
+static sonde_status split_piece(sondep_pieces *out, const sondep_added_tokens *added, const sondep_trie *trie,
+                                const sondep_piece *p)
 {
     int64_t done = 0, next;
 
@@ -129,14 +142,20 @@ static sonde_status split_piece(sondep_pieces *out, const sondep_added_tokens *a
         const sondep_added *token = found >= 0 ? &added->items[found] : NULL;
         sondep_piece part;
 
+        if (trie->roots[(unsigned char)p->text[at]] < 0) { /* most bytes begin no added token */
+            next = at + 1;
+            continue;
+        }
         next = token ? stop : at + 1;
         if (token == NULL || (token->single_word && (has_flag_before(p->text, start, SONDEP_UNICODE_REGEX_WORD) ||
                                                      has_flag_at(p->text, p->n, stop, SONDEP_UNICODE_REGEX_WORD))))
             continue;
+        /* white space on its left, as far as no token before has taken it */
         if (token->lstrip)
             start = skip_spaces_back(p->text, start) > done ? skip_spaces_back(p->text, start) : done;
         if (token->rstrip)
             stop = skip_spaces(p->text, p->n, stop);
+        /* the text before it, then the token itself */
         if (done < start)
             SONDE_TRY(sondep_put_piece(out, sondep_piece_part(p, done, start)));
         part = sondep_piece_part(p, start, stop);
@@ -147,6 +166,7 @@ static sonde_status split_piece(sondep_pieces *out, const sondep_added_tokens *a
     return done != p->n ? sondep_put_piece(out, sondep_piece_part(p, done, p->n)) : SONDE_OK;
 }
 
+/* The lists change roles: what was written becomes what is read. */
 sonde_status sondep_added_split(sondep_room *room, const sondep_added_tokens *added, const sondep_trie *trie)
 {
     sondep_pieces all = room->pieces;

@@ -2,9 +2,13 @@
  *
  * The library makes a list of the tokens' strings and lets each decoder rewrite the list; what is left is joined. The list is
  * kept here as one text and the ends of its strings.
+ *
+ * Decoding happens for what people read, not in the inner loop of anything: each decoder writes the list anew, which keeps each
+ * of them a few lines long and as the library has them.
  */
 #include "text/tokenizer.h"
 
+/* One more string at the end. */
 sonde_status sondep_list_put(sondep_list *list, const char *text, size_t n)
 {
     SONDE_TRY(sondep_string_append(&list->text, text, n));
@@ -13,6 +17,7 @@ sonde_status sondep_list_put(sondep_list *list, const char *text, size_t n)
     return SONDE_OK;
 }
 
+/* The text and the ends. */
 void sondep_list_release(sondep_list *list)
 {
     sondep_string_release(&list->text);
@@ -34,7 +39,7 @@ static sonde_status end_string(sondep_list *out)
     return sondep_list_put(out, "", 0);
 }
 
-/* ---- bytes ---------------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------------------ */
 
 /* Length of the stretch at text[0..n) that from_utf8_lossy makes one U+FFFD: the longest beginning of a valid character. */
 static size_t broken_length(const unsigned char *b, size_t n)
@@ -87,6 +92,7 @@ static sonde_status append_byte_chars(sondep_string *out, const char *text, size
     return SONDE_OK;
 }
 
+/* All tokens at once: a character may be spread over several. */
 static sonde_status decode_byte_level(sondep_list *out, const sondep_list *in)
 {
     sondep_string bytes = {0};
@@ -104,6 +110,7 @@ done:
     return status;
 }
 
+/* Value of a hexadecimal digit, -1 if it is none. */
 static int hex_digit(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
@@ -137,6 +144,7 @@ static sonde_status put_byte_run(sondep_list *out, sondep_string *run)
     return SONDE_OK;
 }
 
+/* Byte tokens that stand together make characters together. */
 static sonde_status decode_byte_fallback(sondep_list *out, const sondep_list *in)
 {
     sondep_string run = {0};
@@ -160,7 +168,7 @@ done:
     return status;
 }
 
-/* ---- strings ------------------------------------------------------------------------------------------------------------------ */
+/* ---- strings ---------------------------------------------------------------------------------------------------- */
 
 /* Appends `text` with every `from` as `to`. */
 static sonde_status append_replaced(sondep_string *out, const char *text, size_t n, const char *from, size_t from_bytes,
@@ -179,6 +187,7 @@ static sonde_status append_replaced(sondep_string *out, const char *text, size_t
     return sondep_string_append(out, text + done, n - done);
 }
 
+/* The replacement is a space, but nothing at the beginning of the first token. */
 static sonde_status decode_metaspace(sondep_list *out, const sondep_part *part, const char *token, size_t n, int64_t i)
 {
     bool drop = i == 0 && part->prepend != SONDEP_PREPEND_NEVER;
@@ -186,6 +195,7 @@ static sonde_status decode_metaspace(sondep_list *out, const sondep_part *part, 
     return end_string(out);
 }
 
+/* Every match in a token by the content. */
 static sonde_status decode_replace(sondep_list *out, const sondep_part *part, const char *token, size_t n, sondep_room *room)
 {
     SONDE_TRY(sondep_pattern_find(room, &part->pattern, token, (int64_t)n));
@@ -214,9 +224,9 @@ static sonde_status decode_strip(sondep_list *out, const sondep_part *part, cons
 /* The library's clean-up of spaces before punctuation, in its order. */
 static sonde_status clean_up(sondep_string *text)
 {
-    static const char *const pairs[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},           {" ,", ","},
-                                           {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"},         {" do not", " don't"},
-                                           {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+    static const char *const pairs[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                                           {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                                           {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         sondep_string next = {0};
         sonde_status status = append_replaced(&next, text->text, text->n, pairs[i][0], strlen(pairs[i][0]), pairs[i][1]);
@@ -227,6 +237,7 @@ static sonde_status clean_up(sondep_string *text)
     return SONDE_OK;
 }
 
+/* A token without the prefix begins a word: a space goes before it. */
 static sonde_status decode_wordpiece(sondep_list *out, const sondep_part *part, const char *token, size_t n, int64_t i)
 {
     sondep_string text = {0};
@@ -247,8 +258,9 @@ done:
     return status;
 }
 
-/* ---- a decoder ------------------------------------------------------------------------------------------------------------------ */
+/* ---- a decoder -------------------------------------------------------------------------------------------------- */
 
+/* The decoders that look at one string at a time; Fuse makes one of all. */
 static sonde_status decode_each(sondep_list *out, const sondep_list *in, const sondep_part *part, sondep_room *room)
 {
     size_t n;
@@ -264,12 +276,16 @@ static sonde_status decode_each(sondep_list *out, const sondep_list *in, const s
             SONDE_TRY(append_replaced(&out->text, token, n, part->content, part->content_bytes, i == in->n - 1 ? "" : " "));
             SONDE_TRY(end_string(out));
             break;
-        default: SONDE_ASSERT(part->kind == SONDEP_PART_FUSE); SONDE_TRY(sondep_string_append(&out->text, token, n)); break;
+        default:
+            SONDE_ASSERT(part->kind == SONDEP_PART_FUSE);
+            SONDE_TRY(sondep_string_append(&out->text, token, n));
+            break;
         }
     }
     return part->kind == SONDEP_PART_FUSE ? end_string(out) : SONDE_OK;
 }
 
+/* The list is written anew by each decoder of a sequence. */
 sonde_status sondep_decode_list(sondep_list *list, const sondep_part *part, sondep_room *room)
 {
     sondep_list out = {0};
@@ -288,7 +304,7 @@ sonde_status sondep_decode_list(sondep_list *list, const sondep_part *part, sond
     return status;
 }
 
-/* ---- the tokenizer ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the tokenizer ---------------------------------------------------------------------------------------------- */
 
 /* The library asks of an added token's string, not of its id, whether it is special. */
 static bool is_special_string(const sonde_tokenizer *t, const char *text, size_t n)
@@ -301,7 +317,9 @@ static bool is_special_string(const sonde_tokenizer *t, const char *text, size_t
     return false;
 }
 
-static sonde_status list_tokens(sondep_list *out, const sonde_tokenizer *t, const int32_t *ids, int64_t n, bool skip_specials)
+/* The strings that decoding starts from; ids that have none are left out, as the library does. */
+static sonde_status list_tokens(sondep_list *out, const sonde_tokenizer *t, const int32_t *ids, int64_t n,
+                                bool skip_specials)
 {
     for (int64_t i = 0; i < n; i++) {
         size_t n_bytes;
@@ -328,8 +346,9 @@ static sonde_status join_tokens(sondep_string *out, const sonde_tokenizer *t, co
     return SONDE_OK;
 }
 
-sonde_status sonde_tokenizer_decode(char **out, size_t *out_bytes, const sonde_tokenizer *tokenizer, const int32_t *ids, int64_t n,
-                                    bool skip_specials)
+/* The string is handed over, not copied. */
+sonde_status sonde_tokenizer_decode(char **out, size_t *out_bytes, const sonde_tokenizer *tokenizer, const int32_t *ids,
+                                    int64_t n, bool skip_specials)
 {
     sondep_list list = {0};
     sondep_string text = {0};
@@ -353,6 +372,7 @@ done:
     return status;
 }
 
+/* What decode gave. */
 void sonde_text_free(char *text)
 {
     sondep_free(text);

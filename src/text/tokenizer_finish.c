@@ -7,7 +7,7 @@
 
 #include "format/json.h"
 
-/* ---- the template ---------------------------------------------------------------------------------------------------------- */
+/* ---- the template ----------------------------------------------------------------------------------------------- */
 
 /* What the post-processor makes, worked out once: ids, and TEXT where the text's own tokens go. The library keeps it as a list of
  * encodings, on which a later processor of a sequence works one by one; ends[i] is the end of encoding i. Zero-initialise it. */
@@ -26,6 +26,7 @@ typedef struct processing {
     bool with_specials;
 } processing;
 
+/* Both arrays. */
 static void free_encodings(encodings *e)
 {
     sondep_free(e->items);
@@ -33,6 +34,7 @@ static void free_encodings(encodings *e)
     *e = (encodings){0};
 }
 
+/* One more id or TEXT. Sequences of templates can double what they are given: hence the limit. */
 static sonde_status put_item(encodings *out, int32_t id, const char *path)
 {
     if (out->n == MAX_TEMPLATE)
@@ -42,6 +44,7 @@ static sonde_status put_item(encodings *out, int32_t id, const char *path)
     return SONDE_OK;
 }
 
+/* What was put since the last end is an encoding. */
 static sonde_status end_encoding(encodings *out)
 {
     SONDE_TRY(sondep_room_grow(&out->ends, &out->ends_capacity, out->n_ends + 1, sizeof *out->ends));
@@ -49,6 +52,7 @@ static sonde_status end_encoding(encodings *out)
     return SONDE_OK;
 }
 
+/* Encoding i of another list, without an end. */
 static sonde_status put_encoding(encodings *out, const encodings *in, int64_t i, const char *path)
 {
     for (int64_t k = i > 0 ? in->ends[i - 1] : 0; k < in->ends[i]; k++)
@@ -56,11 +60,12 @@ static sonde_status put_encoding(encodings *out, const encodings *in, int64_t i,
     return SONDE_OK;
 }
 
+/* An id from the file. */
 static sonde_status put_id(encodings *out, const json_t *id, const char *path)
 {
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > SONDEP_MAX_ID)
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s' has an id that is not an integer from 0 to %d", path,
-                          SONDEP_MAX_ID);
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s' has an id that is not an integer from 0 to %d",
+                          path, SONDEP_MAX_ID);
     return put_item(out, (int32_t)json_integer_value(id), path);
 }
 
@@ -85,7 +90,8 @@ static sonde_status put_special(encodings *out, const json_t *special, const pro
     SONDE_TRY(sondep_json_get_string(&name, special, "id", p->path));
     ids = json_object_get(json_object_get(json_object_get(p->json, "special_tokens"), name), "ids");
     if (!json_is_array(ids))
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor.special_tokens' of '%s' has no ids for '%s'", p->path, name);
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor.special_tokens' of '%s' has no ids for '%s'", p->path,
+                          name);
     if (!p->with_specials)
         return SONDE_OK;
     for (size_t i = 0; i < json_array_size(ids); i++)
@@ -99,8 +105,9 @@ static sonde_status apply_template(encodings *out, const encodings *in, const pr
     const json_t *pieces;
 
     if (in->n_ends != 1 && in->n_ends != 2)
-        return SONDE_FAIL(SONDE_E_UNSUPPORTED, "field 'post_processor' of '%s' is not handled: a template gets %lld sequences",
-                          p->path, (long long)in->n_ends); /* the library fails when it encodes */
+        return SONDE_FAIL(SONDE_E_UNSUPPORTED,
+                          "field 'post_processor' of '%s' is not handled: a template gets %lld sequences", p->path,
+                          (long long)in->n_ends); /* the library fails when it encodes */
     SONDE_TRY(sondep_json_get_array(&pieces, p->json, in->n_ends == 1 ? "single" : "pair", p->path));
     for (size_t i = 0; i < json_array_size(pieces); i++) {
         const json_t *piece = json_array_get(pieces, i);
@@ -115,7 +122,8 @@ static sonde_status apply_template(encodings *out, const encodings *in, const pr
 /* Bert's and Roberta's: [cls] text [sep], and of further encodings Bert's is text [sep], Roberta's [sep] text [sep]. */
 static sonde_status apply_cls_sep(encodings *out, const encodings *in, const processing *p, bool is_roberta)
 {
-    const json_t *cls = json_array_get(json_object_get(p->json, "cls"), 1), *sep = json_array_get(json_object_get(p->json, "sep"), 1);
+    const json_t *cls = json_array_get(json_object_get(p->json, "cls"), 1),
+                 *sep = json_array_get(json_object_get(p->json, "sep"), 1);
 
     for (int64_t i = 0; i < in->n_ends; i++) {
         if (p->with_specials && (i == 0 || is_roberta))
@@ -128,6 +136,7 @@ static sonde_status apply_cls_sep(encodings *out, const encodings *in, const pro
     return SONDE_OK;
 }
 
+/* *all becomes what the processor makes of it. */
 static sonde_status apply_processor(encodings *all, processing p, int depth)
 {
     encodings out = {0};
@@ -136,7 +145,8 @@ static sonde_status apply_processor(encodings *all, processing p, int depth)
     sonde_status status;
 
     if (depth == MAX_DEPTH)
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s': sequences are nested deeper than %d", p.path, MAX_DEPTH);
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s': sequences are nested deeper than %d", p.path,
+                          MAX_DEPTH);
     SONDE_TRY(sondep_json_get_string(&type, p.json, "type", p.path));
     if (strcmp(type, "ByteLevel") == 0) /* trims white space off the library's spans; ours are the bytes that a token owns */
         return SONDE_OK;
@@ -146,6 +156,7 @@ static sonde_status apply_processor(encodings *all, processing p, int depth)
             SONDE_TRY(apply_processor(all, (processing){json_array_get(list, i), p.path, p.with_specials}, depth + 1));
         return SONDE_OK;
     }
+    /* out is written from all, then takes its place */
     if (strcmp(type, "TemplateProcessing") == 0)
         status = apply_template(&out, all, &p);
     else if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0)
@@ -158,6 +169,7 @@ static sonde_status apply_processor(encodings *all, processing p, int depth)
     return status;
 }
 
+/* One for encoding with special tokens, one for without: processors of a sequence see different lists. */
 static sonde_status make_template(sondep_template *out, const json_t *json, const char *path, bool with_specials)
 {
     encodings all = {0};
@@ -174,6 +186,7 @@ done:
     return status;
 }
 
+/* A file without a post-processor has the template: the text. */
 sonde_status sondep_tokenizer_template(sonde_tokenizer *t, const json_t *json, const char *path)
 {
     SONDE_TRY(make_template(&t->bare, json, path, false));
@@ -183,8 +196,9 @@ sonde_status sondep_tokenizer_template(sonde_tokenizer *t, const json_t *json, c
     return SONDE_OK;
 }
 
-/* ---- short cuts --------------------------------------------------------------------------------------------------------------- */
+/* ---- short cuts ------------------------------------------------------------------------------------------------- */
 
+/* Whether the last pre-tokenizer is ByteLevel: what it would write is looked up instead. */
 static bool ends_raw(const sondep_part *part)
 {
     if (part->kind == SONDEP_PART_SEQUENCE)
@@ -210,10 +224,11 @@ static const sondep_pattern *only_pattern(const sondep_part *part)
         return NULL;
     if (split->kind != SONDEP_PART_SPLIT || split->behavior != SONDEP_ISOLATED)
         return NULL;
-    return split->pattern.kind == SONDEP_PATTERN_GPT2 || split->pattern.kind == SONDEP_PATTERN_LLAMA3 ? &split->pattern : NULL;
+    return split->pattern.kind == SONDEP_PATTERN_GPT2 || split->pattern.kind == SONDEP_PATTERN_LLAMA3 ? &split->pattern
+                                                                                                      : NULL;
 }
 
-/* ---- what each token stands for ------------------------------------------------------------------------------------------------- */
+/* ---- what each token stands for --------------------------------------------------------------------------------- */
 
 /* Whether a part, or one inside it, is of a kind. */
 static bool has_part(const sondep_part *part, sondep_part_kind kind)
@@ -224,6 +239,7 @@ static bool has_part(const sondep_part *part, sondep_part_kind kind)
     return part->kind == kind;
 }
 
+/* A byte-level token's bytes; characters that stand for none stay. */
 static sonde_status append_chars_as_bytes(sondep_string *out, const char *text, size_t n)
 {
     int length;
@@ -236,7 +252,8 @@ static sonde_status append_chars_as_bytes(sondep_string *out, const char *text, 
 }
 
 /* A token's text by the decoders that work on single tokens; those that look at the place in the text are left out. */
-static sonde_status append_decoded(sondep_string *out, const sondep_part *part, sondep_room *room, const char *text, size_t n)
+static sonde_status append_decoded(sondep_string *out, const sondep_part *part, sondep_room *room, const char *text,
+                                   size_t n)
 {
     sondep_list list = {0};
     sonde_status status;
@@ -256,6 +273,7 @@ done:
     return status;
 }
 
+/* What one id stands for: an added token's text, a byte, or the token as the decoders have it. */
 static sonde_status append_token(sondep_string *out, const sonde_tokenizer *t, sondep_room *room, int32_t id)
 {
     const char *text = sonde_tokenizer_token(t, id);
@@ -269,6 +287,7 @@ static sonde_status append_token(sondep_string *out, const sonde_tokenizer *t, s
     n = t->bpe.vocab.entries[t->bpe.vocab.by_id[id]].n;
     for (int b = 0; b < 256 && n == 6 && t->has_decoder && has_part(&t->decoder, SONDEP_PART_BYTE_FALLBACK); b++)
         fallback = t->bpe.fallback_ids[b] == id ? b : fallback;
+    /* the decoder says whether <0x41> is a byte, and characters are bytes */
     if (fallback >= 0)
         return sondep_string_append(out, (char[]){(char)fallback}, 1);
     if (t->has_decoder ? has_part(&t->decoder, SONDEP_PART_BYTE_LEVEL) : t->is_raw)
@@ -276,6 +295,7 @@ static sonde_status append_token(sondep_string *out, const sonde_tokenizer *t, s
     return t->has_decoder ? append_decoded(out, &t->decoder, room, text, n) : sondep_string_append(out, text, n);
 }
 
+/* All ids one after another in one block. */
 static sonde_status fill_bytes(sonde_tokenizer *t)
 {
     sondep_string all = {0};
@@ -297,10 +317,12 @@ done:
     return status;
 }
 
+/* Names that files give to the token at the beginning of a text, if the post-processor adds none. */
 sonde_status sondep_tokenizer_finish(sonde_tokenizer *t)
 {
     static const char *const names[] = {"<s>", "<|begin_of_text|>", "<|endoftext|>", "<bos>", "<|startoftext|>", "[BOS]"};
 
+    /* a prefix or suffix is put around characters, not around bytes */
     t->is_raw = t->has_pre_tokenizer && ends_raw(&t->pre_tokenizer) && t->bpe.prefix_bytes == 0 && t->bpe.suffix_bytes == 0;
     t->scanner = t->is_raw ? only_pattern(&t->pre_tokenizer) : NULL;
     t->bos = sonde_tokenizer_first_added(t);

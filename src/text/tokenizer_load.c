@@ -2,6 +2,9 @@
  *
  * The two long tables (vocab, merges) are read where they lie (tokenizer_reader.h); every other field is small and goes through
  * jansson. Fields are noted first and read in the order in which they depend on one another, whatever their order in the file.
+ *
+ * Nothing of the file is trusted: types, ids and merges are checked where they are read, and every error names the file and the
+ * field. What the library would load and we do not handle (other models, dropout) is refused by name.
  */
 #include "text/tokenizer.h"
 
@@ -46,8 +49,9 @@ static const field_name model_fields[] = {
     {NULL, 0},
 };
 
-/* ---- fields ---------------------------------------------------------------------------------------------------------------- */
+/* ---- fields ----------------------------------------------------------------------------------------------------- */
 
+/* Notes where the values of known keys lie; of a key that comes twice the last counts. */
 static sonde_status find_fields(sondep_reader *r, const field_name *names, fields *out)
 {
     bool first = true, more;
@@ -76,11 +80,13 @@ static sonde_status find_fields(sondep_reader *r, const field_name *names, field
     }
 }
 
+/* Not there, or null. */
 static bool is_missing(const sondep_reader *r, sondep_extent e)
 {
     return e.to == 0 || (e.to - e.from == 4 && memcmp(r->text + e.from, "null", 4) == 0);
 }
 
+/* true or false, or missing: then *out is as it was. */
 static sonde_status read_bool(bool *out, const sondep_reader *r, sondep_extent e, const char *name)
 {
     if (is_missing(r, e))
@@ -110,8 +116,9 @@ static sonde_status read_string(char **out, size_t *n_bytes, sondep_reader *r, s
     return SONDE_OK;
 }
 
-/* ---- the model ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the model -------------------------------------------------------------------------------------------------- */
 
+/* Files of old have no type: a model with merges is BPE. */
 static sonde_status check_type(sondep_reader *r, const fields *f)
 {
     char *type = NULL;
@@ -124,6 +131,7 @@ static sonde_status check_type(sondep_reader *r, const fields *f)
     return status;
 }
 
+/* All that is not a table. */
 static sonde_status read_settings(sondep_bpe *m, sondep_reader *r, const fields *f)
 {
     size_t n;
@@ -138,6 +146,7 @@ static sonde_status read_settings(sondep_bpe *m, sondep_reader *r, const fields 
         if (drops)
             return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'dropout' in '%s' is not handled: encoding would be random", r->path);
     }
+    /* missing and empty mean the same for prefix and suffix, not for the unknown token */
     SONDE_TRY(sondep_copy_string(&m->prefix, ""));
     SONDE_TRY(sondep_copy_string(&m->suffix, ""));
     SONDE_TRY(read_string(&m->unk_token, &n, r, f->unk_token, "model.unk_token"));
@@ -148,6 +157,7 @@ static sonde_status read_settings(sondep_bpe *m, sondep_reader *r, const fields 
     return read_bool(&m->ignore_merges, r, f->ignore_merges, "model.ignore_merges");
 }
 
+/* {"token": id, ...}: one entry after another, without a tree of values in between. */
 static sonde_status read_vocab(sondep_bpe *m, sondep_reader *r, sondep_extent e)
 {
     bool first = true, more;
@@ -167,14 +177,15 @@ static sonde_status read_vocab(sondep_bpe *m, sondep_reader *r, sondep_extent e)
             return sondep_vocab_finish(&m->vocab);
         SONDE_TRY(sondep_reader_id(r, &id));
         if (id > SONDEP_MAX_ID)
-            return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.vocab' of '%s': '%.*s' has id %lld (limit %d)", r->path, (int)n, key,
-                              (long long)id, SONDEP_MAX_ID);
+            return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.vocab' of '%s': '%.*s' has id %lld (limit %d)", r->path, (int)n,
+                              key, (long long)id, SONDEP_MAX_ID);
         SONDE_TRY(sondep_vocab_put(&m->vocab, key, n, (int32_t)id));
     }
 }
 
 /* One side of a merge as an entry of the vocabulary. */
-static sonde_status find_side(const sondep_bpe *m, const sondep_reader *r, int64_t rank, const char *text, size_t n, int32_t *out)
+static sonde_status find_side(const sondep_bpe *m, const sondep_reader *r, int64_t rank, const char *text, size_t n,
+                              int32_t *out)
 {
     *out = sondep_vocab_find(&m->vocab, text, n);
     if (*out >= 0)
@@ -189,6 +200,7 @@ static sonde_status read_merge(sondep_bpe *m, sondep_reader *r, int64_t rank, in
     const char *text, *space;
     size_t n;
 
+    /* the left side is found before the right one is read: a string with escapes lives until the next */
     if (sondep_reader_peek(r) == '[') {
         r->at++;
         SONDE_TRY(sondep_reader_string(r, &text, &n));
@@ -199,28 +211,32 @@ static sonde_status read_merge(sondep_bpe *m, sondep_reader *r, int64_t rank, in
         return sondep_reader_expect(r, ']');
     }
     SONDE_TRY(sondep_reader_string(r, &text, &n));
+    /* merges.txt begins with a line about its version, and some files took it over */
     if (n >= 8 && memcmp(text, "#version", 8) == 0) {
         *left = -1;
         return SONDE_OK;
     }
+    /* exactly one space parts the two */
     space = n > 0 ? memchr(text, ' ', n) : NULL;
     if (space == NULL || memchr(space + 1, ' ', n - (size_t)(space + 1 - text)) != NULL)
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.merges' of '%s': merge %lld: '%.*s' is not a pair", r->path, (long long)rank,
-                          n < 100 ? (int)n : 100, text);
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.merges' of '%s': merge %lld: '%.*s' is not a pair", r->path,
+                          (long long)rank, n < 100 ? (int)n : 100, text);
     SONDE_TRY(find_side(m, r, rank, text, (size_t)(space - text), left));
     return find_side(m, r, rank, space + 1, n - (size_t)(space + 1 - text), right);
 }
 
+/* The model says that the merged string is missing; the file and the merge are known here. */
 static sonde_status add_merge(sondep_bpe *m, const sondep_reader *r, int64_t rank, int32_t left, int32_t right,
                               sondep_string *joined)
 {
     sonde_status status = sondep_bpe_add_merge(m, left, right, joined);
     if (status == SONDE_E_NOTFOUND)
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.merges' of '%s': merge %lld: '%.100s' is not in the vocabulary", r->path,
-                          (long long)rank, joined->text);
+        return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.merges' of '%s': merge %lld: '%.100s' is not in the vocabulary",
+                          r->path, (long long)rank, joined->text);
     return status;
 }
 
+/* In the order of their ranks. */
 static sonde_status read_merges(sondep_bpe *m, sondep_reader *r, sondep_extent e)
 {
     bool first = true, more;
@@ -231,145 +247,25 @@ static sonde_status read_merges(sondep_bpe *m, sondep_reader *r, sondep_extent e
     if (is_missing(r, e) || r->text[e.from] != '[')
         return SONDE_FAIL(SONDE_E_FORMAT, "field 'model.merges' of '%s' is missing or not a list", r->path);
     r->at = e.from + 1;
-    SONDE_TRY(sondep_bpe_start(m, (int64_t)(e.to - e.from) / 4 + 1)); /* a merge takes 4 bytes of JSON and more */
+    SONDE_TRY(sondep_bpe_start(m));
     for (;;) {
         SONDE_TRY_DONE(sondep_reader_element(r, ']', &first, &more));
         if (!more)
             break;
+        if (m->n_ranks == INT32_MAX)
+            SONDE_TRY_DONE(
+                SONDE_FAIL(SONDE_E_RANGE, "field 'model.merges' of '%s' has more than %d merges", r->path, INT32_MAX));
         SONDE_TRY_DONE(read_merge(m, r, m->n_ranks, &left, &right));
         if (left >= 0)
             SONDE_TRY_DONE(add_merge(m, r, m->n_ranks, left, right, &joined));
     }
+    SONDE_TRY_DONE(sondep_bpe_finish(m));
 done:
     sondep_string_release(&joined);
     return status;
 }
 
-/* ---- added tokens -------------------------------------------------------------------------------------------------------------------- */
-
-/* The token's content as the normalizer leaves it. */
-static sonde_status normalize_content(sonde_tokenizer *t, sondep_room *room, sondep_added *a)
-{
-    sondep_piece piece = {a->content, (int64_t)a->content_bytes, NULL, 0, -1};
-
-    if (a->is_normalized && t->has_normalizer)
-        SONDE_TRY(sondep_normalize(room, &t->normalizer, &piece));
-    a->normalized_bytes = (size_t)piece.n;
-    return sondep_copy_bytes(&a->normalized, piece.text, (size_t)piece.n);
-}
-
-static sonde_status read_added(sondep_added *out, const json_t *json, int64_t *id, const char *path)
-{
-    const json_t *content = json_object_get(json, "content");
-
-    if (!json_is_string(content))
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s': a token without a content", path);
-    SONDE_TRY(sondep_json_get_int(id, json, "id", path));
-    if (*id < 0 || *id > SONDEP_MAX_ID)
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s': '%s' has id %lld (limit %d)", path,
-                          json_string_value(content), (long long)*id, SONDEP_MAX_ID);
-    SONDE_TRY(sondep_json_opt_bool(&out->is_special, json, "special", path));
-    out->is_normalized = !out->is_special;
-    SONDE_TRY(sondep_json_opt_bool(&out->single_word, json, "single_word", path));
-    SONDE_TRY(sondep_json_opt_bool(&out->lstrip, json, "lstrip", path));
-    SONDE_TRY(sondep_json_opt_bool(&out->rstrip, json, "rstrip", path));
-    SONDE_TRY(sondep_json_opt_bool(&out->is_normalized, json, "normalized", path));
-    out->content_bytes = json_string_length(content);
-    return sondep_copy_bytes(&out->content, json_string_value(content), out->content_bytes);
-}
-
-static void free_added(sondep_added *a)
-{
-    sondep_free(a->content);
-    sondep_free(a->normalized);
-}
-
-/* Puts a token into the list: at the place of one with the same content, or at the end. */
-static sonde_status put_added(sonde_tokenizer *t, sondep_added a)
-{
-    sondep_added_tokens *all = &t->added;
-    int64_t i = 0;
-
-    while (i < all->n && !(all->items[i].content_bytes == a.content_bytes &&
-                           memcmp(all->items[i].content, a.content, a.content_bytes) == 0))
-        i++;
-    if (i < all->n) {
-        a.is_special |= all->items[i].is_special;
-        free_added(&all->items[i]);
-        all->items[i] = a;
-        return SONDE_OK;
-    }
-    if (sondep_room_grow(&all->items, &all->capacity, all->n + 1, sizeof *all->items) != SONDE_OK) {
-        free_added(&a);
-        return SONDE_E_NOMEM;
-    }
-    all->items[all->n++] = a;
-    return SONDE_OK;
-}
-
-/* The id that a token gets: the vocabulary's, or the next free one. The library pays no attention to the file's. */
-static int32_t settle_id(const sonde_tokenizer *t, const sondep_added *a, int64_t id, int64_t *next_id, const char *path)
-{
-    int32_t known = sondep_vocab_id(&t->bpe.vocab, a->content, a->content_bytes);
-
-    for (int64_t i = 0; i < t->added.n && known < 0; i++)
-        if (t->added.items[i].content_bytes == a->content_bytes &&
-            memcmp(t->added.items[i].content, a->content, a->content_bytes) == 0)
-            known = t->added.items[i].id;
-    if (known < 0)
-        known = (int32_t)(*next_id)++;
-    if (known != id)
-        sondep_log(SONDE_LOG_NOTE, "'%s': added token '%s' has id %lld in the list, %d by its place: taken", path, a->content,
-                   (long long)id, (int)known);
-    return known;
-}
-
-static sonde_status read_added_tokens(sonde_tokenizer *t, sondep_room *room, const json_t *list, const char *path)
-{
-    int64_t next_id = t->bpe.vocab.n, id;
-
-    if (!json_is_array(list))
-        return SONDE_FAIL(SONDE_E_FORMAT, "field 'added_tokens' of '%s' is not a list", path);
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        sondep_added a = {0};
-        sonde_status status = read_added(&a, json_array_get(list, i), &id, path);
-        if (status == SONDE_OK && a.content_bytes > 0) {
-            a.id = settle_id(t, &a, id, &next_id, path);
-            status = normalize_content(t, room, &a);
-        }
-        if (status != SONDE_OK || a.content_bytes == 0) {
-            free_added(&a);
-            SONDE_TRY(status);
-            continue;
-        }
-        SONDE_TRY(put_added(t, a));
-    }
-    return SONDE_OK;
-}
-
-/* The trees that are searched, and the table by id. */
-static sonde_status index_added(sonde_tokenizer *t, const char *path)
-{
-    sondep_added_tokens *all = &t->added;
-
-    all->n_ids = t->bpe.vocab.n_ids;
-    for (int64_t i = 0; i < all->n; i++)
-        all->n_ids = all->items[i].id >= all->n_ids ? all->items[i].id + (int64_t)1 : all->n_ids;
-    SONDE_TRY(SONDE_NEW(all->by_id, all->n_ids));
-    memset(all->by_id, 0xff, (size_t)all->n_ids * sizeof *all->by_id);
-    for (int64_t i = 0; i < all->n; i++) {
-        const sondep_added *a = &all->items[i];
-        all->by_id[a->id] = (int32_t)i;
-        if (a->normalized_bytes == 0) /* the library then finds it everywhere, and fails between the bytes of a character */
-            return SONDE_FAIL(SONDE_E_UNSUPPORTED, "added token '%s' of '%s' is not handled: nothing is left when it is normalized",
-                              a->content, path);
-        SONDE_TRY(sondep_trie_put(a->is_normalized ? &all->normalized : &all->raw, a->normalized, a->normalized_bytes, (int32_t)i));
-    }
-    t->n_ids = all->n_ids;
-    return SONDE_OK;
-}
-
-/* ---- the file --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the file --------------------------------------------------------------------------------------------------- */
 
 typedef sonde_status part_fn(sondep_part *out, const json_t *json, const char *path);
 
@@ -389,6 +285,7 @@ done:
     return status;
 }
 
+/* Added tokens pass through the normalizer, which needs a room. */
 static sonde_status read_list(sonde_tokenizer *t, const sondep_reader *r, sondep_extent e)
 {
     json_t *json = NULL;
@@ -398,15 +295,16 @@ static sonde_status read_list(sonde_tokenizer *t, const sondep_reader *r, sondep
     SONDE_TRY_DONE(sondep_room_take(&room, t));
     if (!is_missing(r, e)) {
         SONDE_TRY_DONE(sondep_reader_json(r, &json, e));
-        SONDE_TRY_DONE(read_added_tokens(t, room, json, r->path));
+        SONDE_TRY_DONE(sondep_added_read(t, room, json, r->path));
     }
-    SONDE_TRY_DONE(index_added(t, r->path));
+    SONDE_TRY_DONE(sondep_added_index(t, r->path));
 done:
     sondep_room_give(t, room);
     json_decref(json);
     return status;
 }
 
+/* The post-processor, or none. */
 static sonde_status read_template(sonde_tokenizer *t, const sondep_reader *r, sondep_extent e)
 {
     json_t *json = NULL;
@@ -419,6 +317,7 @@ static sonde_status read_template(sonde_tokenizer *t, const sondep_reader *r, so
     return status;
 }
 
+/* Model first: added tokens ask it for ids. Normalizer before added tokens: they pass through it. */
 static sonde_status read_file(sonde_tokenizer *t, sondep_reader *r)
 {
     fields f = {0};
@@ -430,17 +329,21 @@ static sonde_status read_file(sonde_tokenizer *t, sondep_reader *r)
         return SONDE_FAIL(SONDE_E_FORMAT, "field 'model' of '%s' is missing or has no vocab", r->path);
     if (!is_missing(r, f.truncation) || !is_missing(r, f.padding))
         sondep_log(SONDE_LOG_NOTE, "'%s': truncation and padding are left to the caller", r->path);
+    /* the model */
     SONDE_TRY(read_settings(&t->bpe, r, &f));
     SONDE_TRY(read_vocab(&t->bpe, r, f.vocab));
     SONDE_TRY(read_merges(&t->bpe, r, f.merges));
+    /* what stands before and behind it */
     SONDE_TRY(read_part(&t->normalizer, &t->has_normalizer, r, f.normalizer, sondep_part_normalizer));
     SONDE_TRY(read_part(&t->pre_tokenizer, &t->has_pre_tokenizer, r, f.pre_tokenizer, sondep_part_pre_tokenizer));
     SONDE_TRY(read_part(&t->decoder, &t->has_decoder, r, f.decoder, sondep_part_decoder));
+    /* what needs all of them */
     SONDE_TRY(read_list(t, r, f.added_tokens));
     SONDE_TRY(read_template(t, r, f.post_processor));
     return sondep_tokenizer_finish(t);
 }
 
+/* The text may go when this returns: everything that is kept is copied. */
 sonde_status sondep_tokenizer_parse(sonde_tokenizer **out, const char *text, size_t n, const char *path)
 {
     sonde_tokenizer *t = NULL;
@@ -464,6 +367,7 @@ done:
     return status;
 }
 
+/* A folder stands for the tokenizer.json in it. */
 sonde_status sonde_tokenizer_load(sonde_tokenizer **out, const char *path)
 {
     sondep_file file = {0};
@@ -483,10 +387,12 @@ done:
     return status;
 }
 
+/* Nobody may be encoding any more. */
 void sonde_tokenizer_free(sonde_tokenizer *t)
 {
     if (t == NULL)
         return;
+    /* idle rooms, of which there is one for each thread that ever encoded beside others */
     while (t->rooms != NULL) {
         sondep_room *room = t->rooms;
         t->rooms = room->next;

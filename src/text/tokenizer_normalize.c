@@ -5,13 +5,14 @@
  */
 #include "text/tokenizer.h"
 
-/* ---- character by character: a function gives what a character becomes ---------------------------------------------------- */
+/* ---- character by character: a function gives what a character becomes ------------------------------------------ */
 
 enum { LONGEST_CHANGE = 4 };
 
 /* What c becomes: 0 to LONGEST_CHANGE code points in `out`; returns how many. */
 typedef int change_fn(uint32_t out[LONGEST_CHANGE], uint32_t c);
 
+/* Letter by letter, as Rust's to_lowercase does: no rule looks at neighbours. */
 static int to_lower(uint32_t out[LONGEST_CHANGE], uint32_t c)
 {
     int n = 1;
@@ -23,6 +24,7 @@ static int to_lower(uint32_t out[LONGEST_CHANGE], uint32_t c)
     return n;
 }
 
+/* StripAccents: a mark becomes nothing. */
 static int drop_mark(uint32_t out[LONGEST_CHANGE], uint32_t c)
 {
     out[0] = c;
@@ -33,8 +35,8 @@ static int drop_mark(uint32_t out[LONGEST_CHANGE], uint32_t c)
 static int clean_nmt(uint32_t out[LONGEST_CHANGE], uint32_t c)
 {
     bool is_gone = (c >= 1 && c <= 8) || c == 0x0b || (c >= 0x0e && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f;
-    bool is_space = c == 9 || c == 0x0a || c == 0x0c || c == 0x0d || c == 0x1680 || (c >= 0x200b && c <= 0x200f) || c == 0x2028 ||
-                    c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd;
+    bool is_space = c == 9 || c == 0x0a || c == 0x0c || c == 0x0d || c == 0x1680 || (c >= 0x200b && c <= 0x200f) ||
+                    c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd;
     out[0] = is_space ? ' ' : c;
     return !is_gone;
 }
@@ -56,6 +58,7 @@ done:
     return status;
 }
 
+/* A character that becomes several gives them all its span. */
 static sonde_status change_chars(sondep_room *room, sondep_piece *piece, change_fn *change)
 {
     sondep_writing w = {0};
@@ -81,8 +84,9 @@ done:
     return status;
 }
 
-/* ---- the others ------------------------------------------------------------------------------------------------------------ */
+/* ---- the others ------------------------------------------------------------------------------------------------- */
 
+/* An empty text stays empty. */
 static sonde_status prepend(sondep_room *room, const char *text, size_t n, sondep_piece *piece)
 {
     sondep_writing w = {0};
@@ -98,6 +102,7 @@ done:
     return status;
 }
 
+/* Stretches between the matches keep their bytes and where they come from. */
 static sonde_status replace(sondep_room *room, const sondep_part *part, sondep_piece *piece)
 {
     sondep_writing w = {0};
@@ -118,6 +123,7 @@ done:
     return status;
 }
 
+/* Nothing is written: a part of the piece is enough. */
 static void strip(const sondep_part *part, sondep_piece *piece)
 {
     int64_t start = 0, end = piece->n;
@@ -135,6 +141,7 @@ static void strip(const sondep_part *part, sondep_piece *piece)
     *piece = sondep_piece_part(piece, start, end);
 }
 
+/* One after another, each on what the one before left. */
 static sonde_status normalize_sequence(sondep_room *room, const sondep_part *part, sondep_piece *piece)
 {
     for (int64_t i = 0; i < part->n_parts; i++)
@@ -142,6 +149,7 @@ static sonde_status normalize_sequence(sondep_room *room, const sondep_part *par
     return SONDE_OK;
 }
 
+/* One case for each row of the table of normalizers. */
 sonde_status sondep_normalize(sondep_room *room, const sondep_part *part, sondep_piece *piece)
 {
     switch (part->kind) {

@@ -1,11 +1,15 @@
 /* tokenizer_parts.c - normalizers, pre-tokenizers and decoders from their JSON.  floor 3: text
  *
  * A table for each of the three kinds of component: name, and the function that reads its fields.
+ *
+ * A component that is not in its table is refused by its name: a tokenizer that leaves one out would give other ids and say
+ * nothing. Fields that the library needs but that do not change ids (trim_offsets) are not looked at.
  */
 #include "text/tokenizer.h"
 
 #include "format/json.h"
 
+/* A part and all inside it. */
 void sondep_part_release(sondep_part *part)
 {
     for (int64_t i = 0; i < part->n_parts; i++)
@@ -16,10 +20,11 @@ void sondep_part_release(sondep_part *part)
     *part = (sondep_part){0};
 }
 
-/* ---- fields ------------------------------------------------------------------------------------------------------------- */
+/* ---- fields ----------------------------------------------------------------------------------------------------- */
 
 typedef sonde_status fields_fn(sondep_part *out, const json_t *json, const char *path);
 
+/* A string field, which may hold NULs. */
 static sonde_status get_text(char **out, size_t *n, const json_t *json, const char *key, const char *path)
 {
     const json_t *value = json_object_get(json, key);
@@ -39,6 +44,7 @@ static sonde_status get_char(sondep_part *out, const json_t *json, const char *k
     return SONDE_OK;
 }
 
+/* A pattern that is a text. */
 static sonde_status make_literal(sondep_pattern *out, const char *text, size_t n)
 {
     out->kind = SONDEP_PATTERN_LITERAL;
@@ -59,7 +65,9 @@ static sonde_status get_pattern(sondep_pattern *out, const json_t *json, const c
     return SONDE_FAIL(SONDE_E_FORMAT, "field 'pattern' of '%s' is neither a String nor a Regex", path);
 }
 
-static sonde_status get_choice(int *out, const json_t *json, const char *key, const char *const *names, int n, const char *path)
+/* One of n names; missing leaves *out as it was. */
+static sonde_status get_choice(int *out, const json_t *json, const char *key, const char *const *names, int n,
+                               const char *path)
 {
     const char *name = NULL;
 
@@ -73,6 +81,7 @@ static sonde_status get_choice(int *out, const json_t *json, const char *key, co
     return name == NULL ? SONDE_OK : SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s' is '%s'", key, path, name);
 }
 
+/* What becomes of matches, by the library's names. */
 static sonde_status get_behavior(sondep_part *out, const json_t *json, sondep_behavior otherwise, const char *path)
 {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
@@ -82,6 +91,7 @@ static sonde_status get_behavior(sondep_part *out, const json_t *json, sondep_be
     return SONDE_OK;
 }
 
+/* A number that is not negative. */
 static sonde_status get_count(int64_t *out, const json_t *json, const char *key, const char *path)
 {
     SONDE_TRY(sondep_json_opt_int(out, json, key, path));
@@ -90,33 +100,38 @@ static sonde_status get_count(int64_t *out, const json_t *json, const char *key,
     return SONDE_OK;
 }
 
+/* For components that are a name and nothing else. */
 static sonde_status no_fields(sondep_part *out, const json_t *json, const char *path)
 {
     (void)out, (void)json, (void)path;
     return SONDE_OK;
 }
 
-/* ---- normalizers ------------------------------------------------------------------------------------------------------------ */
+/* ---- normalizers ------------------------------------------------------------------------------------------------ */
 
+/* {"prepend": text} */
 static sonde_status prepend_fields(sondep_part *out, const json_t *json, const char *path)
 {
     return get_text(&out->content, &out->content_bytes, json, "prepend", path);
 }
 
+/* {"pattern": pattern, "content": text}; decoders have the same. */
 static sonde_status replace_fields(sondep_part *out, const json_t *json, const char *path)
 {
     SONDE_TRY(get_pattern(&out->pattern, json, path));
     return get_text(&out->content, &out->content_bytes, json, "content", path);
 }
 
+/* {"strip_left": bool, "strip_right": bool} */
 static sonde_status strip_fields(sondep_part *out, const json_t *json, const char *path)
 {
     SONDE_TRY(sondep_json_get_bool(&out->strip_left, json, "strip_left", path));
     return sondep_json_get_bool(&out->strip_right, json, "strip_right", path);
 }
 
-/* ---- pre-tokenizers ------------------------------------------------------------------------------------------------------------ */
+/* ---- pre-tokenizers --------------------------------------------------------------------------------------------- */
 
+/* {"add_prefix_space": bool, "use_regex": bool}; trim_offsets is about spans that we do not give. */
 static sonde_status byte_level_fields(sondep_part *out, const json_t *json, const char *path)
 {
     out->add_prefix_space = out->use_regex = true;
@@ -124,6 +139,7 @@ static sonde_status byte_level_fields(sondep_part *out, const json_t *json, cons
     return sondep_json_opt_bool(&out->use_regex, json, "use_regex", path);
 }
 
+/* {"pattern": pattern, "behavior": name, "invert": bool} */
 static sonde_status split_fields(sondep_part *out, const json_t *json, const char *path)
 {
     SONDE_TRY(get_pattern(&out->pattern, json, path));
@@ -131,6 +147,7 @@ static sonde_status split_fields(sondep_part *out, const json_t *json, const cha
     return sondep_json_opt_bool(&out->invert, json, "invert", path);
 }
 
+/* {"replacement": character, "prepend_scheme": name, "split": bool}; older files say add_prefix_space. */
 static sonde_status metaspace_fields(sondep_part *out, const json_t *json, const char *path)
 {
     static const char *const names[] = {"always", "first", "never"};
@@ -160,6 +177,7 @@ static sonde_status split_at(sondep_part *out, int flags, sondep_behavior behavi
     return SONDE_OK;
 }
 
+/* {"individual_digits": bool} */
 static sonde_status digits_fields(sondep_part *out, const json_t *json, const char *path)
 {
     bool one_by_one = false;
@@ -167,18 +185,21 @@ static sonde_status digits_fields(sondep_part *out, const json_t *json, const ch
     return split_at(out, SONDEP_UNICODE_NUMERIC, one_by_one ? SONDEP_ISOLATED : SONDEP_CONTIGUOUS);
 }
 
+/* {"behavior": name} */
 static sonde_status punctuation_fields(sondep_part *out, const json_t *json, const char *path)
 {
     SONDE_TRY(get_behavior(out, json, SONDEP_ISOLATED, path));
     return split_at(out, SONDEP_UNICODE_PUNCTUATION, out->behavior);
 }
 
+/* White space goes, and parts what it stood between. */
 static sonde_status whitespace_split_fields(sondep_part *out, const json_t *json, const char *path)
 {
     (void)json, (void)path;
     return split_at(out, SONDEP_UNICODE_SPACE, SONDEP_REMOVED);
 }
 
+/* What stays are the matches: an inverted pattern whose matches are removed. */
 static sonde_status whitespace_fields(sondep_part *out, const json_t *json, const char *path)
 {
     (void)json, (void)path;
@@ -199,6 +220,7 @@ static sonde_status bert_fields(sondep_part *out, const json_t *json, const char
     return split_at(&out->parts[1], SONDEP_UNICODE_PUNCTUATION, SONDEP_ISOLATED);
 }
 
+/* {"delimiter": character} */
 static sonde_status delimiter_fields(sondep_part *out, const json_t *json, const char *path)
 {
     out->kind = SONDEP_PART_SPLIT;
@@ -207,6 +229,7 @@ static sonde_status delimiter_fields(sondep_part *out, const json_t *json, const
     return make_literal(&out->pattern, out->content, out->content_bytes);
 }
 
+/* {"length": n} */
 static sonde_status fixed_length_fields(sondep_part *out, const json_t *json, const char *path)
 {
     out->length = 5;
@@ -214,8 +237,9 @@ static sonde_status fixed_length_fields(sondep_part *out, const json_t *json, co
     return out->length > 0 ? SONDE_OK : SONDE_FAIL(SONDE_E_FORMAT, "field 'length' of '%s' is 0", path);
 }
 
-/* ---- decoders --------------------------------------------------------------------------------------------------------------------- */
+/* ---- decoders --------------------------------------------------------------------------------------------------- */
 
+/* {"content": character, "start": n, "stop": n} */
 static sonde_status strip_char_fields(sondep_part *out, const json_t *json, const char *path)
 {
     SONDE_TRY(get_char(out, json, "content", path));
@@ -223,11 +247,13 @@ static sonde_status strip_char_fields(sondep_part *out, const json_t *json, cons
     return get_count(&out->stop, json, "stop", path);
 }
 
+/* {"suffix": text} */
 static sonde_status suffix_fields(sondep_part *out, const json_t *json, const char *path)
 {
     return get_text(&out->content, &out->content_bytes, json, "suffix", path);
 }
 
+/* {"prefix": text, "cleanup": bool} */
 static sonde_status wordpiece_fields(sondep_part *out, const json_t *json, const char *path)
 {
     out->cleanup = true;
@@ -235,7 +261,7 @@ static sonde_status wordpiece_fields(sondep_part *out, const json_t *json, const
     return sondep_json_opt_bool(&out->cleanup, json, "cleanup", path);
 }
 
-/* ---- tables -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
 
 typedef struct component {
     const char *name;
@@ -294,12 +320,14 @@ enum { MAX_DEPTH = 16 };
 
 static sonde_status read_part(sondep_part *out, const json_t *json, const table *t, int depth, const char *path);
 
+/* n_parts grows before a part is read, so that one that fails half-way is released too. */
 static sonde_status read_sequence(sondep_part *out, const json_t *json, const table *t, int depth, const char *path)
 {
     const json_t *list;
 
     if (depth == MAX_DEPTH)
-        return SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s': sequences are nested deeper than %d", t->members, path, MAX_DEPTH);
+        return SONDE_FAIL(SONDE_E_FORMAT, "field '%s' of '%s': sequences are nested deeper than %d", t->members, path,
+                          MAX_DEPTH);
     SONDE_TRY(sondep_json_get_array(&list, json, t->members, path));
     out->kind = SONDEP_PART_SEQUENCE;
     SONDE_TRY(SONDE_NEW(out->parts, (int64_t)json_array_size(list)));
@@ -310,6 +338,7 @@ static sonde_status read_sequence(sondep_part *out, const json_t *json, const ta
     return SONDE_OK;
 }
 
+/* The row of the table with the component's name. */
 static sonde_status read_part(sondep_part *out, const json_t *json, const table *t, int depth, const char *path)
 {
     const char *type;
@@ -328,18 +357,21 @@ static sonde_status read_part(sondep_part *out, const json_t *json, const table 
     return SONDE_FAIL(SONDE_E_UNSUPPORTED, "%s '%s' in '%s' is not handled", t->what, type, path);
 }
 
+/* The table of normalizers. */
 sonde_status sondep_part_normalizer(sondep_part *out, const json_t *json, const char *path)
 {
     static const table t = {normalizers, "normalizer", "normalizers"};
     return read_part(out, json, &t, 0, path);
 }
 
+/* The table of pre-tokenizers. */
 sonde_status sondep_part_pre_tokenizer(sondep_part *out, const json_t *json, const char *path)
 {
     static const table t = {pre_tokenizers, "pre_tokenizer", "pretokenizers"};
     return read_part(out, json, &t, 0, path);
 }
 
+/* The table of decoders. */
 sonde_status sondep_part_decoder(sondep_part *out, const json_t *json, const char *path)
 {
     static const table t = {decoders, "decoder", "decoders"};

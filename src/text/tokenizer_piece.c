@@ -1,6 +1,11 @@
-/* tokenizer_piece.c - pieces of text, rewriting them, and the room for it.      floor 3: text */
+/* tokenizer_piece.c - pieces of text, rewriting them, and the room for it.      floor 3: text
+ *
+ * A span is kept for each byte of a piece that was rewritten, 16 bytes each; a piece that was not needs none. Everything that a
+ * call makes is kept in the room and freed at its end at once, so that no function needs to know who still borrows what.
+ */
 #include "text/tokenizer.h"
 
+/* Twice as much each time: n elements cost O(n) copies in all. */
 sonde_status sondep_room_grow(void *array, int64_t *capacity, int64_t n, size_t size)
 {
     void *old, *grown;
@@ -19,6 +24,7 @@ sonde_status sondep_room_grow(void *array, int64_t *capacity, int64_t n, size_t 
     return SONDE_OK;
 }
 
+/* The list keeps its memory between texts. */
 sonde_status sondep_put_piece(sondep_pieces *pieces, sondep_piece piece)
 {
     if (piece.n == 0)
@@ -28,6 +34,7 @@ sonde_status sondep_put_piece(sondep_pieces *pieces, sondep_piece piece)
     return SONDE_OK;
 }
 
+/* The list keeps its memory between texts. */
 sonde_status sondep_put_match(sondep_matches *matches, int64_t start, int64_t end, bool is_match)
 {
     SONDE_TRY(sondep_room_grow(&matches->items, &matches->capacity, matches->n + 1, sizeof *matches->items));
@@ -35,11 +42,13 @@ sonde_status sondep_put_match(sondep_matches *matches, int64_t start, int64_t en
     return SONDE_OK;
 }
 
+/* The part borrows what the piece borrows. */
 sondep_piece sondep_piece_part(const sondep_piece *p, int64_t start, int64_t end)
 {
     return (sondep_piece){p->text + start, end - start, p->spans ? p->spans + start : NULL, p->base + start, -1};
 }
 
+/* From where the first byte begins to where the last one ends: spans never go back. */
 sondep_span sondep_piece_cover(const sondep_piece *p, int64_t start, int64_t end)
 {
     if (start < end)
@@ -51,8 +60,9 @@ sondep_span sondep_piece_cover(const sondep_piece *p, int64_t start, int64_t end
     return (sondep_span){p->base, p->base};
 }
 
-/* ---- rewriting ------------------------------------------------------------------------------------------------------ */
+/* ---- rewriting -------------------------------------------------------------------------------------------------- */
 
+/* Room for n more bytes, each with its span. */
 static sonde_status write_grow(sondep_writing *w, int64_t n)
 {
     int64_t capacity = w->capacity;
@@ -60,6 +70,7 @@ static sonde_status write_grow(sondep_writing *w, int64_t n)
     return sondep_room_grow(&w->spans, &w->capacity, w->n + n, sizeof *w->spans);
 }
 
+/* What is put in place of something, or from nowhere. */
 sonde_status sondep_write_bytes(sondep_writing *w, const char *bytes, int64_t n, sondep_span span)
 {
     if (w->n + n > w->capacity)
@@ -72,6 +83,7 @@ sonde_status sondep_write_bytes(sondep_writing *w, const char *bytes, int64_t n,
     return SONDE_OK;
 }
 
+/* Bytes keep the spans that they have. */
 sonde_status sondep_write_part(sondep_writing *w, const sondep_piece *p, int64_t start, int64_t end)
 {
     if (w->n + end - start > w->capacity)
@@ -83,6 +95,7 @@ sonde_status sondep_write_part(sondep_writing *w, const sondep_piece *p, int64_t
     return SONDE_OK;
 }
 
+/* Fine after done: there is nothing left then. */
 void sondep_write_abort(sondep_writing *w)
 {
     sondep_free(w->text);
@@ -90,6 +103,7 @@ void sondep_write_abort(sondep_writing *w)
     *w = (sondep_writing){0};
 }
 
+/* The room takes both arrays over, one after the other: a failure in between must free the second. */
 sonde_status sondep_write_done(sondep_writing *w, sondep_room *room, sondep_piece *piece)
 {
     char *text = w->text;
@@ -106,8 +120,9 @@ sonde_status sondep_write_done(sondep_writing *w, sondep_room *room, sondep_piec
     return SONDE_OK;
 }
 
-/* ---- rooms ------------------------------------------------------------------------------------------------------------ */
+/* ---- rooms ------------------------------------------------------------------------------------------------------ */
 
+/* So that no caller needs a branch for the case that even the list of blocks has no room. */
 sonde_status sondep_room_keep(sondep_room *room, void *block)
 {
     if (block == NULL)
@@ -120,6 +135,7 @@ sonde_status sondep_room_keep(sondep_room *room, void *block)
     return SONDE_OK;
 }
 
+/* All of a room; NULL is fine. */
 void sondep_room_free(sondep_room *room)
 {
     if (room == NULL)
@@ -136,6 +152,7 @@ void sondep_room_free(sondep_room *room)
     sondep_free(room);
 }
 
+/* An idle room, or a new one: there are as many as threads that encode at once. */
 sonde_status sondep_room_take(sondep_room **out, const sonde_tokenizer *tokenizer)
 {
     sonde_tokenizer *t = (sonde_tokenizer *)tokenizer; /* the list of idle rooms changes, nothing that anyone sees */
@@ -157,6 +174,7 @@ sonde_status sondep_room_take(sondep_room **out, const sonde_tokenizer *tokenize
     return SONDE_OK;
 }
 
+/* The blocks of the call go, the room's own arrays stay for the next. */
 void sondep_room_give(const sonde_tokenizer *tokenizer, sondep_room *room)
 {
     sonde_tokenizer *t = (sonde_tokenizer *)tokenizer;

@@ -1,27 +1,36 @@
-/* tokenizer_reader.c - a strict reader of JSON for long tables.                 floor 3: text */
+/* tokenizer_reader.c - a strict reader of JSON for long tables.                 floor 3: text
+ *
+ * One function for each kind of token of the grammar. The text is known to be UTF-8 before it comes here, so that strings are
+ * looked through for quotes, backslashes and control characters only.
+ */
 #include "text/tokenizer_reader.h"
 
 #include "format/json.h"
 
 enum { MAX_DEPTH = 128 };
 
+/* The scratch. */
 void sondep_reader_release(sondep_reader *r)
 {
     sondep_string_release(&r->scratch);
 }
 
+/* Where the reader stands is where the problem is. */
 sonde_status sondep_reader_fail(const sondep_reader *r, const char *problem)
 {
     return SONDE_FAIL(SONDE_E_FORMAT, "'%s': byte %zu: %s", r->path, r->at, problem);
 }
 
+/* White space between values goes on the way. */
 char sondep_reader_peek(sondep_reader *r)
 {
-    while (r->at < r->n && (r->text[r->at] == ' ' || r->text[r->at] == '\n' || r->text[r->at] == '\t' || r->text[r->at] == '\r'))
+    while (r->at < r->n &&
+           (r->text[r->at] == ' ' || r->text[r->at] == '\n' || r->text[r->at] == '\t' || r->text[r->at] == '\r'))
         r->at++;
     return r->at < r->n ? r->text[r->at] : '\0';
 }
 
+/* The end of the text is never what is expected. */
 sonde_status sondep_reader_expect(sondep_reader *r, char c)
 {
     char problem[] = "'?' is missing";
@@ -107,6 +116,7 @@ static sonde_status read_escaped(sondep_reader *r, size_t from, const char **out
     return SONDE_OK;
 }
 
+/* Most strings have no escape: they are borrowed from the file. */
 sonde_status sondep_reader_string(sondep_reader *r, const char **out, size_t *n)
 {
     size_t from;
@@ -123,8 +133,9 @@ sonde_status sondep_reader_string(sondep_reader *r, const char **out, size_t *n)
     return read_escaped(r, from, out, n);
 }
 
-/* ---- numbers and other values ------------------------------------------------------------------------------------ */
+/* ---- numbers and other values ----------------------------------------------------------------------------------- */
 
+/* Eleven digits are enough to see that a number is too large. */
 sonde_status sondep_reader_id(sondep_reader *r, int64_t *out)
 {
     size_t from;
@@ -142,6 +153,7 @@ sonde_status sondep_reader_id(sondep_reader *r, int64_t *out)
     return SONDE_OK;
 }
 
+/* How many there were. */
 static size_t skip_digits(sondep_reader *r)
 {
     size_t from = r->at;
@@ -150,6 +162,7 @@ static size_t skip_digits(sondep_reader *r)
     return r->at - from;
 }
 
+/* Takes one of a few characters, if it comes next. */
 static bool take(sondep_reader *r, const char *any_of)
 {
     bool is_there = r->at < r->n && r->text[r->at] != '\0' && strchr(any_of, r->text[r->at]) != NULL;
@@ -157,6 +170,7 @@ static bool take(sondep_reader *r, const char *any_of)
     return is_there;
 }
 
+/* -? int frac? exp?, as RFC 8259 has it. */
 static sonde_status skip_number(sondep_reader *r)
 {
     bool is_right;
@@ -172,6 +186,7 @@ static sonde_status skip_number(sondep_reader *r)
     return is_right ? SONDE_OK : sondep_reader_fail(r, "not a JSON value");
 }
 
+/* A word that is none of the three must be a number. */
 static sonde_status skip_word(sondep_reader *r)
 {
     static const char *const words[] = {"true", "false", "null"};
@@ -185,6 +200,7 @@ static sonde_status skip_word(sondep_reader *r)
     return skip_number(r);
 }
 
+/* The depth is counted, so that no file reaches the end of the stack. */
 static sonde_status skip_value(sondep_reader *r, int depth)
 {
     char open = sondep_reader_peek(r);
@@ -210,11 +226,13 @@ static sonde_status skip_value(sondep_reader *r, int depth)
     }
 }
 
+/* From depth 0. */
 sonde_status sondep_reader_skip(sondep_reader *r)
 {
     return skip_value(r, 0);
 }
 
+/* A closing bracket ends the list wherever it stands, but not behind a comma. */
 sonde_status sondep_reader_element(sondep_reader *r, char close, bool *first, bool *more)
 {
     char c = sondep_reader_peek(r);
@@ -228,6 +246,7 @@ sonde_status sondep_reader_element(sondep_reader *r, char close, bool *first, bo
     return SONDE_OK;
 }
 
+/* As an element, with its key and colon. */
 sonde_status sondep_reader_key(sondep_reader *r, bool *first, bool *more, const char **key, size_t *n)
 {
     SONDE_TRY(sondep_reader_element(r, '}', first, more));
@@ -237,6 +256,7 @@ sonde_status sondep_reader_key(sondep_reader *r, bool *first, bool *more, const 
     return sondep_reader_expect(r, ':');
 }
 
+/* The copy is small: only settings are read this way. */
 sonde_status sondep_reader_json(const sondep_reader *r, json_t **out, sondep_extent extent)
 {
     sondep_string list = {0};

@@ -1,9 +1,15 @@
-/* unicode.c - look-ups in the generated tables; Hangul by arithmetic.           floor 3: text */
+/* unicode.c - look-ups in the generated tables; Hangul by arithmetic.           floor 3: text
+ *
+ * Sorted tables are searched by halves; a look-up happens for the few characters that a normal form may change, never for
+ * each character of a text. The 11172 Hangul syllables are in no table: they are consonant, vowel and consonant by formula
+ * (Unicode, section 3.12).
+ */
 #include "text/unicode.h"
 
 enum { HANGUL = 0xac00, HANGUL_L = 0x1100, HANGUL_V = 0x1161, HANGUL_T = 0x11a7 };
 enum { N_L = 19, N_V = 21, N_T = 28, N_HANGUL = N_L * N_V * N_T };
 
+/* Binary search in a sorted table of a few thousand. */
 const uint32_t *sondep_unicode_map_of(int *n, const sondep_unicode_map *map, uint32_t c)
 {
     int low = 0, high = map->n;
@@ -20,6 +26,7 @@ const uint32_t *sondep_unicode_map_of(int *n, const sondep_unicode_map *map, uin
     return map->pool + map->starts[low];
 }
 
+/* Hangul first: leading consonant + vowel, then syllable + trailing consonant. */
 uint32_t sondep_unicode_compose(uint32_t first, uint32_t second)
 {
     int low = 0, high = sondep_unicode_n_pairs;
@@ -36,11 +43,13 @@ uint32_t sondep_unicode_compose(uint32_t first, uint32_t second)
         else
             high = middle;
     }
-    if (low == sondep_unicode_n_pairs || sondep_unicode_pairs[low].first != first || sondep_unicode_pairs[low].second != second)
+    if (low == sondep_unicode_n_pairs || sondep_unicode_pairs[low].first != first ||
+        sondep_unicode_pairs[low].second != second)
         return 0;
     return sondep_unicode_pairs[low].composed;
 }
 
+/* Tables hold full decompositions, so that nothing is to be done twice. */
 int sondep_unicode_decompose(uint32_t out[SONDEP_UNICODE_LONGEST], uint32_t c, bool compatible)
 {
     const uint32_t *parts;

@@ -12,17 +12,44 @@
 
 /* General categories, numbered as in the tables; those of one major class lie together. */
 typedef enum sondep_category {
-    SONDEP_CN, SONDEP_LU, SONDEP_LL, SONDEP_LT, SONDEP_LM, SONDEP_LO, SONDEP_MN, SONDEP_MC, SONDEP_ME, SONDEP_ND,
-    SONDEP_NL, SONDEP_NO, SONDEP_PC, SONDEP_PD, SONDEP_PS, SONDEP_PE, SONDEP_PI, SONDEP_PF, SONDEP_PO, SONDEP_SM,
-    SONDEP_SC, SONDEP_SK, SONDEP_SO, SONDEP_ZS, SONDEP_ZL, SONDEP_ZP, SONDEP_CC, SONDEP_CF, SONDEP_CS, SONDEP_CO,
+    SONDEP_CN,
+    SONDEP_LU,
+    SONDEP_LL,
+    SONDEP_LT,
+    SONDEP_LM,
+    SONDEP_LO,
+    SONDEP_MN,
+    SONDEP_MC,
+    SONDEP_ME,
+    SONDEP_ND,
+    SONDEP_NL,
+    SONDEP_NO,
+    SONDEP_PC,
+    SONDEP_PD,
+    SONDEP_PS,
+    SONDEP_PE,
+    SONDEP_PI,
+    SONDEP_PF,
+    SONDEP_PO,
+    SONDEP_SM,
+    SONDEP_SC,
+    SONDEP_SK,
+    SONDEP_SO,
+    SONDEP_ZS,
+    SONDEP_ZL,
+    SONDEP_ZP,
+    SONDEP_CC,
+    SONDEP_CF,
+    SONDEP_CS,
+    SONDEP_CO,
     SONDEP_N_CATEGORIES,
 } sondep_category;
 
 enum {
-    SONDEP_UNICODE_WORD = 1,        /* \w of Oniguruma: patterns of Split and Replace */
-    SONDEP_UNICODE_REGEX_WORD = 2,  /* \w of Rust's regex: Whitespace, single_word */
-    SONDEP_UNICODE_SPACE = 4,       /* \s of both, and char::is_whitespace */
-    SONDEP_UNICODE_NUMERIC = 8,     /* char::is_numeric: Digits */
+    SONDEP_UNICODE_WORD = 1,       /* \w of Oniguruma: patterns of Split and Replace */
+    SONDEP_UNICODE_REGEX_WORD = 2, /* \w of Rust's regex: Whitespace, single_word */
+    SONDEP_UNICODE_SPACE = 4,      /* \s of both, and char::is_whitespace */
+    SONDEP_UNICODE_NUMERIC = 8,    /* char::is_numeric: Digits */
     SONDEP_UNICODE_PUNCTUATION = 16,
     SONDEP_UNICODE_MARK = 32,       /* what StripAccents removes */
     SONDEP_UNICODE_COMPOSED = 64,   /* NFC may change it, or what stands before it: a mark, a second half, a singleton */
@@ -53,10 +80,11 @@ typedef struct sondep_unicode_map {
 
 extern const uint16_t sondep_unicode_blocks[SONDEP_UNICODE_BLOCKS];
 extern const uint8_t sondep_unicode_kinds[];
-extern const int sondep_unicode_n_kinds, sondep_unicode_n_sets, sondep_unicode_first_posix, sondep_unicode_n_cased, sondep_unicode_n_pairs;
+extern const int sondep_unicode_n_kinds, sondep_unicode_n_sets, sondep_unicode_first_posix, sondep_unicode_n_cased,
+    sondep_unicode_n_pairs;
 extern const sondep_unicode_kind sondep_unicode_records[256];
 extern const sondep_unicode_range sondep_unicode_ranges[];
-extern const sondep_unicode_set sondep_unicode_sets[]; /* [[:alpha:]] and its like from first_posix on */
+extern const sondep_unicode_set sondep_unicode_sets[];    /* [[:alpha:]] and its like from first_posix on */
 extern const sondep_unicode_range sondep_unicode_cased[]; /* {letter, the next of its ring of cases}, sorted */
 extern const sondep_unicode_pair sondep_unicode_pairs[];
 extern const sondep_unicode_map sondep_unicode_canonical, sondep_unicode_compatible, sondep_unicode_lower;

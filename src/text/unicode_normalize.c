@@ -13,6 +13,7 @@ typedef struct segment {
     int64_t n, capacity;
 } segment;
 
+/* One more code point of the segment. */
 static sonde_status put_point(segment *s, uint32_t c)
 {
     SONDE_TRY(sondep_room_grow(&s->points, &s->capacity, s->n + 1, sizeof *s->points));
@@ -46,6 +47,7 @@ static void compose(segment *s)
         uint32_t c = s->points[i];
         int class = sondep_unicode_of(c)->combining;
         uint32_t composed = starter >= 0 && last_class < class ? sondep_unicode_compose(s->points[starter], c) : 0;
+        /* the starter takes it in, and nothing new stands between them */
         if (composed != 0) {
             s->points[starter] = composed;
             continue;
@@ -86,7 +88,9 @@ static int64_t same_prefix(const sondep_piece *p, int64_t start, int64_t end, co
     return at;
 }
 
-static int64_t same_suffix(const sondep_piece *p, int64_t start, int64_t end, const segment *s, int64_t n_taken, int64_t *n_same)
+/* The same from the end, of what the prefix left. */
+static int64_t same_suffix(const sondep_piece *p, int64_t start, int64_t end, const segment *s, int64_t n_taken,
+                           int64_t *n_same)
 {
     int64_t at = end;
     int length;
@@ -99,6 +103,7 @@ static int64_t same_suffix(const sondep_piece *p, int64_t start, int64_t end, co
     return at;
 }
 
+/* Prefix and suffix as they were, what lies between from the whole stretch between them. */
 static sonde_status write_segment(sondep_writing *w, const sondep_piece *p, int64_t start, int64_t end, const segment *s)
 {
     int64_t n_first, n_last, first = same_prefix(p, start, end, s, &n_first);
@@ -113,7 +118,9 @@ static sonde_status write_segment(sondep_writing *w, const sondep_piece *p, int6
     return sondep_write_part(w, p, last, end);
 }
 
-static sonde_status normalize_segment(segment *s, const sondep_piece *p, int64_t start, int64_t end, bool compatible, bool composed)
+/* Decompose every character, order the marks, and compose if the form asks for it. */
+static sonde_status normalize_segment(segment *s, const sondep_piece *p, int64_t start, int64_t end, bool compatible,
+                                      bool composed)
 {
     int length;
 
@@ -147,6 +154,7 @@ static int64_t first_suspect(const sondep_piece *p, bool compatible, bool compos
     return p->n;
 }
 
+/* Most texts have no suspect: then the piece stays as it is, without a copy. */
 sonde_status sondep_normal_form(sondep_room *room, sondep_piece *piece, bool compatible, bool composed)
 {
     int64_t suspect = first_suspect(piece, compatible, composed), start, end;
@@ -156,6 +164,7 @@ sonde_status sondep_normal_form(sondep_room *room, sondep_piece *piece, bool com
 
     if (suspect == piece->n)
         return SONDE_OK;
+    /* the character before the first suspect may be joined with it: its segment begins there */
     start = suspect > 0 ? sondep_utf8_before(piece->text, suspect) : 0;
     SONDE_TRY_DONE(sondep_write_part(&w, piece, 0, start));
     for (; start < piece->n; start = end) {

@@ -32,7 +32,7 @@ static void encode(sonde_tokens *out, const sonde_tokenizer *t, const char *text
         fail_msg("%s", sonde_last_error()->message);
 }
 
-/* ---- golden --------------------------------------------------------------------------------------------------------- */
+/* ---- golden ----------------------------------------------------------------------------------------------------- */
 
 static void assert_ids(const json_t *want, const int32_t *ids, int64_t n, const char *text)
 {
@@ -148,7 +148,7 @@ static void metaspace_is_golden(void **unused)
     check_golden("metaspace");
 }
 
-/* ---- the real ones, where they are there ------------------------------------------------------------------------------------ */
+/* ---- the real ones, where they are there ------------------------------------------------------------------------ */
 
 static uint64_t hash_ids(uint64_t h, const sonde_tokens *tokens)
 {
@@ -211,7 +211,7 @@ static void real_texts_are_the_librarys(void **unused)
     json_decref(golden);
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------------------------ */
+/* ---- questions -------------------------------------------------------------------------------------------------- */
 
 static void tokens_have_strings_and_bytes(void **unused)
 {
@@ -249,7 +249,7 @@ static void tokens_have_strings_and_bytes(void **unused)
     sonde_tokenizer_free(added);
 }
 
-/* ---- errors ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- errors ----------------------------------------------------------------------------------------------------- */
 
 static void broken_text_is_refused(void **unused)
 {
@@ -257,8 +257,12 @@ static void broken_text_is_refused(void **unused)
         const char *text;
         size_t n;
         const char *byte;
-    } cases[] = {{"abc\xff", 4, "byte 3 is 0xff"},        {"\xc3", 1, "byte 0 is 0xc3"},       {"abcdefgh\xed\xa0\x80", 11, "byte 8 is 0xed"},
-                 {"ok \xc0\x80", 5, "byte 3 is 0xc0"}, {"\xf4\x90\x80\x80", 4, "byte 0"}, {"e\xcc", 2, "byte 1 is 0xcc"}};
+    } cases[] = {{"abc\xff", 4, "byte 3 is 0xff"},
+                 {"\xc3", 1, "byte 0 is 0xc3"},
+                 {"abcdefgh\xed\xa0\x80", 11, "byte 8 is 0xed"},
+                 {"ok \xc0\x80", 5, "byte 3 is 0xc0"},
+                 {"\xf4\x90\x80\x80", 4, "byte 0"},
+                 {"e\xcc", 2, "byte 1 is 0xcc"}};
     sonde_tokenizer *t = load(GOLDEN "byte_level.json");
     sonde_tokens tokens = {0};
     char *text;
@@ -266,7 +270,8 @@ static void broken_text_is_refused(void **unused)
 
     (void)unused;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_int_equal(sonde_tokenizer_encode(&tokens, t, cases[i].text, cases[i].n, SONDE_SPECIALS_AS_FILE), SONDE_E_FORMAT);
+        assert_int_equal(sonde_tokenizer_encode(&tokens, t, cases[i].text, cases[i].n, SONDE_SPECIALS_AS_FILE),
+                         SONDE_E_FORMAT);
         assert_non_null(strstr(sonde_last_error()->message, cases[i].byte));
         assert_int_equal(tokens.n, 0);
     }
@@ -324,8 +329,10 @@ static void hostile_files_are_refused(void **unused)
     refuse(WITH("\"normalizer\":7"), SONDE_E_FORMAT, "'normalizer'");
     refuse(WITH("\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}"), SONDE_E_UNSUPPORTED, "'UnicodeScripts'");
     refuse(WITH("\"pre_tokenizer\":{}"), SONDE_E_NOTFOUND, "'type'");
-    refuse(WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a)\\\\1\"}}"), SONDE_E_UNSUPPORTED, "this escape at byte 4");
-    refuse(WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a\"}}"), SONDE_E_FORMAT, "a class does not end");
+    refuse(WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a)\\\\1\"}}"), SONDE_E_UNSUPPORTED,
+           "this escape at byte 4");
+    refuse(WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a\"}}"), SONDE_E_FORMAT,
+           "a class does not end");
     refuse(WITH("\"decoder\":{\"type\":\"CTC\"}"), SONDE_E_UNSUPPORTED, "'CTC'");
     refuse(WITH("\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"a\",-3]}"), SONDE_E_FORMAT, "'post_processor'");
     refuse(WITH("\"added_tokens\":[{\"content\":\"x\",\"id\":99999999999}]"), SONDE_E_FORMAT, "'x' has id 99999999999");
@@ -344,7 +351,7 @@ static void deep_files_are_refused(void **unused)
     sondep_string_release(&json);
 }
 
-/* ---- long words ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- long words ------------------------------------------------------------------------------------------------- */
 
 static double encode_seconds(const sonde_tokenizer *t, char c, size_t n)
 {
@@ -379,7 +386,7 @@ static void long_words_are_not_quadratic(void **unused)
     }
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- threads ---------------------------------------------------------------------------------------------------- */
 
 static void *encode_often(void *tokenizer)
 {
@@ -413,7 +420,7 @@ static void one_tokenizer_serves_threads(void **unused)
     sonde_tokenizer_free(t);
 }
 
-/* ---- memory that fails ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- memory that fails ------------------------------------------------------------------------------------------ */
 
 static long n_left, n_live;
 
@@ -443,7 +450,8 @@ static void failing_release(void *p, void *ctx)
 /* Load, encode, decode; SONDE_E_NOMEM wherever memory runs out. */
 static sonde_status do_everything(const char *path)
 {
-    static const char text[] = "Cafe\xcc\x81 [MASK] it's 1234 probes\n\xf0\x9f\x98\x80 a very long word without any space in it";
+    static const char text[] =
+        "Cafe\xcc\x81 [MASK] it's 1234 probes\n\xf0\x9f\x98\x80 a very long word without any space in it";
     sonde_tokenizer *t = NULL;
     sonde_tokens tokens = {0};
     char *back = NULL;
@@ -484,18 +492,12 @@ static void memory_may_run_out_anywhere(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(byte_level_is_golden),
-        cmocka_unit_test(regex_and_nfc_are_golden),
-        cmocka_unit_test(byte_fallback_is_golden),
-        cmocka_unit_test(metaspace_is_golden),
-        cmocka_unit_test(real_texts_are_the_librarys),
-        cmocka_unit_test(tokens_have_strings_and_bytes),
-        cmocka_unit_test(broken_text_is_refused),
-        cmocka_unit_test(hostile_files_are_refused),
-        cmocka_unit_test(deep_files_are_refused),
-        cmocka_unit_test(long_words_are_not_quadratic),
-        cmocka_unit_test(one_tokenizer_serves_threads),
-        cmocka_unit_test(memory_may_run_out_anywhere),
+        cmocka_unit_test(byte_level_is_golden),         cmocka_unit_test(regex_and_nfc_are_golden),
+        cmocka_unit_test(byte_fallback_is_golden),      cmocka_unit_test(metaspace_is_golden),
+        cmocka_unit_test(real_texts_are_the_librarys),  cmocka_unit_test(tokens_have_strings_and_bytes),
+        cmocka_unit_test(broken_text_is_refused),       cmocka_unit_test(hostile_files_are_refused),
+        cmocka_unit_test(deep_files_are_refused),       cmocka_unit_test(long_words_are_not_quadratic),
+        cmocka_unit_test(one_tokenizer_serves_threads), cmocka_unit_test(memory_may_run_out_anywhere),
     };
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }
