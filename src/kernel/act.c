@@ -5,6 +5,7 @@
  */
 #include "kernel/kernel.h"
 
+/* In the order of the alphabet. */
 static const struct {
     const char *name;
     sondep_act act;

@@ -34,6 +34,7 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* Every part starts on a line of the cache. */
 static size_t aligned_floats(int64_t n)
 {
     return ((size_t)n * sizeof(float) + 63) & ~(size_t)63;
@@ -68,6 +69,7 @@ size_t sondep_tiled_attention_scratch_bytes(const sondep_leaf *leaf, int64_t d_h
     return lay_out(&w, NULL, &leaf->f32, d_head) * (size_t)sonde_threads();
 }
 
+/* The calling thread's share of the scratch. */
 static workspace own_workspace(const sondep_leaf *leaf, void *scratch, int64_t d)
 {
     workspace w;
@@ -83,6 +85,7 @@ static int64_t n_visible(const sondep_attention *s, int64_t i)
     return n < 0 ? 0 : n;
 }
 
+/* Where a head's keys and values start in their rows: heads of a group share them. */
 static int64_t kv_offset(const sondep_attention *s, int64_t head)
 {
     return head / (s->n_heads / s->n_kv_heads) * s->d_head;
@@ -90,6 +93,7 @@ static int64_t kv_offset(const sondep_attention *s, int64_t head)
 
 /* ---- pieces of a block of queries: first .. first + n of one head --------------------------------------------------------- */
 
+/* A strip of queries, k by k (here k runs over the head's width). */
 static void pack_queries(const sondep_tiler *t, const workspace *w, const sondep_attention *s, int64_t head, int64_t first,
                          int64_t n)
 {
@@ -98,6 +102,7 @@ static void pack_queries(const sondep_tiler *t, const workspace *w, const sondep
         t->pack_a(w->q + i * s->d_head, &q, first + i, 0, s->d_head, (int)least(t->rows, n - i), false);
 }
 
+/* Keys are the columns of the other factor. */
 static void pack_keys(const sondep_tiler *t, const workspace *w, const sondep_attention *s, int64_t head, int64_t key,
                       int64_t n)
 {
@@ -106,6 +111,7 @@ static void pack_keys(const sondep_tiler *t, const workspace *w, const sondep_at
         t->pack_b(w->k + j * s->d_head, &k, 0, s->d_head, key + j, least(t->columns, n - j), false);
 }
 
+/* Values are the rows of the second product's other factor. */
 static void pack_values(const sondep_tiler *t, const workspace *w, const sondep_attention *s, int64_t head, int64_t key,
                         int64_t n)
 {
@@ -156,6 +162,7 @@ static void write_rows(const sondep_leaf *leaf, const workspace *w, const sondep
     }
 }
 
+/* As if nothing had been seen. */
 static void clear(const workspace *w, int64_t n)
 {
     memset(w->sums, 0, (size_t)(n * w->ld_sums) * sizeof *w->sums);
@@ -165,6 +172,7 @@ static void clear(const workspace *w, int64_t n)
     }
 }
 
+/* A block of queries of one head, from its first key to the last one that its last query sees. */
 static void attend_block(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t head, int64_t first,
                          int64_t n)
 {
@@ -235,11 +243,13 @@ static int64_t heads_together(const sondep_attention *s)
     return s->n_query <= FEW_QUERIES ? least(s->n_heads / s->n_kv_heads, FEW_ROWS / FEW_QUERIES) : 0;
 }
 
+/* Blocks of queries that a sequence is cut into. */
 static int64_t n_blocks(const sondep_attention *s)
 {
     return (s->n_query + QUERIES - 1) / QUERIES;
 }
 
+/* Tasks of a sequence: heads times blocks, or groups of heads. */
 static int64_t n_tasks(const sondep_attention *s)
 {
     int64_t together = heads_together(s), group = s->n_heads / s->n_kv_heads;
@@ -267,13 +277,15 @@ static void run_task(const sondep_leaf *leaf, const workspace *w, const sondep_a
 void sondep_tiled_attend(const sondep_leaf *leaf, const sondep_attention *sequences, int64_t n, void *scratch)
 {
     sondep_meeting meeting = SONDEP_MEETING;
-    int64_t total = 0, d = 0;
+    int64_t total = 0, d = 0, work = 0;
 
     for (int64_t i = 0; i < n; i++) {
-        total += n_tasks(&sequences[i]);
-        d = sequences[i].d_head > d ? sequences[i].d_head : d;
+        const sondep_attention *s = &sequences[i];
+        total += n_tasks(s);
+        work += s->n_query * s->n_key * s->n_heads * s->d_head;
+        d = s->d_head > d ? s->d_head : d;
     }
-#pragma omp parallel num_threads(sonde_threads())
+#pragma omp parallel num_threads(sonde_threads()) if (work > SONDEP_ALONE)
     {
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < total; task++) {
@@ -290,6 +302,7 @@ void sondep_tiled_attend(const sondep_leaf *leaf, const sondep_attention *sequen
 
 /* ---- in steps ------------------------------------------------------------------------------------------------------------------- */
 
+/* Scaled, and -inf where a query does not see: what a hook gets to see. */
 static void write_scores(float *out, const workspace *w, const sondep_attention *s, int64_t query, int rows, int64_t key,
                          int64_t n)
 {
@@ -348,7 +361,7 @@ static void in_steps(const sondep_leaf *leaf, const sondep_attention *s, float *
     sondep_meeting meeting = SONDEP_MEETING;
     int64_t blocks = n_blocks(s);
 
-#pragma omp parallel num_threads(sonde_threads())
+#pragma omp parallel num_threads(sonde_threads()) if (s->n_query * s->n_key * s->n_heads * s->d_head > SONDEP_ALONE)
     {
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < s->n_heads * blocks; task++) {

@@ -45,6 +45,7 @@ typedef struct operand {
     bool is_turned; /* columns lie together */
 } operand;
 
+/* To the nearest bf16. */
 static float rounded(float x)
 {
     return sondep_bf16_to_f32(sondep_f32_to_bf16(x));
@@ -69,6 +70,7 @@ static operand take(const sondep_matrix *m, int64_t i, int64_t j, int64_t rows, 
     return (operand){room, columns, false};
 }
 
+/* sums (+)= a b, one call */
 static void multiply_tile(float *sums, const operand *a, const operand *b, int64_t rows, int64_t columns, int64_t K,
                           bool add)
 {
@@ -76,6 +78,7 @@ static void multiply_tile(float *sums, const operand *a, const operand *b, int64
                 (int)columns, (int)K, 1.0f, a->data, (int)a->ld, b->data, (int)b->ld, add ? 1.0f : 0.0f, sums, (int)columns);
 }
 
+/* The vectors' epilogue where there are vectors, so that its bits are those of the separate passes. */
 static void finish(const sondep_leaf *leaf, float *c, int64_t ldc, const float *sums, int64_t rows, int64_t columns,
                    int64_t i, int64_t j, const sondep_epilogue *e)
 {
@@ -107,6 +110,7 @@ typedef struct job {
     float *scratch;
 } job;
 
+/* One tile of C: BLAS sums over DEPTH at a time, in the order of k. */
 static void run_tile(const job *w, int64_t i, int64_t j)
 {
     float *sums = w->scratch + (size_t)omp_get_thread_num() * thread_floats;

@@ -15,6 +15,7 @@ static void pause_briefly(void)
 #endif
 }
 
+/* The round is read while the mutex is held: nobody can begin the next one before this thread has seen this one. */
 void sondep_meet(sondep_meeting *m)
 {
     int n_threads = omp_get_num_threads(), round;

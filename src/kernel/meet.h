@@ -25,4 +25,7 @@ typedef struct sondep_meeting {
 /* Returns when all threads of the innermost parallel region have called it; may be called again after that. */
 void sondep_meet(sondep_meeting *m);
 
+/* Multiply-adds that one thread does alone: they take some ten microseconds, and waking the others costs as much. */
+enum { SONDEP_ALONE = 1 << 18 };
+
 #endif

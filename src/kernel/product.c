@@ -252,7 +252,7 @@ static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float 
     int64_t chunk = chunk_rows(M, K);
     sondep_meeting meeting = SONDEP_MEETING;
 
-#pragma omp parallel num_threads(sonde_threads())
+#pragma omp parallel num_threads(sonde_threads()) if (M * N * K > SONDEP_ALONE)
     for (int64_t first = 0; first < M; first += chunk) {
         job w = {leaf, make_plan(tiler, M - first < chunk ? M - first : chunk, N, K), c, ldc, first, b, epilogue, scratch,
                  NULL};
@@ -286,7 +286,7 @@ static void few_rows(const sondep_leaf *leaf, float *c, int64_t ldc, const sonde
 
     for (int64_t m = 0; m < M; m++) /* a strip of one row is the row itself */
         leaf->f32.pack_a(rows + m * K, a, m, 0, K, 1, rounds);
-#pragma omp parallel num_threads(sonde_threads())
+#pragma omp parallel num_threads(sonde_threads()) if (M * N * K > SONDEP_ALONE)
     {
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t j = 0; j < N; j += width) {

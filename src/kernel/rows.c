@@ -8,6 +8,7 @@
 
 enum { PIECE = 1 << 13, ALONE = 1 << 15 };
 
+/* Softmax of each row, in place. */
 void sondep_rows_softmax(const sondep_leaf *leaf, float *x, int64_t n_rows, int64_t n_columns)
 {
     sondep_meeting meeting = SONDEP_MEETING;
@@ -21,6 +22,7 @@ void sondep_rows_softmax(const sondep_leaf *leaf, float *x, int64_t n_rows, int6
     }
 }
 
+/* LayerNorm or RMSNorm of each row; what is NULL is not written. */
 void sondep_rows_norm(const sondep_leaf *leaf, float *y, float *normalized, float *scale, const float *x, const float *w,
                       const float *b, bool is_rms, double eps, int64_t N, int64_t D)
 {
@@ -36,6 +38,7 @@ void sondep_rows_norm(const sondep_leaf *leaf, float *y, float *normalized, floa
     }
 }
 
+/* The second half of a norm. */
 void sondep_rows_gain(const sondep_leaf *leaf, float *y, const float *normalized, const float *w, const float *b, int64_t N,
                       int64_t D)
 {
@@ -50,6 +53,7 @@ void sondep_rows_gain(const sondep_leaf *leaf, float *y, const float *normalized
     }
 }
 
+/* Pieces of PIECE numbers: rows mean nothing to functions of one number. */
 void sondep_rows_activate(const sondep_leaf *leaf, float *out, const float *in, sondep_act act, int64_t n)
 {
     sondep_meeting meeting = SONDEP_MEETING;
@@ -63,6 +67,7 @@ void sondep_rows_activate(const sondep_leaf *leaf, float *out, const float *in, 
     }
 }
 
+/* out = a + b, which may be out. */
 void sondep_rows_add(const sondep_leaf *leaf, float *out, const float *a, const float *b, int64_t n)
 {
     sondep_meeting meeting = SONDEP_MEETING;
@@ -76,6 +81,7 @@ void sondep_rows_add(const sondep_leaf *leaf, float *out, const float *a, const 
     }
 }
 
+/* out = a b, which may be out. */
 void sondep_rows_multiply(const sondep_leaf *leaf, float *out, const float *a, const float *b, int64_t n)
 {
     sondep_meeting meeting = SONDEP_MEETING;
@@ -89,6 +95,7 @@ void sondep_rows_multiply(const sondep_leaf *leaf, float *out, const float *a, c
     }
 }
 
+/* All heads of a position are one thread's: they share its angles. */
 void sondep_rows_rotate(const sondep_leaf *leaf, float *out, const float *x, const int64_t *position, const float *cos,
                         const float *sin, int64_t N, int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x)
 {
@@ -106,6 +113,7 @@ void sondep_rows_rotate(const sondep_leaf *leaf, float *out, const float *x, con
     }
 }
 
+/* One row of a table of any type; one that is stored by columns is read element by element. */
 static void gather_row(const sondep_leaf *leaf, float *out, const sondep_matrix *table, int64_t id, bool add, int64_t D)
 {
     const char *row = (const char *)table->data + id * table->row_stride * (table->dtype == SONDE_F32 ? 4 : 2);
@@ -120,6 +128,7 @@ static void gather_row(const sondep_leaf *leaf, float *out, const sondep_matrix 
     }
 }
 
+/* Rows of a table as floats, or added to what is there. */
 void sondep_rows_gather(const sondep_leaf *leaf, float *out, const sondep_matrix *table, const int64_t *ids, bool add,
                         int64_t N, int64_t D)
 {

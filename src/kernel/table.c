@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+/* One line for each way in which everything can run. The parts that a set does not bring (BLAS has products only) are
+ * those of its leaf. */
 typedef struct kernel_set {
     const char *name;
     const sondep_leaf *leaf; /* NULL: the reference */
@@ -18,6 +20,7 @@ typedef struct kernel_set {
 } kernel_set;
 
 #if defined(__x86_64__)
+/* The compiler's builtin asks the processor, and the system too: whether it saves the wide registers. */
 static bool has_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
@@ -62,6 +65,7 @@ enum { N_SETS = sizeof sets / sizeof *sets };
 static const kernel_set *chosen;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+/* The first set of that name that can run here; of any name for "auto". NULL if there is none. */
 static const kernel_set *find(const char *name)
 {
     for (int i = 0; i < N_SETS; i++)
@@ -70,6 +74,7 @@ static const kernel_set *find(const char *name)
     return NULL;
 }
 
+/* A name in the environment that is not known here is ignored: a program can be told of it by sondep_kernel_choose. */
 static void choose_first(void)
 {
     const char *name = getenv("SONDE_KERNEL");
@@ -77,6 +82,7 @@ static void choose_first(void)
     chosen = set ? set : find("auto");
 }
 
+/* What is chosen; the environment is looked at once, at the first use. */
 static const kernel_set *set(void)
 {
     pthread_once(&once, choose_first);
@@ -167,6 +173,7 @@ const char *sondep_kernel_warning(void)
     return text;
 }
 
+/* Runs are short, some milliseconds, so that one of them meets no other process; the best one counts. */
 double sondep_measure_peak_gflops(void)
 {
     const sondep_leaf *leaf = set()->leaf;
@@ -184,6 +191,7 @@ double sondep_measure_peak_gflops(void)
 
 /* ---- the doors ------------------------------------------------------------------------------------------------------ */
 
+/* Each door is the definition or the loops over tiles, by what is chosen; comments are in kernel.h. */
 void sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
                     const sondep_epilogue *epilogue, sondep_precision precision, void *scratch)
 {

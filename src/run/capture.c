@@ -196,7 +196,7 @@ static void keep_scores(const sonde_run *run, sondep_capture *capture, const son
             n = capture->has_positions ? capture->n_positions : T;
     float *out = capture->kept.data;
 
-#pragma omp parallel for schedule(static) num_threads(sonde_threads())
+#pragma omp parallel for schedule(static) num_threads(sonde_threads()) if (run->batch.B * H * n * K > PARALLEL_BYTES)
     for (int64_t i = 0; i < run->batch.B * H * n; i++) {
         int64_t plane = i / n, query = capture->has_positions ? token_at(run, capture, plane / H, i % n) : i % n;
         memcpy(out + i * K, values->data + (plane * T + query) * K, (size_t)K * sizeof(float));

@@ -5,6 +5,7 @@
 
 static const double sqrt_half = 0.70710678118654752440, sqrt_2_over_pi = 0.79788456080286535588;
 
+/* 1 / (1 + e^-x) */
 static double sigmoid(double x)
 {
     double e = exp(-fabs(x)); /* never overflows */
@@ -23,6 +24,7 @@ static double gelu_tanh(double x)
     return x == -INFINITY ? 0.0 : x * sigmoid(2.0 * sqrt_2_over_pi * (x + 0.044715 * x * x * x));
 }
 
+/* log(1 + e^x), with the large term taken out of the logarithm */
 static double softplus(double x)
 {
     return x > 0.0 ? x + log1p(exp(-x)) : log1p(exp(x));
@@ -56,6 +58,7 @@ double sondep_act_ref(sondep_act act, double x)
     }
 }
 
+/* out = act(in), rounded once to float. */
 void sondep_activate_ref(float *out, const float *in, sondep_act act, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)

@@ -10,6 +10,7 @@ static int64_t n_visible(const sondep_attention *s, int64_t i)
     return n < 0 ? 0 : n;
 }
 
+/* q_i . k_j scale of one head; several query heads share a key head when there are fewer of those. */
 static float score(const sondep_attention *s, int64_t head, int64_t i, int64_t j)
 {
     const float *q = s->q + i * s->ld_q + head * s->d_head;
@@ -21,6 +22,7 @@ static float score(const sondep_attention *s, int64_t head, int64_t i, int64_t j
     return (float)(sum * s->scale);
 }
 
+/* scores[h,i,j] = q_i . k_j scale, or -inf where query i does not see key j. */
 void sondep_attention_scores_ref(float *scores, const sondep_attention *s, void *scratch)
 {
     (void)scratch;
@@ -31,6 +33,8 @@ void sondep_attention_scores_ref(float *scores, const sondep_attention *s, void 
                 scores[(head * s->n_query + i) * s->n_key + j] = j < n_visible(s, i) ? score(s, head, i, j) : -INFINITY;
 }
 
+/* x = exp(x - max) / sum of that; subtracting the maximum keeps exp from overflowing and changes nothing else.
+ * A row of nothing but -inf has no such sum, and becomes 0. */
 static void softmax(float *x, int64_t n)
 {
     float most = -INFINITY;
@@ -51,6 +55,7 @@ void sondep_softmax_rows_ref(float *x, int64_t n_rows, int64_t n_columns)
         softmax(x + i * n_columns, n_columns);
 }
 
+/* z[i,h,d] = sum over j of pattern[h,i,j] v[j,d]: all keys, since a hook may have written anywhere. */
 void sondep_attention_mix_ref(const float *pattern, const sondep_attention *s, void *scratch)
 {
     (void)scratch;
@@ -102,6 +107,7 @@ static void attend_one(const sondep_attention *s, int64_t head, int64_t i)
         mix_piece(s, head, i, most, d);
 }
 
+/* All of the above without storing the scores, for each sequence by itself. */
 void sondep_attend_ref(const sondep_attention *sequences, int64_t n, void *scratch)
 {
     (void)scratch;

@@ -3,6 +3,9 @@
 
 #include <math.h>
 
+/* One row: s = sqrt(mean((x - mean)^2) + eps), normalized = (x - mean) / s, y = normalized w + b.
+ * The mean is that of LayerNorm, 0 for RMSNorm. eps is added to the mean square, inside the root.
+ * The normalized row is rounded to float before the gain: it is a hook point of its own. */
 static void norm_row(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
                      double eps, int64_t D)
 {
@@ -35,6 +38,7 @@ void sondep_norm_ref(float *y, float *normalized, float *scale, const float *x, 
                  is_rms, eps, D);
 }
 
+/* y = normalized w + b, with the same roundings as above. */
 void sondep_norm_gain_ref(float *y, const float *normalized, const float *w, const float *b, int64_t N, int64_t D)
 {
     for (int64_t n = 0; n < N; n++)

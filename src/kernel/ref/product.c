@@ -18,12 +18,15 @@ float sondep_matrix_get(const sondep_matrix *m, int64_t i, int64_t j)
     return m->dtype == SONDE_BF16 ? sondep_bf16_to_f32(half) : sondep_f16_to_f32(half);
 }
 
+/* A factor as it enters the sum: rounded to bf16 first if that is the precision. */
 static float factor(const sondep_matrix *m, int64_t i, int64_t j, sondep_precision precision)
 {
     float x = sondep_matrix_get(m, i, j);
     return precision == SONDEP_BF16 ? sondep_bf16_to_f32(sondep_f32_to_bf16(x)) : x;
 }
 
+/* One element of C from its sum. The steps stand in the order of kernel.h, and each assignment rounds to float, so that the
+ * same steps taken later, each in a pass of its own, give the same bits. */
 float sondep_finish_ref(const sondep_epilogue *e, float v, int64_t i, int64_t j)
 {
     if (e == NULL)
@@ -41,6 +44,8 @@ float sondep_finish_ref(const sondep_epilogue *e, float v, int64_t i, int64_t j)
     return v;
 }
 
+/* c[i,j] = epilogue(sum over k of a[i,k] b[k,j]), k from 0 up, in double.
+ * A piece of COLUMNS sums at a time, each by one thread: no number of threads changes them. */
 void sondep_product_ref(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N,
                         int64_t K, const sondep_epilogue *epilogue, sondep_precision precision, void *scratch)
 {
@@ -62,6 +67,7 @@ void sondep_product_ref(float *c, int64_t ldc, const sondep_matrix *a, const son
     }
 }
 
+/* Nothing is packed; not 0, so that a caller may always take it from an arena. */
 size_t sondep_product_scratch_bytes_ref(int64_t M, int64_t N, int64_t K)
 {
     (void)M, (void)N, (void)K;

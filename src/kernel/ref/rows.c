@@ -3,18 +3,22 @@
 
 #include <math.h>
 
+/* out = a + b, rounded once. */
 void sondep_add_ref(float *out, const float *a, const float *b, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         out[i] = a[i] + b[i];
 }
 
+/* out = a b, rounded once. */
 void sondep_multiply_ref(float *out, const float *a, const float *b, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         out[i] = a[i] * b[i];
 }
 
+/* Pairs (x[i], x[i + d/2]) turned by the angle of their position: both are read before either is written, so that out may
+ * be x. Source: Su et al. 2021; the pairing is that of transformers ("rotate_half"), not of the paper. */
 void sondep_rotate_ref(float *out, const float *x, const int64_t *position, const float *cos, const float *sin, int64_t N,
                        int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x)
 {
@@ -34,6 +38,7 @@ void sondep_rotate_ref(float *out, const float *x, const int64_t *position, cons
     }
 }
 
+/* out[n] = table[ids[n]], or out[n] += it: token and position embeddings. */
 void sondep_gather_rows_ref(float *out, const sondep_matrix *table, const int64_t *ids, bool add, int64_t N, int64_t D)
 {
     for (int64_t n = 0; n < N; n++) {
@@ -44,6 +49,7 @@ void sondep_gather_rows_ref(float *out, const sondep_matrix *table, const int64_
     }
 }
 
+/* max + log(sum exp(x - max)): finite whenever the result is; -inf of nothing but -inf; a NaN wins the maximum and stays. */
 double sondep_log_sum_exp_ref(const float *x, int64_t n)
 {
     double most = -INFINITY, sum = 0.0;
@@ -57,6 +63,7 @@ double sondep_log_sum_exp_ref(const float *x, int64_t n)
     return most + log(sum);
 }
 
+/* The first place, so that an error can name it. */
 int64_t sondep_find_nonfinite_ref(const float *x, int64_t n, bool allow_minus_infinity)
 {
     for (int64_t i = 0; i < n; i++)

@@ -24,6 +24,7 @@ enum { V_WIDTH = 8, TILE_VECTORS = 2 };
 typedef __m256 vec;
 typedef __m256 vec_mask;
 
+/* The first n lanes. */
 static inline __m256i v_first(int64_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -137,6 +138,7 @@ static inline vec v_abs(vec a)
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }
 
+/* To the nearest whole number, ties to even. */
 static inline vec v_round(vec a)
 {
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -173,6 +175,7 @@ static inline float v_sum(vec a)
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
 
+/* The greatest lane; NaN lanes may or may not count. */
 static inline float v_greatest(vec a)
 {
     __m128 q = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

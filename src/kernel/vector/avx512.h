@@ -24,6 +24,7 @@ enum { V_WIDTH = 16, TILE_VECTORS = 2 };
 typedef __m512 vec;
 typedef __mmask16 vec_mask;
 
+/* The first n lanes. */
 static inline vec_mask v_first(int64_t n)
 {
     return (vec_mask)((1u << n) - 1u);
@@ -126,6 +127,7 @@ static inline vec v_abs(vec a)
     return _mm512_abs_ps(a);
 }
 
+/* To the nearest whole number, ties to even. */
 static inline vec v_round(vec a)
 {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -156,6 +158,7 @@ static inline float v_sum(vec a)
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
 
+/* The greatest lane; NaN lanes may or may not count. */
 static inline float v_greatest(vec a)
 {
     return _mm512_reduce_max_ps(a);

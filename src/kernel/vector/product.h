@@ -21,6 +21,8 @@ enum { TILE_COLUMNS = TILE_VECTORS * V_WIDTH };
 
 /* ---- loading elements of any type ------------------------------------------------------------------------------------- */
 
+/* A whole vector, or its first n elements with zeros behind, of any type, rounded to bf16 if asked. `dtype` and `rounds`
+ * are constants at every call, so that nothing is decided in a loop. */
 static inline __attribute__((always_inline)) vec v_load_as(const void *p, sonde_dtype dtype, bool rounds)
 {
     if (dtype == SONDE_BF16)
@@ -37,11 +39,13 @@ static inline __attribute__((always_inline)) vec v_load_part_as(const void *p, s
     return rounds ? v_round_bf16(x) : x;
 }
 
+/* Bytes of an element of the three types. */
 static inline __attribute__((always_inline)) int64_t bytes_of(sonde_dtype dtype)
 {
     return dtype == SONDE_F32 ? 4 : 2;
 }
 
+/* The slow way in, for operands with gaps in both directions and for ends of rows. */
 static inline float element(const sondep_matrix *m, int64_t i, int64_t j, bool rounds)
 {
     float x = sondep_matrix_get(m, i, j);
@@ -103,6 +107,7 @@ static inline __attribute__((always_inline)) void tile_of(float *tile, int64_t l
 #define TILE_CASE(n, row_step, k_step) \
     case n: tile_of(tile, ld, a, b, K, n, add, row_step, k_step); break;
 
+/* The number of rows must be a constant for the sums to stay in registers: one copy of the loop for each. */
 static void tile_f32(float *tile, int64_t ld, const void *packed_a, const void *b, int64_t K, int rows, bool add)
 {
     const float *a = packed_a;
@@ -129,6 +134,7 @@ static void tile_f32(float *tile, int64_t ld, const void *packed_a, const void *
     }
 }
 
+/* The same with A as a block of scores: rows SONDEP_SCORE_STRIDE apart. */
 static void tile_of_scores(float *tile, int64_t ld, const float *a, const void *b, int64_t K, int rows, bool add)
 {
     switch (rows) {
@@ -225,6 +231,7 @@ static inline __attribute__((always_inline)) void pack_columns(float *to, const 
     }
 }
 
+/* Picks the way by the layout: rows, columns, or neither. */
 static void pack_b_f32(void *packed, const sondep_matrix *b, int64_t k0, int64_t K, int64_t column, int64_t columns,
                        bool rounds)
 {
@@ -279,6 +286,7 @@ static inline __attribute__((always_inline)) void finish_vector(float *c, const 
         v_store_part(c, x, n);
 }
 
+/* Rows and columns of a tile: whole vectors, then the part that is left. */
 static inline __attribute__((always_inline)) void finish_rows(float *c, int64_t ldc, const float *tile, int64_t ld,
                                                               int64_t rows, int64_t columns, int64_t i0, int64_t j0,
                                                               const sondep_epilogue *e, sondep_act act)
@@ -295,10 +303,12 @@ static inline __attribute__((always_inline)) void finish_rows(float *c, int64_t 
 
 #define ACT_CASES(X)                                                                                              \
     X(SONDEP_ACT_RELU)                                                                                            \
-    X(SONDEP_ACT_GELU) X(SONDEP_ACT_GELU_TANH) X(SONDEP_ACT_SILU) X(SONDEP_ACT_QUICK_GELU) X(SONDEP_ACT_TANH)     \
-        X(SONDEP_ACT_SIGMOID) X(SONDEP_ACT_RELU2) X(SONDEP_ACT_RELU6) X(SONDEP_ACT_LEAKY_RELU) X(SONDEP_ACT_MISH) \
-            X(SONDEP_ACT_LAPLACE) X(SONDEP_ACT_GELU_10) X(SONDEP_ACT_HARDSWISH) X(SONDEP_ACT_SQRT_SOFTPLUS)
+    X(SONDEP_ACT_GELU)                                                                                            \
+    X(SONDEP_ACT_GELU_TANH) X(SONDEP_ACT_SILU) X(SONDEP_ACT_QUICK_GELU) X(SONDEP_ACT_TANH) X(SONDEP_ACT_SIGMOID)  \
+        X(SONDEP_ACT_RELU2) X(SONDEP_ACT_RELU6) X(SONDEP_ACT_LEAKY_RELU) X(SONDEP_ACT_MISH) X(SONDEP_ACT_LAPLACE) \
+            X(SONDEP_ACT_GELU_10) X(SONDEP_ACT_HARDSWISH) X(SONDEP_ACT_SQRT_SOFTPLUS)
 
+/* The activation function is a constant inside each case. */
 static void finish(float *c, int64_t ldc, const float *tile, int64_t ld, int64_t rows, int64_t columns, int64_t i, int64_t j,
                    const sondep_epilogue *e)
 {
@@ -348,6 +358,7 @@ static inline __attribute__((always_inline)) void add_rows(float *sums, int64_t 
     }
 }
 
+/* Groups of FEW_DEPTH rows of B from the top, then the last ones alone: the same cut for any M and any piece of N. */
 static inline __attribute__((always_inline)) void few_rows_of(float *sums, const float *a, const char *from, int64_t stride,
                                                               int64_t M, int64_t K, int64_t n, sonde_dtype dtype,
                                                               bool rounds)
@@ -362,6 +373,7 @@ static inline __attribute__((always_inline)) void few_rows_of(float *sums, const
         add_rows(sums, n, a + k, K, from + k * stride, stride, M, n, 1, dtype, rounds);
 }
 
+/* B (K, N) with its rows together, as a Conv1D stores it. */
 static void few_along_rows(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
                            bool rounds)
 {
@@ -399,8 +411,10 @@ static inline __attribute__((always_inline)) void dots(float *sums, int64_t ld, 
             sums[m * ld + c] = v_sum(sum[m][c]);
 }
 
+/* Rows of A that share what is loaded of B: 4 x 4 or 2 x 4 sums in registers. */
 enum { DOT_ROWS = TILE_ROWS > 8 ? 4 : 2 };
 
+/* Four columns of B at a time against all rows of A; every sum is formed alike, whoever its neighbours are. */
 static inline __attribute__((always_inline)) void few_columns_of(float *sums, const float *a, const char *from,
                                                                  int64_t stride, int64_t M, int64_t K, int64_t n,
                                                                  sonde_dtype dtype, bool rounds)
@@ -423,6 +437,7 @@ static inline __attribute__((always_inline)) void few_columns_of(float *sums, co
     }
 }
 
+/* B (K, N) with its columns together, as an nn.Linear stores it. */
 static void few_along_columns(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j,
                               int64_t n, bool rounds)
 {

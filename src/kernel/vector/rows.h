@@ -10,6 +10,7 @@
 
 /* ---- element by element --------------------------------------------------------------------------------------------------- */
 
+/* `act` is a constant: one loop for each function. The part at the end goes through the same vector code. */
 static inline __attribute__((always_inline)) void activate_as(float *out, const float *in, int64_t n, sondep_act act)
 {
     int64_t i = 0;
@@ -33,6 +34,7 @@ static void activate(float *out, const float *in, sondep_act act, int64_t n)
     }
 }
 
+/* Left to the compiler, which makes vectors of it: there is nothing to reorder. */
 static void add(float *out, const float *a, const float *b, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -45,6 +47,7 @@ static void multiply(float *out, const float *a, const float *b, int64_t n)
         out[i] = a[i] * b[i];
 }
 
+/* y += factor x, one rounding */
 static void add_scaled(float *y, const float *x, float factor, int64_t n)
 {
     vec f = v_set(factor);
@@ -62,6 +65,7 @@ static void scale(float *y, const float *x, float factor, int64_t n)
         y[i] = x[i] * factor;
 }
 
+/* Lane by lane, then the lanes joined. */
 static float dot(const float *a, const float *b, int64_t n)
 {
     vec sum = v_set(0.0f);
@@ -115,6 +119,7 @@ static float exponentials(float *x, int64_t n, float factor, float most)
     return total;
 }
 
+/* See leaf.h. The factor to the new maximum is 0 at first, when nothing was summed before. */
 static float soften(float *x, int64_t n, float factor, float *most, double *sum)
 {
     float top = greatest(x, n) * factor, before = *most, change;
@@ -130,6 +135,7 @@ static float soften(float *x, int64_t n, float factor, float *most, double *sum)
 
 enum { SOFTMAX_BLOCK = 256 }; /* whose sum is taken in floats; blocks are summed in double */
 
+/* Blocks bound the error of the sum; a row of nothing but -inf sums to 0 and becomes 0. */
 static void softmax(float *x, int64_t n)
 {
     float most = greatest(x, n);
@@ -142,6 +148,7 @@ static void softmax(float *x, int64_t n)
     scale(x, x, sum == 0.0 ? 0.0f : (float)(1.0 / sum), n);
 }
 
+/* The row is read twice; exponentials go through a block on the stack. */
 static double log_sum_exp(const float *x, int64_t n)
 {
     float most = greatest(x, n), block[SOFTMAX_BLOCK];
@@ -159,6 +166,7 @@ static double log_sum_exp(const float *x, int64_t n)
 
 enum { LANES = 16 };
 
+/* Halves onto halves: 16, 8, 4, 2, 1. */
 static double join(const double *lane)
 {
     double s[LANES];
@@ -170,6 +178,7 @@ static double join(const double *lane)
     return s[0];
 }
 
+/* Element i goes to lane i mod LANES. */
 static double sum_of(const float *x, int64_t n)
 {
     double lane[LANES] = {0};
@@ -183,6 +192,7 @@ static double sum_of(const float *x, int64_t n)
     return join(lane);
 }
 
+/* The same for (x - mean)^2. */
 static double sum_of_squares(const float *x, double mean, int64_t n)
 {
     double lane[LANES] = {0};
@@ -196,6 +206,7 @@ static double sum_of_squares(const float *x, double mean, int64_t n)
     return join(lane);
 }
 
+/* Two roundings, as separate passes would have them. */
 static void gain_row(float *y, const float *normalized, const float *w, const float *b, int64_t D)
 {
     for (int64_t d = 0; d < D && b != NULL; d++)
@@ -222,6 +233,7 @@ static void norm_row(float *y, float *normalized, float *scale_out, const float 
 
 /* ---- rotary, conversion, search ------------------------------------------------------------------------------------------------- */
 
+/* Both halves are loaded before either is stored: out may be x. */
 static void rotate_head(float *out, const float *x, const float *c, const float *s, int64_t half)
 {
     int64_t i = 0;
@@ -264,6 +276,7 @@ static void convert_row(float *out, const void *x, sonde_dtype dtype, bool adds,
     WITH_TYPE(convert_as, dtype, false, out, x, adds, n);
 }
 
+/* Vectors are tested whole; only one that has something is looked at element by element. */
 static int64_t find_nonfinite(const float *x, int64_t n, bool allow_minus_infinity)
 {
     int64_t i = 0;

@@ -33,12 +33,14 @@ static void join_rows(uint32_t *to, const float *lower, const float *upper, int 
         to[i] = sondep_float_bits(lower[i]) >> 16 | (upper ? sondep_float_bits(upper[i]) : 0);
 }
 
+/* A panel of floats, k by k, as one of pairs; an odd last k is paired with zeros. */
 static void join(uint32_t *to, const float *panel, int64_t K, int width)
 {
     for (int64_t k = 0; k < K; k += 2)
         join_rows(to + k / 2 * width, panel + k * width, k + 1 < K ? panel + (k + 1) * width : NULL, width);
 }
 
+/* BLOCK k's at a time through a small panel of floats, which stays in the first cache. */
 void sondep_pack_a_bf16(void *packed, const sondep_matrix *a, int64_t row, int64_t k0, int64_t K, int rows, bool rounds)
 {
     float panel[BLOCK * TILE_ROWS];
@@ -64,6 +66,7 @@ void sondep_pack_b_bf16(void *packed, const sondep_matrix *b, int64_t k0, int64_
     }
 }
 
+/* As the tile of floats in vector/product.h, two k's at a step. */
 static inline __attribute__((always_inline)) void tile_of(float *tile, int64_t ld, const uint32_t *a, const uint32_t *b,
                                                           int64_t n_pairs, const int rows, bool add)
 {
