@@ -362,7 +362,7 @@ static sonde_status take_arguments(cli_call *out, const cli_command *command, co
         return SONDE_OK;
     if (n < command->min_arguments)
         return cli_misuse("'%s' takes %s; %d of them given", command->name, command->arguments, n);
-    if (n > command->max_arguments)
+    if (rest != NULL && n > command->max_arguments)
         return cli_misuse("one argument too many for '%s': '%s'", command->name, rest[command->max_arguments]);
     return SONDE_OK;
 }

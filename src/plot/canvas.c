@@ -94,7 +94,7 @@ static PangoLayout *laid_out(sondep_box *at, sondep_canvas *canvas, sondep_style
 {
     PangoLayout *layout = canvas->layouts[style];
     double limit = placing ? placing->max_width : 0;
-    bool is_cut = limit > 0 && !placing->is_wrapped;
+    bool is_cut = placing != NULL && limit > 0 && !placing->is_wrapped;
     PangoRectangle logical;
 
     pango_layout_set_width(layout, limit > 0 ? (int)lround(limit * PANGO_SCALE) : -1);

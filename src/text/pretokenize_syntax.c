@@ -1,8 +1,8 @@
 /* pretokenize_syntax.c - an expression of Oniguruma's, read for PCRE2.           floor 3: text
  *
- * A descent through alternatives, quantifiers and atoms that writes PCRE2's syntax as it goes. Where the two differ the text is
- * changed: '^' and '$' stand at lines, (?m) is what others call (?s), {n}? is an option, {n,m}+ repeats, (?i) in the middle holds
- * for the alternatives behind it too. What of Oniguruma is not taken over is refused by name.
+ * A descent through alternatives, quantifiers and atoms that writes PCRE2's syntax as it goes. Where the two differ
+ * the text is changed: '^' and '$' stand at lines, (?m) is what others call (?s), {n}? is an option, {n,m}+ repeats,
+ * (?i) in the middle holds for the alternatives behind it too. What of Oniguruma is not taken over is refused by name.
  */
 #include "text/pretokenize_syntax.h"
 
@@ -135,7 +135,7 @@ static sonde_status read_char_escape(sondep_syntax *p, int64_t *out)
     /* by letter, by number, or any sign that is neither a letter nor a digit: itself */
     if (known != NULL) {
         p->at++;
-        *out = meanings[known - letters];
+        *out = (unsigned char)meanings[known - letters];
     } else if (take(p, "x{")) {
         *out = read_number(p, 16, 8);
         if (*out < 0 || !take(p, "}"))

@@ -1,7 +1,7 @@
 /* tokenizer_finish.c - what a tokenizer works out when its parts are there.     floor 3: text
  *
- * The post-processor as one template; whether words can stay raw bytes; whether the whole pre-tokenizer is one known pattern;
- * what each token stands for.
+ * The post-processor as one template; whether words can stay raw bytes; whether the whole pre-tokenizer is one known
+ * pattern; what each token stands for.
  */
 #include "text/tokenizer.h"
 
@@ -9,8 +9,9 @@
 
 /* ---- the template ----------------------------------------------------------------------------------------------- */
 
-/* What the post-processor makes, worked out once: ids, and TEXT where the text's own tokens go. The library keeps it as a list of
- * encodings, on which a later processor of a sequence works one by one; ends[i] is the end of encoding i. Zero-initialise it. */
+/* What the post-processor makes, worked out once: ids, and TEXT where the text's own tokens go. The library keeps it
+ * as a list of encodings, on which a later processor of a sequence works one by one; ends[i] is the end of encoding i.
+ * Zero-initialise it. */
 typedef struct encodings {
     int32_t *items;
     int64_t *ends;
@@ -277,7 +278,7 @@ done:
 static sonde_status append_token(sondep_string *out, const sonde_tokenizer *t, sondep_room *room, int32_t id)
 {
     const char *text = sonde_tokenizer_token(t, id);
-    size_t n = text ? strlen(text) : 0;
+    size_t n;
     int32_t fallback = -1;
 
     if (text == NULL)
