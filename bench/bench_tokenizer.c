@@ -2,8 +2,8 @@
  *
  *   bench_tokenizer TOKENIZER.json TEXT...      MB/s of UTF-8 text, one thread; medians of 7
  *
- * Whole files, and line by line as short texts come. Every encoding is checked first: its tokens must cover the text. Times are
- * of the thread's processor, so that other work on the machine disturbs less.
+ * Whole files, and line by line as short texts come. Every encoding is checked first: its tokens must cover the text.
+ * Times are of the thread's processor, so that other work on the machine disturbs less.
  */
 #include <sonde/text.h>
 

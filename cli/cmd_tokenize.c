@@ -31,7 +31,10 @@ static sonde_status print_json(const cli_model *m, const cli_sequence *sequence)
         printf("%s%d", i > 0 ? "," : "", (int)sequence->ids[i]);
     printf("],\"tokens\":[");
     for (int64_t i = 0; i < sequence->n; i++) {
-        json_t *token = token_json(m->tokenizer, sequence->ids[i]);
+        size_t n_bytes;
+        const char *shown = sonde_tokenizer_shown(&n_bytes, m->tokenizer, sequence->ids[i], sequence->text,
+                                                  sequence->start[i], sequence->end[i]);
+        json_t *token = shown != NULL ? json_stringn(shown, n_bytes) : json_null();
         int failed;
 
         if (i > 0)

@@ -14,8 +14,15 @@ extern "C" {
 
 /* ---- tokens -------------------------------------------------------------------------------------------------------- */
 
-/* Ids of a text and the bytes [start, end) of it that each token owns (empty for tokens that a post-processor added).
- * Zero-initialise; encode empties and refills it, so that one serves many texts. */
+/* Ids of a text and the bytes [start, end) of it that each token owns. Zero-initialise; encode empties and refills it, so
+ * that one serves many texts.
+ *
+ * The spans follow one another and cover the text, unless a normalizer or pre-tokenizer of the file removes something. A
+ * token that holds part of a character has just those bytes of it; one that a post-processor added has (0, 0); what a
+ * normalizer put in (a mark for the space before the first word) owns no byte. Of characters that a normalizer changed (a
+ * letter and its accent made one) each of their tokens has all. The library's offsets count whole characters, leave out white
+ * space where the file says trim_offsets, give what was put in to the character beside it, and of composed characters take
+ * the first alone. */
 typedef struct sonde_tokens {
     int32_t *ids;
     int64_t *start, *end;
@@ -62,6 +69,16 @@ SONDE_API int64_t sonde_tokenizer_n_vocab(const sonde_tokenizer *tokenizer);
 
 /* The vocabulary's own string of an id ("Ġcat", "▁cat", "<0x0A>"), NULL if the id has none. Owns: borrows. Errors: none. */
 SONDE_API const char *sonde_tokenizer_token(const sonde_tokenizer *tokenizer, int32_t id);
+
+/* The string of a token as it stands in an encoding: the vocabulary's, but for an added token that was found in the text
+ * what it was found as (with the white space that it took in, or as the normalizer left it), as the library shows it.
+ *
+ * n_bytes     out; there may be NULs inside
+ * id          with its span [start, end), of an encoding of `text`
+ *
+ * Owns: borrows, from the tokenizer or from text. Errors: none (NULL if the id has none). */
+SONDE_API const char *sonde_tokenizer_shown(size_t *n_bytes, const sonde_tokenizer *tokenizer, int32_t id, const char *text,
+                                            int64_t start, int64_t end);
 
 /* Id of a vocabulary string; -1 if there is none. Owns: nothing. Errors: none. */
 SONDE_API int32_t sonde_tokenizer_id(const sonde_tokenizer *tokenizer, const char *token);

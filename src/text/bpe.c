@@ -1,8 +1,9 @@
 /* bpe.c - byte-pair encoding: the model's tables.                               floor 3: text
  *
- * Merges are found by a pair of ids in an open-addressed table. Beside it lie two sets of neighbours: which bytes, and which
- * characters, ever stand side by side inside a merged token. A long word may be cut wherever its two neighbours are in no
- * set, since no merge can cross that place; for Llama-2, whose whole text is one word, that is before every space.
+ * Merges are found by a pair of ids in an open-addressed table. Beside it lie two sets of neighbours: which bytes, and
+ * which characters, ever stand side by side inside a merged token. A long word may be cut wherever its two neighbours
+ * are in no set, since no merge can cross that place; for Llama-2, whose whole text is one word, that is before every
+ * space.
  */
 #include "text/bpe.h"
 

@@ -1,11 +1,11 @@
 /* text/bpe.h - byte-pair encoding of one word at a time.                         floor 3: text
  *
  * The model of a tokenizer.json: a vocabulary (string <-> id), ranked merges (pair of ids -> id), and what to do about
- * characters that are not in the vocabulary. A word is what the pre-tokenizer left together: a few letters for GPT-2, the
- * whole text for Llama-2.
+ * characters that are not in the vocabulary. A word is what the pre-tokenizer left together: a few letters for GPT-2,
+ * the whole text for Llama-2.
  *
- * Byte-level words stay raw bytes here. The library first turns each byte into a printable character and looks that up; we keep
- * a table byte -> id of that character, so that the text is never rewritten.
+ * Byte-level words stay raw bytes here. The library first turns each byte into a printable character and looks that
+ * up; we keep a table byte -> id of that character, so that the text is never rewritten.
  */
 #ifndef SONDEP_BPE_H
 #define SONDEP_BPE_H
@@ -136,11 +136,12 @@ typedef struct sondep_word_room {
 sonde_status sondep_word_room_init(sondep_word_room *room);
 void sondep_word_room_release(sondep_word_room *room);
 
-/* The whole word as one token into room->symbols, where the model says ignore_merges and the vocabulary has it; else none. */
+/* The whole word as one token into room->symbols, where the model says ignore_merges and the vocabulary has it; else
+ * none. */
 sonde_status sondep_bpe_whole(sondep_word_room *room, const sondep_bpe *m, const char *text, int64_t n, bool is_raw);
 
-/* Tokens of one word, n >= 1 bytes of UTF-8 (or of raw bytes of UTF-8, is_raw), into room->symbols, in the library's order.
- * Words beyond 2^31 - 1 bytes are SONDE_E_RANGE. Does not look at the cache. */
+/* Tokens of one word, n >= 1 bytes of UTF-8 (or of raw bytes of UTF-8, is_raw), into room->symbols, in the library's
+ * order. Words beyond 2^31 - 1 bytes are SONDE_E_RANGE. Does not look at the cache. */
 sonde_status sondep_bpe_word(sondep_word_room *room, const sondep_bpe *m, const char *text, int64_t n, bool is_raw);
 
 /* Length of the first part of text[0..n) that can be encoded by itself: merges never cross its end. */

@@ -2,9 +2,9 @@
  *
  * Strings lie one after another in a blob, found by an open-addressed table of entry numbers.
  *
- * A slot holds the hash beside the number, so that a look-up touches the entry and its string only when it will be found. What is
- * found by id goes through a table as long as the highest id; ids are limited (SONDEP_MAX_ID) before they come here, so
- * that a hostile file cannot ask for much.
+ * A slot holds the hash beside the number, so that a look-up touches the entry and its string only when it will be
+ * found. What is found by id goes through a table as long as the highest id; ids are limited (SONDEP_MAX_ID) before
+ * they come here, so that a hostile file cannot ask for much.
  */
 #include "text/bpe.h"
 

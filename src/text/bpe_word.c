@@ -1,9 +1,9 @@
 /* bpe_word.c - byte-pair encoding: one word to its tokens.                      floor 3: text
  *
- * A word starts as one symbol per character; the pair of neighbours whose merge has the lowest rank (the leftmost of equals) is
- * merged until no pair has one. Short words look for the lowest rank in a small array each time. Long ones keep candidates in a
- * heap, whose stale entries are recognised when they come up, in the way the library recognises them; the two ways differ
- * only where two strings share an id, and then the heap is used for all.
+ * A word starts as one symbol per character; the pair of neighbours whose merge has the lowest rank (the leftmost of
+ * equals) is merged until no pair has one. Short words look for the lowest rank in a small array each time. Long ones
+ * keep candidates in a heap, whose stale entries are recognised when they come up, in the way the library recognises
+ * them; the two ways differ only where two strings share an id, and then the heap is used for all.
  */
 #include "text/bpe.h"
 
@@ -66,8 +66,8 @@ static sonde_status put_symbol(sondep_word_room *room, int32_t id, int64_t start
 
 /* ---- a word's first symbols ------------------------------------------------------------------------------------- */
 
-/* The unknown token that is waiting: further unknown characters may be fused into it. The library lets characters that fall
- * back to bytes overtake it, and so do we. */
+/* The unknown token that is waiting: further unknown characters may be fused into it. The library lets characters that
+ * fall back to bytes overtake it, and so do we. */
 typedef struct unknown {
     bool is_waiting;
     int64_t start, end;

@@ -1,11 +1,12 @@
 /* pretokenize.c - pre-tokenizers: pieces split into words.                      floor 3: text
  *
- * A pattern cuts a piece into stretches that match and stretches that do not; a behavior says which of them stay, and which
- * are joined to a neighbour.
+ * A pattern cuts a piece into stretches that match and stretches that do not; a behavior says which of them stay, and
+ * which are joined to a neighbour.
  *
- * Patterns come in six kinds: a text, a set of characters by their flags, Rust's \w+|[^\w\s]+, two scanners for the known
- * regular expressions, and everything else through PCRE2. All give the same: stretches that cover the text. What a piece of
- * the text becomes is a part of it; bytes are rewritten only by Metaspace and by a space that is put in front.
+ * Patterns come in six kinds: a text, a set of characters by their flags, Rust's \w+|[^\w\s]+, two scanners for the
+ * known regular expressions, and everything else through PCRE2. All give the same: stretches that cover the text. What
+ * a piece of the text becomes is a part of it; bytes are rewritten only by Metaspace and by a space that is put in
+ * front.
  */
 #include "text/tokenizer.h"
 

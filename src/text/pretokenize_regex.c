@@ -1,9 +1,10 @@
 /* pretokenize_regex.c - Oniguruma's regular expressions by way of PCRE2.        floor 3: text
  *
- * The library runs Oniguruma with its own version of Unicode; PCRE2 has another one, differently on every system. So PCRE2
- * never sees a code point. The sets that an expression names (letters, classes, \p{..}, \s, letters in any case) are worked out
- * with our tables; characters that no set tells apart form a class; the expression is rewritten over classes, one byte each, and
- * so is the text. What PCRE2 then does, in its plainest and fastest mode, is the same on every system.
+ * The library runs Oniguruma with its own version of Unicode; PCRE2 has another one, differently on every system. So
+ * PCRE2 never sees a code point. The sets that an expression names (letters, classes, \p{..}, \s, letters in any case)
+ * are worked out with our tables; characters that no set tells apart form a class; the expression is rewritten over
+ * classes, one byte each, and so is the text. What PCRE2 then does, in its plainest and fastest mode, is the same on
+ * every system.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/pretokenize_syntax.h"

@@ -1,11 +1,13 @@
 /* pretokenize_scan.c - the known regular expressions as scanners.               floor 3: text
  *
- *   GPT-2 (and GPT-NeoX):  's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
- *   Llama-3:  (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+ * GPT-2 (and GPT-NeoX):
+ *   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+ * Llama-3:
+ *   (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
  *
- * (Qwen-2's is Llama-3's with single digits.) Every character matches some alternative, so that the words follow one another
- * without gaps. The alternatives are tried in the pattern's order; what a regular expression finds by going back is worked out
- * beforehand: of a run of white space, \s+(?!\S) leaves the last character to the word behind it.
+ * (Qwen-2's is Llama-3's with single digits.) Every character matches some alternative, so that the words follow one
+ * another without gaps. The alternatives are tried in the pattern's order; what a regular expression finds by going
+ * back is worked out beforehand: of a run of white space, \s+(?!\S) leaves the last character to the word behind it.
  */
 #include "text/tokenizer.h"
 
@@ -122,7 +124,8 @@ static int64_t llama3_space(const char *text, int64_t n, int length)
     int64_t end = run_end(text, n, length, SPACE), last_break = end;
     int next_length;
 
-    /* a space before a run of others belongs to it; otherwise the word ends behind the last line break of the run, if any */
+    /* a space before a run of others belongs to it; otherwise the word ends behind the last line break of the run, if
+     * any */
     if (text[0] == ' ' && n > 1 && class_at(text + 1, &next_length) == OTHER)
         return breaks_end(text, n, run_end(text, n, 1 + next_length, OTHER));
     while (last_break > 0 && text[last_break - 1] != '\r' && text[last_break - 1] != '\n')

@@ -18,7 +18,8 @@ void sondep_set_intersect(sondep_set *set, const sondep_set *other);
 /* Adds every code point whose kind has one of the flags, or lies in categories [first, last]. */
 void sondep_set_add_kind(sondep_set *set, int flags, int first_category, int last_category);
 
-/* Adds a property by its name (L, Lu, Letter, Han, alpha, ...; case, spaces, '-' and '_' do not count); false: there is none. */
+/* Adds a property by its name (L, Lu, Letter, Han, alpha, ...; case, spaces, '-' and '_' do not count); false: there
+ * is none. */
 bool sondep_set_add_named(sondep_set *set, const char *name, size_t n);
 
 /* The same for the names of [[:alpha:]]. */

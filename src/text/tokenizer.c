@@ -1,9 +1,10 @@
 /* tokenizer.c - encoding: text through the parts of a tokenizer.                floor 3: text
  *
- * A text is checked, split at added tokens, normalized, cut into words, and each word encoded; the post-processor's tokens are put
- * around that. Short words come from a cache (two lines of memory each); where the pre-tokenizer is one of the known patterns
- * and nothing was rewritten, no list of words is ever made: the scanner and the cache work hand in hand over the text.
- * One tokenizer serves many threads: what changes while it encodes lies in a room that one thread has at a time.
+ * A text is checked, split at added tokens, normalized, cut into words, and each word encoded; the post-processor's
+ * tokens are put around that. Short words come from a cache (two lines of memory each); where the pre-tokenizer is one
+ * of the known patterns and nothing was rewritten, no list of words is ever made: the scanner and the cache work hand
+ * in hand over the text. One tokenizer serves many threads: what changes while it encodes lies in a room that one
+ * thread has at a time.
  */
 #include "text/tokenizer.h"
 
@@ -72,8 +73,8 @@ static inline bool same_key(const uint64_t a[4], const uint64_t b[4])
     return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
 }
 
-/* The tokens of the last word, in text order and without gaps, into the cache; others are not kept. Two places belong together:
- * the newcomer takes the first, and what was there the second. */
+/* The tokens of the last word, in text order and without gaps, into the cache; others are not kept. Two places belong
+ * together: the newcomer takes the first, and what was there the second. */
 static void keep_word(sondep_word_room *words, uint64_t place, const uint64_t key[4], int64_t n)
 {
     const sondep_symbol *s = words->symbols;
@@ -231,8 +232,8 @@ static sonde_status make_pieces(const encoding *e, const char *text, size_t n)
 
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
-/* The post-processor's tokens: those before the text are put first, those behind it last. A template without the text leaves it
- * out, one that has it twice repeats it. */
+/* The post-processor's tokens: those before the text are put first, those behind it last. A template without the text
+ * leaves it out, one that has it twice repeats it. */
 static sonde_status encode_template(const encoding *e, const char *text, size_t n, const sondep_template *template)
 {
     int64_t first = -1, past = -1;
@@ -326,6 +327,41 @@ const char *sonde_tokenizer_token(const sonde_tokenizer *tokenizer, int32_t id)
 {
     const sondep_added *added = added_of(tokenizer, id);
     const sondep_entry *entry = entry_of(tokenizer, id);
+    return added ? added->content : entry ? tokenizer->bpe.vocab.blob + entry->at : NULL;
+}
+
+/* Whether bytes [start, end) of a text are an added token, with white space around it at most. The model may give the id of an
+ * added token too, for other bytes: an unknown token, or one that is made by merges. */
+static bool is_found(const sondep_added *added, const char *text, int64_t start, int64_t end)
+{
+    int64_t n = (int64_t)added->content_bytes;
+    sondep_part left = {.kind = SONDEP_PART_STRIP, .strip_left = true};
+    sondep_piece behind;
+    int length;
+
+    for (int64_t at = start; at + n <= end; at += length) {
+        behind = (sondep_piece){text + at + n, end - at - n, NULL, 0, -1};
+        if (memcmp(text + at, added->content, added->content_bytes) == 0 &&
+            sondep_normalize(NULL, &left, &behind) == SONDE_OK && behind.n == 0)
+            return true;
+        if (!(sondep_unicode_of(sondep_utf8_next(&length, text + at))->flags & SONDEP_UNICODE_SPACE))
+            break;
+    }
+    return false;
+}
+
+/* A token that is searched for as it stands was found as the text has it; any other as the normalizer left it. */
+const char *sonde_tokenizer_shown(size_t *n_bytes, const sonde_tokenizer *tokenizer, int32_t id, const char *text,
+                                  int64_t start, int64_t end)
+{
+    const sondep_added *added = added_of(tokenizer, id);
+    const sondep_entry *entry = entry_of(tokenizer, id);
+
+    if (added != NULL && is_found(added, text, start, end)) {
+        *n_bytes = added->is_normalized ? added->normalized_bytes : (size_t)(end - start);
+        return added->is_normalized ? added->normalized : text + start;
+    }
+    *n_bytes = added ? added->content_bytes : entry ? entry->n : 0;
     return added ? added->content : entry ? tokenizer->bpe.vocab.blob + entry->at : NULL;
 }
 

@@ -1,9 +1,9 @@
 /* text/tokenizer.h - the parts of a tokenizer and what passes between them.      floor 3: text
  *
- *     text -> added tokens (as they stand) -> normalizer -> added tokens (normalized) -> pre-tokenizer -> model -> post-processor
+ *   text -> added tokens as they stand -> normalizer -> added tokens, normalized -> pre-tokenizer -> model -> post-processor
  *
- * as the `tokenizers` library runs them. Between the parts go pieces: a piece of the text, perhaps rewritten, that knows which
- * bytes of the original each of its bytes comes from.
+ * as the `tokenizers` library runs them. Between the parts go pieces: a piece of the text, perhaps rewritten, that
+ * knows which bytes of the original each of its bytes comes from.
  */
 #ifndef SONDEP_TOKENIZER_H
 #define SONDEP_TOKENIZER_H
@@ -102,8 +102,8 @@ typedef struct sondep_pattern {
 
 void sondep_pattern_release(sondep_pattern *p);
 
-/* A regular expression: one of the known ones, or through PCRE2. Errors: SONDE_E_UNSUPPORTED names what cannot be taken over from
- * Oniguruma; SONDE_E_FORMAT. */
+/* A regular expression: one of the known ones, or through PCRE2. Errors: SONDE_E_UNSUPPORTED names what cannot be
+ * taken over from Oniguruma; SONDE_E_FORMAT. */
 sonde_status sondep_pattern_regex(sondep_pattern *out, const char *expression, size_t n);
 
 /* Everything that a pattern finds in n bytes of UTF-8, into room->matches. */

@@ -1,7 +1,7 @@
 /* tokenizer_added_read.c - added tokens from a tokenizer.json.                  floor 3: text
  *
- * The library adds them one after another to the model's vocabulary: one that the vocabulary knows keeps its id there, any
- * other gets the next free one, whatever the file says.
+ * The library adds them one after another to the model's vocabulary: one that the vocabulary knows keeps its id there,
+ * any other gets the next free one, whatever the file says.
  */
 #include "text/tokenizer.h"
 

@@ -1,10 +1,10 @@
 /* tokenizer_decode.c - tokens back to text.                                     floor 3: text
  *
- * The library makes a list of the tokens' strings and lets each decoder rewrite the list; what is left is joined. The list is
- * kept here as one text and the ends of its strings.
+ * The library makes a list of the tokens' strings and lets each decoder rewrite the list; what is left is joined. The
+ * list is kept here as one text and the ends of its strings.
  *
- * Decoding happens for what people read, not in the inner loop of anything: each decoder writes the list anew, which keeps each
- * of them a few lines long and as the library has them.
+ * Decoding happens for what people read, not in the inner loop of anything: each decoder writes the list anew, which
+ * keeps each of them a few lines long and as the library has them.
  */
 #include "text/tokenizer.h"
 
@@ -41,7 +41,8 @@ static sonde_status end_string(sondep_list *out)
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------ */
 
-/* Length of the stretch at text[0..n) that from_utf8_lossy makes one U+FFFD: the longest beginning of a valid character. */
+/* Length of the stretch at text[0..n) that from_utf8_lossy makes one U+FFFD: the longest beginning of a valid
+ * character. */
 static size_t broken_length(const unsigned char *b, size_t n)
 {
     unsigned low = 0x80, high = 0xbf;

@@ -1,10 +1,11 @@
 /* tokenizer_load.c - tokenizer.json to a tokenizer.                             floor 3: text
  *
- * The two long tables (vocab, merges) are read where they lie (tokenizer_reader.h); every other field is small and goes through
- * jansson. Fields are noted first and read in the order in which they depend on one another, whatever their order in the file.
+ * The two long tables (vocab, merges) are read where they lie (tokenizer_reader.h); every other field is small and
+ * goes through jansson. Fields are noted first and read in the order in which they depend on one another, whatever
+ * their order in the file.
  *
- * Nothing of the file is trusted: types, ids and merges are checked where they are read, and every error names the file and the
- * field. What the library would load and we do not handle (other models, dropout) is refused by name.
+ * Nothing of the file is trusted: types, ids and merges are checked where they are read, and every error names the
+ * file and the field. What the library would load and we do not handle (other models, dropout) is refused by name.
  */
 #include "text/tokenizer.h"
 

@@ -1,7 +1,7 @@
 /* tokenizer_normalize.c - the normalizers of a tokenizer.json.                  floor 3: text
  *
- * Each rewrites a piece and says for every new byte where it comes from. A character that is put in place of others comes from
- * all of them; what is inserted comes from nowhere: an empty span at its place.
+ * Each rewrites a piece and says for every new byte where it comes from. A character that is put in place of others
+ * comes from all of them; what is inserted comes from nowhere: an empty span at its place.
  */
 #include "text/tokenizer.h"
 

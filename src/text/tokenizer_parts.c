@@ -2,8 +2,8 @@
  *
  * A table for each of the three kinds of component: name, and the function that reads its fields.
  *
- * A component that is not in its table is refused by its name: a tokenizer that leaves one out would give other ids and say
- * nothing. Fields that the library needs but that do not change ids (trim_offsets) are not looked at.
+ * A component that is not in its table is refused by its name: a tokenizer that leaves one out would give other ids
+ * and say nothing. Fields that the library needs but that do not change ids (trim_offsets) are not looked at.
  */
 #include "text/tokenizer.h"
 

@@ -1,7 +1,8 @@
 /* tokenizer_piece.c - pieces of text, rewriting them, and the room for it.      floor 3: text
  *
- * A span is kept for each byte of a piece that was rewritten, 16 bytes each; a piece that was not needs none. Everything that a
- * call makes is kept in the room and freed at its end at once, so that no function needs to know who still borrows what.
+ * A span is kept for each byte of a piece that was rewritten, 16 bytes each; a piece that was not needs none.
+ * Everything that a call makes is kept in the room and freed at its end at once, so that no function needs to know who
+ * still borrows what.
  */
 #include "text/tokenizer.h"
 

@@ -1,7 +1,7 @@
 /* tokenizer_reader.c - a strict reader of JSON for long tables.                 floor 3: text
  *
- * One function for each kind of token of the grammar. The text is known to be UTF-8 before it comes here, so that strings are
- * looked through for quotes, backslashes and control characters only.
+ * One function for each kind of token of the grammar. The text is known to be UTF-8 before it comes here, so that
+ * strings are looked through for quotes, backslashes and control characters only.
  */
 #include "text/tokenizer_reader.h"
 

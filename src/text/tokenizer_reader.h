@@ -1,9 +1,9 @@
 /* text/tokenizer_reader.h - a strict reader of JSON for long tables.            floor 3: text
  *
- * A tokenizer.json is a few small settings and two tables of up to a million entries (vocab, merges). jansson takes 50 to
- * 90 ms for GPT-2's file and 250 for Llama-3's, in half a million allocations. So the tables are read where they lie, and
- * everything else is handed to jansson as the text of its value. Nothing is skipped unread: a value that is passed over is
- * parsed by the same grammar (RFC 8259), and whatever is wrong anywhere is an error with its byte.
+ * A tokenizer.json is a few small settings and two tables of up to a million entries (vocab, merges). jansson takes 50
+ * to 90 ms for GPT-2's file and 250 for Llama-3's, in half a million allocations. So the tables are read where they
+ * lie, and everything else is handed to jansson as the text of its value. Nothing is skipped unread: a value that is
+ * passed over is parsed by the same grammar (RFC 8259), and whatever is wrong anywhere is an error with its byte.
  */
 #ifndef SONDEP_TOKENIZER_READER_H
 #define SONDEP_TOKENIZER_READER_H

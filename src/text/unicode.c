@@ -1,8 +1,8 @@
 /* unicode.c - look-ups in the generated tables; Hangul by arithmetic.           floor 3: text
  *
- * Sorted tables are searched by halves; a look-up happens for the few characters that a normal form may change, never for
- * each character of a text. The 11172 Hangul syllables are in no table: they are consonant, vowel and consonant by formula
- * (Unicode, section 3.12).
+ * Sorted tables are searched by halves; a look-up happens for the few characters that a normal form may change, never
+ * for each character of a text. The 11172 Hangul syllables are in no table: they are consonant, vowel and consonant by
+ * formula (Unicode, section 3.12).
  */
 #include "text/unicode.h"
 

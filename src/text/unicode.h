@@ -1,9 +1,9 @@
 /* text/unicode.h - Unicode as the `tokenizers` library sees it.                 floor 3: text
  *
  * Generated tables (tools/make_unicode_table.py) of one pinned version of the library, which itself stands on several
- * versions of Unicode: categories and \w as its regular expressions have them, white space, numbers and lower case as Rust has
- * them, normal forms and punctuation as its older parts have them. The system's own Unicode libraries are newer or older and
- * would split some strings differently.
+ * versions of Unicode: categories and \w as its regular expressions have them, white space, numbers and lower case as
+ * Rust has them, normal forms and punctuation as its older parts have them. The system's own Unicode libraries are
+ * newer or older and would split some strings differently.
  */
 #ifndef SONDEP_UNICODE_H
 #define SONDEP_UNICODE_H

@@ -1,9 +1,9 @@
 /* unicode_normalize.c - the normal forms NFC, NFD, NFKC, NFKD of a piece.        floor 3: text
  *
- * The text is cut before every character that nothing before it can change or join: such a segment is normalized alone, in the
- * three steps of Unicode's annex 15 (decompose, order marks by class, compose). Most segments are one letter that stays as it
- * is; of the others, the characters at both ends that did not change keep their place, and what lies between comes from the
- * whole changed stretch.
+ * The text is cut before every character that nothing before it can change or join: such a segment is normalized
+ * alone, in the three steps of Unicode's annex 15 (decompose, order marks by class, compose). Most segments are one
+ * letter that stays as it is; of the others, the characters at both ends that did not change keep their place, and
+ * what lies between comes from the whole changed stretch.
  */
 #include "text/tokenizer.h"
 
@@ -21,8 +21,8 @@ static sonde_status put_point(segment *s, uint32_t c)
     return SONDE_OK;
 }
 
-/* Marks in the order of their classes; equal ones keep theirs. Insertion sort: the library bounds nothing, runs are short, and a
- * hostile run costs time only. */
+/* Marks in the order of their classes; equal ones keep theirs. Insertion sort: the library bounds nothing, runs are
+ * short, and a hostile run costs time only. */
 static void order_marks(segment *s)
 {
     for (int64_t i = 1; i < s->n; i++) {

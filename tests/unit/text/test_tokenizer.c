@@ -1,5 +1,5 @@
-/* Tokenizers against what the `tokenizers` library made of the same strings (tests/oracle/tokenizer_golden.py), and what no golden
- * file shows: errors, threads, long words, failing memory. */
+/* Tokenizers against what the `tokenizers` library made of the same strings (tests/oracle/tokenizer_golden.py), and
+ * what no golden file shows: errors, threads, long words, failing memory. */
 #include <sonde/text.h>
 
 #include "base/file.h"
@@ -48,8 +48,8 @@ static bool inside_char(const char *text, int64_t at)
     return ((unsigned char)text[at] & 0xc0) == 0x80;
 }
 
-/* The library's spans are whole characters, and leave out what normalization took in: they lie within ours, widened to whole
- * characters, unless a token owns nothing. */
+/* The library's spans are whole characters, and leave out what normalization took in: they lie within ours, widened to
+ * whole characters, unless a token owns nothing. */
 static void assert_spans(const json_t *golden, const sonde_tokens *tokens, const char *text)
 {
     const json_t *starts = json_object_get(golden, "start"), *ends = json_object_get(golden, "end");
