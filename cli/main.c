@@ -125,12 +125,15 @@ static sonde_status choose_command(const cli_command **out, int *n_words, int ar
 /* Settings that hold for the whole process. */
 static sonde_status apply_settings(void)
 {
+    /* the library ignores a name in the environment that it does not know; a program can say so */
+    const char *kernel = cli.kernel ? cli.kernel : getenv("SONDE_KERNEL");
+
     /* before the model is opened: notes on its config come then */
     sonde_log_to(cli_log, NULL);
     if (cli.threads > 0)
         CLI_TRY(sonde_set_threads((int)cli.threads));
-    if (cli.kernel != NULL)
-        CLI_TRY(sonde_kernel_choose(cli.kernel));
+    if (kernel != NULL && *kernel != '\0')
+        CLI_TRY(sonde_kernel_choose(kernel));
     return SONDE_OK;
 }
 

@@ -1,7 +1,7 @@
 /* memory.c - one door to memory: small objects, huge-page blocks, the arena.   floor 0: base
  *
  * Everything that the library allocates passes through `hooks`, so that a caller can bring an allocator and a test can
- * make the nth allocation fail. Large blocks are mapped instead: they get huge pages, and are zero without being touched.
+ * make the nth allocation fail. A size of 0 is asked for as 1 byte, so that NULL always means that there is no memory. Large blocks are mapped instead: they get huge pages, and are zero without being touched.
  */
 #include "base/base.h"
 

@@ -2,6 +2,11 @@
  *
  * A pattern becomes plain globs (braces are written out), each glob is matched against every name once, before the run.
  * A text that is neither a name nor a glob is tried as shorthand: TransformerLens's get_act_name, rewritten from its rules.
+ *
+ *   blocks.{0,5}.attn.hook_{q,k}   ->  blocks.0.attn.hook_q  blocks.0.attn.hook_k  blocks.5.attn.hook_q  ...
+ *   k6  scale4ln1  resid_post5     ->  blocks.6.attn.hook_k  blocks.4.ln1.hook_scale  blocks.5.hook_resid_post
+ *
+ * Each of these texts must match something by itself. The number of globs is limited: braces multiply.
  */
 #include <sonde/hook.h>
 

@@ -62,6 +62,8 @@ static const kernel_set sets[] = {
 };
 enum { N_SETS = sizeof sets / sizeof *sets };
 
+/* What runs: set once at the first use, or by name. Reading it needs no lock: sets are constant, and a pass that runs while
+ * another thread chooses is the caller's race. */
 static const kernel_set *chosen;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -89,6 +91,7 @@ static const kernel_set *set(void)
     return chosen;
 }
 
+/* The message lists what this processor can run, each name once: the sets of AVX-512 with and without bf16 share theirs. */
 sonde_status sondep_kernel_choose(const char *name)
 {
     const kernel_set *wanted = find(name);

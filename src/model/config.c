@@ -2,6 +2,10 @@
  *
  * A field that is absent has the default of transformers' config class. A field that would change the result and that the
  * forward pass does not handle is an error that names it; fields that only matter for training are ignored.
+ *
+ * Handled the same whichever version wrote the file: `torch_dtype` and `dtype` are ignored (tensors say what they are),
+ * rope_theta with rope_scaling and rope_parameters are read into one struct. Special ids may be a number, a list (the first
+ * counts) or null. What all families share is checked here, behind the family: sizes, the activation function, epsilon.
  */
 #include "model/config.h"
 

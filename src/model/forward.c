@@ -3,6 +3,19 @@
  * Reads top to bottom as the model does. Each `fire` is one hook point; where nobody listens it is a byte test. Steps that
  * a hook would look into (activation, normalisation, scores, the sum into the residual stream) are done apart only then;
  * both ways round alike, except for attention scores and per-head results.
+ *
+ * One block, with the buffers that it works in (N rows of tokens, no padding):
+ *
+ *   x (N,D) residual stream ----------------------------------------------------------+---- x += ---> x
+ *     |  norm                                                                          |
+ *     +---> y (N,D) ---> qkv (N, H h + 2 K h) ---> attention ---> z (N, H h) ---> W_O --+
+ *
+ *   x ----------------------------------------------------------------------+---- x += ---> x
+ *     |  norm                                                                |
+ *     +---> y (N,D) ---> mlp (N,M) = act(..) [* up (N,M)] ---> W_down --------+
+ *
+ * What is added to x is written to y first where hook_attn_out or hook_mlp_out is hooked, else straight into x: y is free
+ * again by then.
  */
 #include "model/forward.h"
 

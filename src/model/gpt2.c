@@ -2,6 +2,10 @@
  *
  * LayerNorm before attention and MLP, learned positions, one matrix for queries, keys and values. Matrices are Conv1D: they
  * lie (in, out), as they are multiplied. Source: transformers models/gpt2.
+ *
+ *   x  = wte[token] + wpe[position]
+ *   x += attention(y W_qkv + b_qkv) W_O + b_O,          y = layernorm(x)
+ *   x += act(y W_fc + b_fc) W_proj + b_proj,            y = layernorm(x)
  */
 #include "model/config.h"
 

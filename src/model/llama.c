@@ -2,6 +2,13 @@
  *
  * RMSNorm before attention and MLP, rotary positions, grouped key/value heads, a gated MLP. Matrices are nn.Linear: they lie
  * (out, in). Source: transformers models/llama, models/mistral, models/qwen2, modeling_rope_utils.py.
+ *
+ *   x += W_O attention(rot(W_q y), rot(W_k y), W_v y),  y = rmsnorm(x)
+ *   x += W_down (act(W_gate y) * W_up y),               y = rmsnorm(x)
+ *
+ * A head's width is head_dim, or hidden_size / heads; heads x head_dim need not be hidden_size. Key/value head j serves the
+ * query heads j * H/K .. (j + 1) * H/K - 1. Mistral is this with another set of defaults and a window that must not bite;
+ * Qwen2 is this with biases on queries, keys and values.
  */
 #include "model/config.h"
 
@@ -58,8 +65,9 @@ static sonde_status read_sizes(sonde_config *out, const json_t *json, const char
     return sondep_json_opt_int(&out->d_head, json, "head_dim", path);
 }
 
-/* The fields of one rope object; `type_field` is what it calls the type. */
-static sonde_status read_rope_object(sonde_config *out, const json_t *rope, const char *path)
+/* The fields of the rope object of a config. The length that a llama3 model was first trained with may also stand outside of
+ * it, which then counts, or nowhere: then it is the context. */
+static sonde_status read_rope_object(sonde_config *out, const json_t *rope, const json_t *json, const char *path)
 {
     const char *type = "default";
 
@@ -83,7 +91,12 @@ static sonde_status read_rope_object(sonde_config *out, const json_t *rope, cons
         return SONDE_OK;
     SONDE_TRY(sondep_json_get_double(&out->rope.low_freq_factor, rope, "low_freq_factor", path));
     SONDE_TRY(sondep_json_get_double(&out->rope.high_freq_factor, rope, "high_freq_factor", path));
-    SONDE_TRY(sondep_json_get_int(&out->rope.original_context, rope, "original_max_position_embeddings", path));
+    out->rope.original_context = out->n_context;
+    SONDE_TRY(sondep_json_opt_int(&out->rope.original_context, rope, "original_max_position_embeddings", path));
+    SONDE_TRY(sondep_json_opt_int(&out->rope.original_context, json, "original_max_position_embeddings", path));
+    if (out->rope.original_context < 1)
+        return SONDE_FAIL(SONDE_E_RANGE, "'%s': original_max_position_embeddings is %lld, below 1", path,
+                          (long long)out->rope.original_context);
     if (!(out->rope.low_freq_factor > 0.0 && out->rope.high_freq_factor > out->rope.low_freq_factor))
         return SONDE_FAIL(SONDE_E_RANGE, "'%s': rope frequency factors are %g and %g, not rising from above 0", path,
                           out->rope.low_freq_factor, out->rope.high_freq_factor);
@@ -95,14 +108,14 @@ static sonde_status read_rope(sonde_config *out, const json_t *json, const char 
 {
     const json_t *rope = NULL;
 
-    /* The newer object wins where a file has both. */
+    /* Where a file has both objects, rope_scaling wins unless it is empty: so decides transformers 5. */
     out->rope = (sonde_rope){.theta = 10000.0, .type = "default", .factor = 1.0};
     SONDE_TRY(sondep_json_opt_double(&out->rope.theta, json, "rope_theta", path));
     SONDE_TRY(sondep_config_refuse(json, "partial_rotary_factor", "1.0", path));
-    SONDE_TRY(sondep_json_opt_object(&rope, json, "rope_parameters", path));
-    if (rope == NULL)
-        SONDE_TRY(sondep_json_opt_object(&rope, json, "rope_scaling", path));
-    return rope ? read_rope_object(out, rope, path) : SONDE_OK;
+    SONDE_TRY(sondep_json_opt_object(&rope, json, "rope_scaling", path));
+    if (rope == NULL || json_object_size(rope) == 0)
+        SONDE_TRY(sondep_json_opt_object(&rope, json, "rope_parameters", path));
+    return rope ? read_rope_object(out, rope, json, path) : SONDE_OK;
 }
 
 /* A window that is shorter than the context changes the result; one that is longer, or switched off, does not. */

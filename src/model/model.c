@@ -1,4 +1,9 @@
-/* model.c - a model's life: from a directory or from random numbers, until it is freed.        floor 5: model */
+/* model.c - a model's life: from a directory or from random numbers, until it is freed.        floor 5: model
+ *
+ * Loading reads two headers and no weights: config.json says what the model is, the safetensors header where each tensor
+ * lies. Pages of the file come into memory when a pass first touches them. A random model takes the same way through its
+ * family, with a source that invents each tensor when it is asked for.
+ */
 #include "model/config.h"
 
 #include "base/file.h"

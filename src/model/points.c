@@ -1,4 +1,9 @@
-/* points.c - the hook points that a model has, from its config.                floor 5: model */
+/* points.c - the hook points that a model has, from its config.                floor 5: model
+ *
+ * The list of kinds stands in model.h. Here each kind becomes a named point of every layer, in the order in which a pass
+ * reaches them: [before | block 0 | block 1 | ... | after]. All blocks have the same points, so that the index of a point is
+ * that of its kind in block 0 and a multiple of the points of a block.
+ */
 #include "model/model.h"
 
 #include <stdio.h>

@@ -1,4 +1,12 @@
-/* rope.c - the table of the rotary embedding, and the cache of keys and values.        floor 5: model */
+/* rope.c - the table of the rotary embedding, and the cache of keys and values.        floor 5: model
+ *
+ *   default  f_i = theta^(-2i/h)                      linear  f_i / factor
+ *   llama3   waves longer than context / low_freq_factor: f_i / factor; shorter than context / high_freq_factor: f_i;
+ *            between: a blend of the two, linear in context / wave length
+ *
+ * Every step is rounded to float where torch rounds it. The definition is what the models were trained with, not the
+ * formula: an angle of 1000 radians moves by 6e-5 when its frequency moves by one last place.
+ */
 #include "model/forward.h"
 
 #include <math.h>

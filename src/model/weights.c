@@ -3,6 +3,11 @@
  * Matrices are used where they lie in the mapped file, in the type in which they are stored. Only vectors that are not
  * float, and matrices that lie unaligned, are copied. Each tensor that is taken is remembered by name, so that a model can
  * count its parameters and show its weights, and so that what was never taken can be pointed out.
+ *
+ *   stored (in, out), Conv1D      row_stride out, col_stride 1
+ *   stored (out, in), nn.Linear   row_stride 1,   col_stride in
+ *
+ * are both read as (in, out) by the products, which pack either layout.
  */
 #include "model/model.h"
 

@@ -2,6 +2,12 @@
  *
  * A pass holds the rows of real tokens one behind the other; hooks and captures see [B, T, ...] with rows of padding that
  * are 0. Where no sequence is padded both are the same memory, and nothing is copied for a hook.
+ *
+ *   pass:   a0 a1 a2 b0 c0 c1          rows of sequences of 3, 1 and 2 tokens
+ *   hooks:  a0 a1 a2 | b0 0 0 | c0 c1 0    [3, 3, ...]
+ *
+ * Queries, keys and values are slices of wider rows; they are gathered for a hook, too. Scores and patterns are dense in the
+ * pass already: (B, H, T, keys), -inf and 0 where a query or a key is padding.
  */
 #include "run/run.h"
 

@@ -2,6 +2,9 @@
  *
  * The prompts go through the model once; after that each step is one row for each sequence that still runs. Which token is
  * drawn depends on the logits, the seed, the sequence and the step alone, not on the other sequences of the batch.
+ *
+ * Filters come in the order of transformers: temperature, then the k likeliest, then the smallest set of probability p. A
+ * draw takes one uniform number, (seed, sequence, step), and walks the cumulative probabilities in double.
  */
 #include "run/run.h"
 

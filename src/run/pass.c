@@ -1,4 +1,13 @@
-/* pass.c - one forward pass of a run: tokens in, plan, pass, logits out.       floor 6: run */
+/* pass.c - one forward pass of a run: tokens in, plan, pass, logits out.       floor 6: run
+ *
+ * In this order, so that nothing is computed before all of it is known to fit:
+ *
+ *   the batch      padded tokens (B,T) become N rows of real ones, each with its position; ids are checked
+ *   wanted         hooks and captures become one byte for each point; the last one says where the pass may end
+ *   memory         captures, logits and the arena grow to what this pass needs; later passes of the size take none
+ *   the pass       model/forward.c
+ *   the results    every hooked point was reached; rows of logits are spread to the shape that was asked for
+ */
 #include "run/run.h"
 
 /* ---- the batch -------------------------------------------------------------------------------------------------------------- */

@@ -1,4 +1,13 @@
-/* run.c - a run's life, and what it is told to keep and to change.             floor 6: run */
+/* run.c - a run's life, and what it is told to keep and to change.             floor 6: run
+ *
+ * A run is told first and computes later. What it is told lies in two places:
+ *
+ *   hooks      a list in order of registration; each has a flag for every hook point of the model. A patch is a hook
+ *              without a function: its value is copied over the tensor.
+ *   captures   one entry for every hook point; most are off.
+ *
+ * A pass turns both into one byte for each point (pass.c), and looks at nothing else while it computes.
+ */
 #include "run/run.h"
 
 /* One entry for each hook point of the model: what is captured there, who listens, whether it was reached. */

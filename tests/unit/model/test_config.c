@@ -78,19 +78,44 @@ static void transformers_4_and_5_say_the_same(void **state)
              sizes);
     assert_int_equal(read(text), SONDE_OK);
     old = config;
-    snprintf(text, sizeof text,
-             "{%s, 'rope_parameters': {'rope_type': 'llama3', 'rope_theta': 500000.0, 'factor': 8.0, 'low_freq_factor': 1.0, "
-             "'high_freq_factor': 4.0, 'original_max_position_embeddings': 64}, 'dtype': 'float32'}",
-             sizes);
+    snprintf(
+        text, sizeof text,
+        "{%s, 'rope_parameters': {'rope_type': 'llama3', 'rope_theta': 500000.0, 'factor': 8.0, 'low_freq_factor': 1.0, "
+        "'high_freq_factor': 4.0, 'original_max_position_embeddings': 64}, 'dtype': 'float32'}",
+        sizes);
     assert_int_equal(read(text), SONDE_OK);
     assert_memory_equal(&old, &config, sizeof config);
     assert_true(config.rope.theta == 500000.0 && config.rope.factor == 8.0 && config.rope.original_context == 64);
 }
 
+static void rope_objects_have_the_priority_of_transformers(void **state)
+{
+    static const char *const llama3 =
+        "'rope_type': 'llama3', 'factor': 8.0, 'low_freq_factor': 1.0, 'high_freq_factor': 4.0";
+    char text[1024];
+
+    (void)state;
+    snprintf(text, sizeof text,
+             "{'model_type': 'llama', 'rope_scaling': {'type': 'linear', 'factor': 2.0}, 'rope_parameters': {%s}}", llama3);
+    assert_int_equal(read(text), SONDE_OK);
+    assert_string_equal(config.rope.type, "linear");
+    snprintf(text, sizeof text, "{'model_type': 'llama', 'rope_scaling': {}, 'rope_parameters': {%s}}", llama3);
+    assert_int_equal(read(text), SONDE_OK);
+    assert_string_equal(config.rope.type, "llama3");
+    assert_int_equal(config.rope.original_context, 2048); /* the context, where nothing says otherwise */
+    snprintf(text, sizeof text,
+             "{'model_type': 'llama', 'original_max_position_embeddings': 77, 'rope_scaling': {%s, "
+             "'original_max_position_embeddings': 99}}",
+             llama3);
+    assert_int_equal(read(text), SONDE_OK);
+    assert_int_equal(config.rope.original_context, 77);
+}
+
 static void null_is_not_a_number(void **state)
 {
     (void)state;
-    assert_int_equal(read("{'model_type': 'llama', 'num_key_value_heads': null, 'head_dim': null, 'rope_scaling': null}"), SONDE_OK);
+    assert_int_equal(read("{'model_type': 'llama', 'num_key_value_heads': null, 'head_dim': null, 'rope_scaling': null}"),
+                     SONDE_OK);
     assert_int_equal(config.n_kv_heads, 32);
     assert_int_equal(read("{'model_type': 'gpt2', 'n_inner': null}"), SONDE_OK);
     assert_int_equal(config.d_mlp, 3072);
@@ -102,9 +127,11 @@ static void fields_that_would_change_the_result_are_refused(void **state)
     assert_refused("{'model_type': 'gpt2', 'scale_attn_by_inverse_layer_idx': true}", SONDE_E_UNSUPPORTED,
                    "scale_attn_by_inverse_layer_idx");
     assert_refused("{'model_type': 'gpt2', 'add_cross_attention': true}", SONDE_E_UNSUPPORTED, "add_cross_attention");
-    assert_refused("{'model_type': 'llama', 'rope_scaling': {'rope_type': 'yarn', 'factor': 4.0}}", SONDE_E_UNSUPPORTED, "yarn");
+    assert_refused("{'model_type': 'llama', 'rope_scaling': {'rope_type': 'yarn', 'factor': 4.0}}", SONDE_E_UNSUPPORTED,
+                   "yarn");
     assert_refused("{'model_type': 'llama', 'partial_rotary_factor': 0.5}", SONDE_E_UNSUPPORTED, "partial_rotary_factor");
-    assert_refused("{'model_type': 'llama', 'quantization_config': {'bits': 4}}", SONDE_E_UNSUPPORTED, "quantization_config");
+    assert_refused("{'model_type': 'llama', 'quantization_config': {'bits': 4}}", SONDE_E_UNSUPPORTED,
+                   "quantization_config");
     assert_refused("{'model_type': 'mistral', 'sliding_window': 4096}", SONDE_E_UNSUPPORTED, "sliding_window");
     assert_refused("{'model_type': 'llama', 'hidden_act': 'swish_of_mine'}", SONDE_E_UNSUPPORTED, "swish_of_mine");
     assert_refused("{'model_type': 'mamba'}", SONDE_E_UNSUPPORTED, "mamba");
@@ -143,7 +170,8 @@ static void special_ids_outside_the_vocabulary_are_ignored_with_a_note(void **st
     (void)state;
     noted[0] = '\0';
     sonde_log_to(note, NULL);
-    assert_int_equal(read("{'model_type': 'gpt2', 'vocab_size': 100, 'bos_token_id': 99, 'eos_token_id': [50256, 3]}"), SONDE_OK);
+    assert_int_equal(read("{'model_type': 'gpt2', 'vocab_size': 100, 'bos_token_id': 99, 'eos_token_id': [50256, 3]}"),
+                     SONDE_OK);
     sonde_log_to(NULL, NULL);
     assert_int_equal(config.bos_id, 99);
     assert_int_equal(config.eos_id, -1);
@@ -166,6 +194,7 @@ int main(void)
         cmocka_unit_test(absent_fields_have_the_defaults_of_transformers),
         cmocka_unit_test(a_family_is_known_by_its_fields_where_model_type_is_missing),
         cmocka_unit_test(transformers_4_and_5_say_the_same),
+        cmocka_unit_test(rope_objects_have_the_priority_of_transformers),
         cmocka_unit_test(null_is_not_a_number),
         cmocka_unit_test(fields_that_would_change_the_result_are_refused),
         cmocka_unit_test(sizes_that_do_not_fit_are_named_with_their_numbers),
