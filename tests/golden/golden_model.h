@@ -135,4 +135,14 @@ static inline void golden_run_all(sonde_run **out, const golden_model *golden)
     assert_ok(sonde_run_forward(*out, golden->tokens, golden->lengths, golden->B, golden->T));
 }
 
+/* The pass as it is when nobody looks inside: only the residual stream between blocks is captured, so that everything that
+ * can be fused is, attention too. */
+static inline void golden_run_fused(sonde_run **out, const golden_model *golden)
+{
+    assert_ok(sonde_run_new(out, golden->model));
+    assert_ok(sonde_run_capture(*out, "blocks.*.hook_resid_post", NULL));
+    sonde_run_want_logits(*out, SONDE_LOGITS_ALL);
+    assert_ok(sonde_run_forward(*out, golden->tokens, golden->lengths, golden->B, golden->T));
+}
+
 #endif

@@ -81,6 +81,25 @@ static double compare_point(const golden_model *golden, const sonde_run *run, co
     return error;
 }
 
+/* The residual stream and the logits of a pass without hooks inside blocks; returns the number of points that are wrong. */
+static int compare_fused(const golden_model *golden, const sonde_hook_point *points, int64_t n, double *worst)
+{
+    sonde_run *run;
+    int wrong = 0;
+
+    golden_run_fused(&run, golden);
+    for (int64_t i = 0; i < n; i++) {
+        double error;
+        if (!ends_with(points[i].name, "hook_resid_post") && i < n - 1)
+            continue;
+        error = compare_point(golden, run, &points[i], i < n - 1 ? points[i].name : "logits");
+        wrong += !(error <= LIMIT);
+        *worst = !(error <= *worst) ? error : *worst;
+    }
+    sonde_run_free(run);
+    return wrong;
+}
+
 /* All points of one model under the kernels chosen; returns the number of points that are wrong. */
 static int compare_model(const char *name)
 {
@@ -88,7 +107,7 @@ static int compare_model(const char *name)
     sonde_run *run;
     int64_t n;
     const sonde_hook_point *points;
-    double worst = 0;
+    double worst = 0, worst_fused = 0;
     const char *worst_name = "-";
     int wrong = 0;
 
@@ -106,8 +125,9 @@ static int compare_model(const char *name)
         }
     }
     assert_string_equal(points[n - 1].name, "unembed.hook_out");
-    print_message("%-22s %-7s %5lld points, largest error %.2e at %s\n", name, sonde_kernel_name(), (long long)n + 1, worst,
-                  worst_name);
+    wrong += compare_fused(&golden, points, n, &worst_fused);
+    print_message("%-22s %-7s %5lld points, largest error %.2e at %s; fused %.2e\n", name, sonde_kernel_name(),
+                  (long long)n + 1, worst, worst_name, worst_fused);
     sonde_run_free(run);
     golden_close(&golden);
     return wrong;
