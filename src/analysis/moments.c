@@ -208,6 +208,7 @@ static void load_columns(column_block *b, const sonde_moments *m, int64_t width)
     }
 }
 
+/* A block of columns back into the moments. */
 static void store_columns(sonde_moments *m, const column_block *b, int64_t width, int64_t n)
 {
     for (int64_t c = 0; c < width; c++, m++)

@@ -48,6 +48,7 @@ typedef struct globs {
     int64_t n, capacity;
 } globs;
 
+/* Frees the texts and the list. */
 static void globs_release(globs *list)
 {
     for (int64_t i = 0; i < list->n; i++)
@@ -56,6 +57,7 @@ static void globs_release(globs *list)
     *list = (globs){0};
 }
 
+/* Adds a copy of a text. */
 static sonde_status globs_add(globs *list, const char *text)
 {
     if (list->n == MAX_GLOBS)
@@ -240,6 +242,7 @@ static int edit_distance(const char *a, const char *b)
     return row[n];
 }
 
+/* The error, with the nearest name as its hint; of shorthand, the nearest to what it stands for. */
 static sonde_status fail_no_match(const char *pattern, const sonde_hook_point *points, int64_t n_points)
 {
     char name[MAX_NAME];

@@ -29,6 +29,7 @@ typedef struct workspace {
     int64_t ld_sums;
 } workspace;
 
+/* The smaller of two. */
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -40,6 +41,7 @@ static size_t aligned_floats(int64_t n)
     return ((size_t)n * sizeof(float) + 63) & ~(size_t)63;
 }
 
+/* The next multiple of a step. */
 static int64_t round_up(int64_t n, int64_t step)
 {
     return (n + step - 1) / step * step;

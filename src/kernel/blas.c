@@ -91,6 +91,7 @@ static void finish(const sondep_leaf *leaf, float *c, int64_t ldc, const float *
             c[(i + r) * ldc + j + k] = sondep_finish_ref(e, sums[r * columns + k], i + r, j + k);
 }
 
+/* The smaller of two. */
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;

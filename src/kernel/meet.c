@@ -6,6 +6,7 @@
 
 enum { SPINS = 2000 }; /* some tens of microseconds: a fair end of a region takes less */
 
+/* Tells the processor that this thread only waits. */
 static void pause_briefly(void)
 {
 #if defined(__x86_64__)

@@ -44,11 +44,13 @@ typedef struct plan {
     size_t b_bytes, sums_bytes;   /* the parts of thread_bytes: packed B; sums of a block, or of a strip if K is one span */
 } plan;
 
+/* How many steps of b cover a. */
 static int64_t ceiling(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
 }
 
+/* Bytes rounded up to a cache line, so that no two threads share one. */
 static size_t aligned(int64_t bytes)
 {
     return ((size_t)bytes + 63) & ~(size_t)63;
@@ -63,6 +65,7 @@ static int64_t chunk_rows(int64_t M, int64_t K)
     return ceiling(M, ceiling(M, most));
 }
 
+/* All sizes of a product, from its shape alone: what the threads do follows from here, so bytes do not depend on them. */
 static plan make_plan(const sondep_tiler *tiler, int64_t rows, int64_t N, int64_t K)
 {
     plan p = {.tiler = tiler, .N = N, .K = K, .rows = rows};
@@ -97,18 +100,21 @@ static int64_t strip_row(const plan *p, int64_t s)
     return s * p->rows / p->n_strips_a;
 }
 
+/* Where strip s of packed A begins, at a depth of K. */
 static char *packed_strip(const plan *p, char *packed_a, int64_t s, int64_t depth)
 {
     int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
     return packed_a + (row * p->n_depths + depth * rows) * p->depth * p->tiler->element_bytes;
 }
 
+/* Depth of block d of K; the last may be shorter. */
 static int64_t depth_of(const plan *p, int64_t d)
 {
     int64_t rest = p->K - d * p->depth;
     return rest < p->depth ? rest : p->depth;
 }
 
+/* Packs one strip of A, all of K, in the order in which tiles read it. */
 static void pack_strip(const plan *p, char *packed_a, const sondep_matrix *a, int64_t first_row, int64_t s)
 {
     int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
@@ -140,6 +146,7 @@ typedef struct piece {
     int64_t column, width, first, end;
 } piece;
 
+/* Packs a piece of B into the thread's own buffer, converted to what the tile multiplies. */
 static void pack_piece(const job *w, char *own, const piece *x)
 {
     const plan *p = &w->p;
@@ -158,6 +165,7 @@ typedef struct fetcher {
     int64_t n_runs, n_each; /* left; before each tile */
 } fetcher;
 
+/* Shares out the next piece over the tiles of this one, so that it is in the cache when its turn comes. */
 static fetcher plan_fetch(const job *w, const piece *next, int64_t n_tiles)
 {
     int64_t k = next->first * w->p.depth, end = next->end * w->p.depth, size = w->b->dtype == SONDE_F32 ? 4 : 2;
@@ -171,6 +179,7 @@ static fetcher plan_fetch(const job *w, const piece *next, int64_t n_tiles)
     return f;
 }
 
+/* Asks for as much of it as one tile's share. */
 static void fetch_runs(fetcher *f)
 {
     for (int64_t i = 0; i < f->n_each && f->n_runs > 0; i++, f->n_runs--, f->run += f->stride)
@@ -245,6 +254,7 @@ static void run_task(const job *w, int64_t task)
     }
 }
 
+/* Rows in chunks whose packed A fits the scratch; within one, tasks are columns, taken as threads come free. */
 static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
                       const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue,
                       char *scratch)
@@ -270,11 +280,13 @@ static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float 
 
 /* ---- a few rows: the time is that of reading B once -------------------------------------------------------------------- */
 
+/* Few rows: packing B would cost more than multiplying. */
 static bool is_few(const sondep_matrix *b, int64_t M, int64_t K)
 {
     return K > 0 && M <= FEW && (b->col_stride == 1 || b->row_stride == 1);
 }
 
+/* Each thread reads columns of B where they lie, once, for all rows. */
 static void few_rows(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b,
                      int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, bool rounds, char *scratch)
 {
@@ -313,6 +325,7 @@ void sondep_tiled_product(const sondep_leaf *leaf, float *c, int64_t ldc, const 
         many_rows(leaf, is_bf16 ? &leaf->bf16 : &leaf->f32, c, ldc, a, b, M, N, K, epilogue, scratch);
 }
 
+/* Packed A of a chunk, and each thread's own buffers. */
 static size_t scratch_of(const sondep_tiler *tiler, int64_t M, int64_t N, int64_t K)
 {
     plan p = make_plan(tiler, chunk_rows(M, K), N, K);

@@ -2,6 +2,12 @@
  *
  * The first of `sets` that this processor can run is the default; SONDE_KERNEL in the environment or
  * sondep_kernel_choose() names another.
+ *
+ *   set          product                        everything else
+ *   avx512       tiles of kernel/x86, bf16      kernel/vector compiled for it
+ *   avx2, neon   the same                       the same
+ *   blas         OpenBLAS or Accelerate         that of the best set that can run, else the definition
+ *   ref          the definition                 the definition
  */
 #include "kernel/leaf.h"
 
@@ -27,12 +33,14 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
 }
 
+/* Whether the processor has AVX2, FMA and F16C, and the system keeps their registers. */
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); /* and with them comes F16C */
 }
 #endif
 
+/* The definition and BLAS run anywhere. */
 static bool always(void)
 {
     return true;
@@ -151,6 +159,7 @@ static bool is_wide_core(const char *core)
     return false;
 }
 
+/* OpenBLAS chooses its core when it is loaded; which one it took is asked once. */
 static void make_warning(char *out, size_t bytes)
 {
     const char *core = sondep_blas_core(), *forced = getenv("OPENBLAS_CORETYPE");
@@ -207,6 +216,7 @@ void sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_
         sondep_product_ref(c, ldc, a, b, M, N, K, epilogue, precision, scratch);
 }
 
+/* From here on: each operation goes to the set's version, or to the definition. */
 size_t sondep_product_scratch_bytes(int64_t M, int64_t N, int64_t K)
 {
     const sondep_leaf *leaf = set()->leaf;

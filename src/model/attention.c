@@ -15,6 +15,7 @@ typedef struct parts {
     float *q, *k, *v;
 } parts;
 
+/* The present pass's buffer, cut into its three parts. */
 static parts parts_of(const sondep_pass *pass)
 {
     const sonde_config *c = &pass->model->config;
@@ -27,6 +28,7 @@ static parts parts_of(const sondep_pass *pass)
 enum { PART_Q, PART_K, PART_V };
 static const sondep_point_kind input_kinds[3] = {SONDEP_POINT_Q_INPUT, SONDEP_POINT_K_INPUT, SONDEP_POINT_V_INPUT};
 
+/* Reading hooks change nothing: only written inputs are computed from. */
 static bool is_written(const sondep_pass *pass, sondep_point_kind kind, int64_t layer)
 {
     return (sondep_wanted(pass, kind, layer) & SONDE_HOOK_WRITE) != 0;
@@ -102,6 +104,7 @@ sonde_status sondep_attention_split(const sondep_pass *pass, int64_t layer)
 
 /* ---- queries, keys, values ---------------------------------------------------------------------------------------------- */
 
+/* Columns of the buffer from y: rows of the output are as far apart as rows of the buffer. */
 static void project(const sondep_pass *pass, float *out, int64_t ld_out, const sondep_linear *l)
 {
     sondep_matrix a = {pass->y, SONDE_F32, l->n_in, 1};
@@ -110,6 +113,7 @@ static void project(const sondep_pass *pass, float *out, int64_t ld_out, const s
                    pass->product_scratch);
 }
 
+/* Rotates queries and keys by their positions, and fires the hooks behind the rotation. */
 static sonde_status rotate(const sondep_pass *pass, const parts *p, int64_t layer)
 {
     const sonde_config *c = &pass->model->config;
@@ -133,6 +137,7 @@ static int64_t cache_row(const sondep_cache *cache, int64_t layer, int64_t b, in
     return ((layer * cache->B + slot) * cache->capacity + position) * cache->width;
 }
 
+/* The new keys and values, at their positions, for this step and the later ones. */
 static void remember_keys(const sondep_pass *pass, const parts *p, int64_t layer)
 {
     const sondep_batch *batch = pass->batch;

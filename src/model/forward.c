@@ -76,6 +76,7 @@ static bool any_wanted(const sondep_pass *pass, sondep_point_kind kind, int mode
     return false;
 }
 
+/* Whether the interior of any normalisation is hooked: then there must be room for it. */
 static bool any_norm_wanted(const sondep_pass *pass)
 {
     static const sondep_point_kind kinds[] = {SONDEP_POINT_LN1_SCALE,      SONDEP_POINT_LN1_NORMALIZED,
@@ -228,6 +229,7 @@ static sonde_status mlp_gated(const sondep_pass *pass, const sondep_block *block
     return SONDE_OK;
 }
 
+/* The second half of a block, up to what it adds to the stream. */
 static sonde_status mlp(const sondep_pass *pass, int64_t layer)
 {
     const sondep_block *block = &pass->model->blocks[layer];
@@ -246,6 +248,7 @@ static sonde_status mlp(const sondep_pass *pass, int64_t layer)
     return add_to_residual(pass, &block->down, pass->mlp, SONDEP_POINT_MLP_OUT, layer);
 }
 
+/* The first half of a block. It ends early where nobody listens behind. */
 static sonde_status attention(const sondep_pass *pass, int64_t layer)
 {
     const sondep_block *block = &pass->model->blocks[layer];
@@ -277,6 +280,7 @@ static sonde_status attention(const sondep_pass *pass, int64_t layer)
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------------------ */
 
+/* x = rows of the embedding, and of the positions where those are learned. */
 static sonde_status embed(const sondep_pass *pass)
 {
     const sonde_model *model = pass->model;
@@ -331,6 +335,7 @@ static sonde_status logits_of_rows(const sondep_pass *pass, float *out, const fl
     return logits_of(pass, out, pass->chosen, rows->n, rows->row);
 }
 
+/* The final normalisation and the logits, of as few rows as are wanted. */
 static sonde_status unembed(const sondep_pass *pass)
 {
     int64_t N = pass->batch->N, D = pass->model->config.d_model, V = pass->model->config.n_vocab;

@@ -24,6 +24,7 @@ static const char *const layer_names[] = {"n_layer", "num_hidden_layers", NULL};
 static const char *const head_names[] = {"n_head", "num_attention_heads", NULL};
 static const char *const inner_names[] = {"n_inner", NULL};
 
+/* Sizes, with the relations that the family fixes: one width of heads, a whole number of them. */
 static sonde_status read_sizes(sonde_config *out, const json_t *json, const char *path)
 {
     /* Defaults of GPT2Config, then what the file says. */
@@ -46,6 +47,7 @@ static sonde_status read_sizes(sonde_config *out, const json_t *json, const char
     return sondep_config_size(&out->d_mlp, json, inner_names, path);
 }
 
+/* Everything of config.json that the result depends on. */
 static sonde_status read_config(sonde_config *out, const json_t *json, const char *path)
 {
     const char *activation = "gelu_new";
@@ -70,6 +72,7 @@ static sonde_status read_config(sonde_config *out, const json_t *json, const cha
     return sondep_config_refuse(json, "add_cross_attention", "false", path);
 }
 
+/* Tensors h.<layer>.* of the file. */
 static sonde_status take_block(sonde_model *model, const sondep_source *source, int64_t layer)
 {
     const sonde_config *c = &model->config;
@@ -91,6 +94,7 @@ static sonde_status take_block(sonde_model *model, const sondep_source *source, 
 #undef NAME
 }
 
+/* All tensors, in the order of the forward pass. */
 static sonde_status take_weights(sonde_model *model, const sondep_source *source)
 {
     const sonde_config *c = &model->config;

@@ -31,6 +31,7 @@ static const defaults defaults_of[] = {
     {"qwen2", 151936, 4096, 22016, 32, 32, 32, 32768, -1, -1},
 };
 
+/* A model_type that is missing was known by its fields: those are Llama's. */
 static const defaults *find_defaults(const char *model_type)
 {
     for (size_t i = 0; i < sizeof defaults_of / sizeof *defaults_of; i++)
@@ -39,6 +40,7 @@ static const defaults *find_defaults(const char *model_type)
     return &defaults_of[0];
 }
 
+/* Sizes; the width of a head is free. */
 static sonde_status read_sizes(sonde_config *out, const json_t *json, const char *path)
 {
     const defaults *d = find_defaults(out->model_type);
@@ -137,6 +139,7 @@ static sonde_status check_window(const sonde_config *out, const json_t *json, co
     return SONDE_OK;
 }
 
+/* Everything of config.json that the result depends on. */
 static sonde_status read_config(sonde_config *out, const json_t *json, const char *path)
 {
     const char *activation = "silu";
@@ -168,6 +171,7 @@ static sonde_status read_config(sonde_config *out, const json_t *json, const cha
     return check_window(out, json, path);
 }
 
+/* Tensors layers.<layer>.* of the file. */
 static sonde_status take_block(sonde_model *model, const sondep_source *source, int64_t layer)
 {
     const sonde_config *c = &model->config;
@@ -188,6 +192,7 @@ static sonde_status take_block(sonde_model *model, const sondep_source *source, 
 #undef NAME
 }
 
+/* All tensors, in the order of the forward pass. */
 static sonde_status take_weights(sonde_model *model, const sondep_source *source)
 {
     SONDE_TRY(sondep_take_embeddings(model, source, "embed_tokens.weight"));

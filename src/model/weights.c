@@ -42,6 +42,7 @@ static sonde_status own_block(sonde_model *model, void **out, size_t bytes)
     return SONDE_OK;
 }
 
+/* A small array of the model's own, freed with it. */
 static sonde_status own_floats(sonde_model *model, float **out, int64_t n)
 {
     SONDE_TRY(GROW(model->owned, model->n_owned, model->owned_capacity));
@@ -50,6 +51,7 @@ static sonde_status own_floats(sonde_model *model, float **out, int64_t n)
     return SONDE_OK;
 }
 
+/* Adds a tensor to the list that the model's name, size and weights are read from. */
 static sonde_status remember(sonde_model *model, const char *name, const sonde_tensor *tensor)
 {
     SONDE_TRY(GROW(model->named, model->n_named, model->named_capacity));
@@ -95,6 +97,7 @@ static void fill_random(float *out, int64_t n, uint64_t seed, uint64_t stream)
 
 /* ---- taking ------------------------------------------------------------------------------------------------------------ */
 
+/* The types that products can read. */
 static bool is_float_type(sonde_dtype dtype)
 {
     return dtype == SONDE_F32 || dtype == SONDE_F16 || dtype == SONDE_BF16;

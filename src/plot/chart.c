@@ -1,4 +1,8 @@
-/* chart.c - page, axes, legend of the pictures with two axes.                  floor 2: plot */
+/* chart.c - page, axes, legend of the pictures with two axes.                  floor 2: plot
+ *
+ * What lines, scatter and bars share: the page grows around a plotting area of fixed size by what the texts need, so that
+ * no label is cut. Values become places once, in one function, for linear and logarithmic axes alike.
+ */
 #include "plot/chart.h"
 
 #include <math.h>

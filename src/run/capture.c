@@ -57,6 +57,7 @@ static sonde_status point_shape(sonde_tensor *out, const sonde_run *run, int64_t
 
 /* ---- hooks ---------------------------------------------------------------------------------------------------------------- */
 
+/* Writes a patch over the tensor. */
 static sonde_status apply_patch(const sondep_hook *hook, const sonde_hook_point *point, sonde_tensor *x)
 {
     char want[160], have[160];
@@ -73,6 +74,7 @@ static sonde_status apply_patch(const sondep_hook *hook, const sonde_hook_point 
     return SONDE_OK;
 }
 
+/* Whether any hook, other than a capture, is at this point. */
 static bool is_listening(const sonde_run *run, int64_t point)
 {
     for (int64_t i = 0; i < run->n_hooks; i++)
@@ -81,6 +83,7 @@ static bool is_listening(const sonde_run *run, int64_t point)
     return false;
 }
 
+/* Shows the tensor to every hook of the point, in order of registration. */
 static sonde_status call_hooks(sonde_run *run, int64_t point, const sondep_values *values)
 {
     const sonde_hook_point *p = &run->model->points.points[point];
@@ -178,6 +181,7 @@ static int64_t token_at(const sonde_run *run, const sondep_capture *capture, int
     return p < 0 ? p + run->lengths[b] : p;
 }
 
+/* Copies rows of tokens to where the capture keeps them. */
 static void keep_rows(const sonde_run *run, sondep_capture *capture, const sondep_values *values)
 {
     int64_t n = capture->n_positions, width = values->width;

@@ -16,6 +16,7 @@ void sonde_generate_opts_init(sonde_generate_opts *out)
     *out = (sonde_generate_opts){.struct_size = sizeof *out, .stop_id = -1, .temperature = 1.0, .top_p = 1.0};
 }
 
+/* The caller's options over the defaults, each within its bounds. */
 static sonde_status read_opts(sonde_generate_opts *out, const sonde_generate_opts *opts)
 {
     sonde_generate_opts_init(out);
@@ -53,6 +54,7 @@ static int by_logit(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+/* The id of the largest logit; the lower id among equals. */
 static int32_t likeliest(const float *logits, int64_t V)
 {
     int64_t best = 0;
@@ -105,6 +107,7 @@ static int32_t draw(const candidate *list, int64_t n, double temperature, double
     return list[i].id;
 }
 
+/* One token from one row of logits; `list` is room for V candidates. */
 static int32_t next_token(candidate *list, const float *logits, int64_t V, const sonde_generate_opts *opts, double uniform)
 {
     int64_t n = V;
@@ -141,6 +144,7 @@ typedef struct generation {
     int64_t n;
 } generation;
 
+/* Frees what generation_start made, whole or in part. */
 static void generation_release(generation *g)
 {
     sondep_cache_release(&g->cache);
@@ -179,6 +183,7 @@ static sonde_status draw_tokens(generation *g)
     return SONDE_OK;
 }
 
+/* Makes room for all sequences and runs the prompts through the model. */
 static sonde_status generation_start(generation *g, const int32_t *prompts, const int64_t *lengths, int64_t B, int64_t T)
 {
     const sonde_config *c = &g->run->model->config;

@@ -12,6 +12,7 @@
 
 /* ---- the batch -------------------------------------------------------------------------------------------------------------- */
 
+/* Lengths within the batch, ends within the model's context. */
 static sonde_status check_sizes(const sonde_run *run, const int64_t *lengths, const int64_t *first_positions, int64_t B,
                                 int64_t T)
 {
@@ -226,6 +227,7 @@ static int64_t linear_bytes(const sondep_linear *l)
     return l->n_in * l->n_out * (int64_t)sonde_dtype_bytes(l->w.dtype);
 }
 
+/* Bytes of all matrices of a block; vectors are too small to count. */
 static int64_t block_bytes(const sondep_block *b)
 {
     return linear_bytes(&b->q) + linear_bytes(&b->k) + linear_bytes(&b->v) + linear_bytes(&b->o) + linear_bytes(&b->gate) +

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+/* A float's bits, and a float of bits. */
 static inline uint32_t sondep_float_bits(float x)
 {
     uint32_t bits;
@@ -23,6 +24,7 @@ static inline float sondep_bits_float(uint32_t bits)
     return x;
 }
 
+/* Exact: bf16 is a float without its lower half. */
 static inline float sondep_bf16_to_f32(uint16_t h)
 {
     return sondep_bits_float((uint32_t)h << 16);
@@ -37,6 +39,7 @@ static inline uint16_t sondep_f32_to_bf16(float x)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+/* Exact for every value; subnormals become normal floats. */
 static inline float sondep_f16_to_f32(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 0x1f, mantissa = h & 0x3ff;
@@ -50,6 +53,7 @@ static inline float sondep_f16_to_f32(uint16_t h)
     return sondep_bits_float(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
+/* To nearest, ties to even, through subnormals to zero and up to infinity. */
 static inline uint16_t sondep_f32_to_f16(float x)
 {
     uint32_t bits = sondep_float_bits(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;

@@ -3,6 +3,13 @@
  * A descent through alternatives, quantifiers and atoms that writes PCRE2's syntax as it goes. Where the two differ
  * the text is changed: '^' and '$' stand at lines, (?m) is what others call (?s), {n}? is an option, {n,m}+ repeats,
  * (?i) in the middle holds for the alternatives behind it too. What of Oniguruma is not taken over is refused by name.
+ *
+ *   alternatives  sequence { '|' sequence }
+ *   sequence      { atom [quantifier] }
+ *   quantifier    '?' '*' '+' '{n}' '{n,}' '{,m}' '{n,m}', then '?' for lazy or '+' for possessive
+ *   atom          a character, '.', an escape, a set '[...]', a group '(...)', '^', '$'
+ *
+ * Depth is limited, so that a hostile file cannot exhaust the stack.
  */
 #include "text/pretokenize_syntax.h"
 

@@ -330,8 +330,8 @@ const char *sonde_tokenizer_token(const sonde_tokenizer *tokenizer, int32_t id)
     return added ? added->content : entry ? tokenizer->bpe.vocab.blob + entry->at : NULL;
 }
 
-/* Whether bytes [start, end) of a text are an added token, with white space around it at most. The model may give the id of an
- * added token too, for other bytes: an unknown token, or one that is made by merges. */
+/* Whether bytes [start, end) of a text are an added token, normalized or with white space around it at most. The model
+ * may give the id of an added token too, for other bytes: an unknown token, or one that is made by merges. */
 static bool is_found(const sondep_added *added, const char *text, int64_t start, int64_t end)
 {
     int64_t n = (int64_t)added->content_bytes;
@@ -339,6 +339,9 @@ static bool is_found(const sondep_added *added, const char *text, int64_t start,
     sondep_piece behind;
     int length;
 
+    if (end - start == (int64_t)added->normalized_bytes &&
+        memcmp(text + start, added->normalized, added->normalized_bytes) == 0)
+        return true;
     for (int64_t at = start; at + n <= end; at += length) {
         behind = (sondep_piece){text + at + n, end - at - n, NULL, 0, -1};
         if (memcmp(text + at, added->content, added->content_bytes) == 0 &&
@@ -357,7 +360,7 @@ const char *sonde_tokenizer_shown(size_t *n_bytes, const sonde_tokenizer *tokeni
     const sondep_added *added = added_of(tokenizer, id);
     const sondep_entry *entry = entry_of(tokenizer, id);
 
-    if (added != NULL && is_found(added, text, start, end)) {
+    if (added != NULL && start < end && (entry == NULL || is_found(added, text, start, end))) {
         *n_bytes = added->is_normalized ? added->normalized_bytes : (size_t)(end - start);
         return added->is_normalized ? added->normalized : text + start;
     }

@@ -94,12 +94,14 @@ static inline const sondep_unicode_kind *sondep_unicode_of(uint32_t c)
     return &sondep_unicode_records[sondep_unicode_kinds[(size_t)sondep_unicode_blocks[c >> 8] << 8 | (c & 0xff)]];
 }
 
+/* General category L*. */
 static inline bool sondep_is_letter(uint32_t c)
 {
     int category = sondep_unicode_of(c)->category;
     return category >= SONDEP_LU && category <= SONDEP_LO;
 }
 
+/* General category N*. */
 static inline bool sondep_is_number(uint32_t c)
 {
     int category = sondep_unicode_of(c)->category;

@@ -1,4 +1,4 @@
-/* vector/avx2.h - 8 floats at a time: AVX2, FMA, F16C.                         floor 2: kernel
+/* vector/avx2.h - 8 floats at a time: AVX2, FMA, F16C.                         SIMD, floor 2: kernel
  *
  * The names that the templates of this folder are written in; avx512.h and neon.h have the same ones. min and max give
  * their second operand when one is NaN. A `part` has n < V_WIDTH elements; what is behind them is not touched.

@@ -1,4 +1,4 @@
-/* vector/avx512.h - 16 floats at a time: AVX-512 F, DQ, BW, VL.                floor 2: kernel
+/* vector/avx512.h - 16 floats at a time: AVX-512 F, DQ, BW, VL.                SIMD, floor 2: kernel
  *
  * The names that the templates of this folder are written in; avx2.h and neon.h have the same ones. min and max give
  * their second operand when one is NaN. A `part` has n < V_WIDTH elements; what is behind them is not touched.

@@ -1,4 +1,4 @@
-/* vector/product.h - the tile product, packing, and products of a few rows.    floor 2: kernel
+/* vector/product.h - the tile product in SIMD, packing, and products of a few rows. floor 2: kernel
  *
  * A template over avx512.h, avx2.h or neon.h. A tile keeps all its sums in registers while k runs: for each k it loads
  * TILE_VECTORS vectors of B and each of its rows' elements of A, so that the multiply-adds are the bound and not the loads

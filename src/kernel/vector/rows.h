@@ -1,4 +1,4 @@
-/* vector/rows.h - the operations on rows of numbers.                           floor 2: kernel
+/* vector/rows.h - the operations on rows of numbers, in SIMD.                           floor 2: kernel
  *
  * A template over avx512.h, avx2.h or neon.h. Sums of squares and means are kept in 16 doubles, joined in a fixed tree,
  * on every instruction set alike.
