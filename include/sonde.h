@@ -12,15 +12,15 @@
 #ifndef SONDE_H
 #define SONDE_H
 
-#include <sonde/base.h>
-#include <sonde/tensor.h>
-#include <sonde/format.h>
-#include <sonde/text.h>
-#include <sonde/hook.h>
-#include <sonde/model.h>
-#include <sonde/run.h>
 #include <sonde/analysis.h>
-#include <sonde/plot.h>
+#include <sonde/base.h>
+#include <sonde/format.h>
+#include <sonde/hook.h>
 #include <sonde/kernel.h>
+#include <sonde/model.h>
+#include <sonde/plot.h>
+#include <sonde/run.h>
+#include <sonde/tensor.h>
+#include <sonde/text.h>
 
 #endif

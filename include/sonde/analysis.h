@@ -21,18 +21,19 @@ extern "C" {
 /* ---- one series of numbers --------------------------------------------------------------------------------------- */
 
 /* The one list of statistics: value, name on the command line and in JSON, what it is (n values x, m_k = mean((x - mean)^k)). */
-#define SONDE_STATISTIC_LIST(X)                                                                                  \
-    X(SONDE_STAT_MEAN, "mean", "sum(x) / n")                                                                     \
-    X(SONDE_STAT_STD, "std", "sqrt(m_2): of the population, as numpy's default (ddof 0)")                        \
-    X(SONDE_STAT_MIN, "min", "smallest value")                                                                   \
-    X(SONDE_STAT_MAX, "max", "largest value")                                                                    \
-    X(SONDE_STAT_L2, "l2", "sqrt(sum(x^2))")                                                                     \
-    X(SONDE_STAT_RMS, "rms", "sqrt(sum(x^2) / n)")                                                               \
-    X(SONDE_STAT_MEAN_ABS, "mean_abs", "sum(|x|) / n")                                                           \
-    X(SONDE_STAT_SPARSITY, "sparsity", "share of values that are exactly 0")                                     \
-    X(SONDE_STAT_BELOW, "below", "share of values with |x| below the threshold")                                 \
-    X(SONDE_STAT_SKEWNESS, "skewness", "m_3 / m_2^1.5, of the population; not defined for a constant")           \
-    X(SONDE_STAT_KURTOSIS, "kurtosis", "m_4 / m_2^2 - 3: excess (a normal distribution has 0), of the population; not defined for a constant")
+#define SONDE_STATISTIC_LIST(X)                                                                        \
+    X(SONDE_STAT_MEAN, "mean", "sum(x) / n")                                                           \
+    X(SONDE_STAT_STD, "std", "sqrt(m_2): of the population, as numpy's default (ddof 0)")              \
+    X(SONDE_STAT_MIN, "min", "smallest value")                                                         \
+    X(SONDE_STAT_MAX, "max", "largest value")                                                          \
+    X(SONDE_STAT_L2, "l2", "sqrt(sum(x^2))")                                                           \
+    X(SONDE_STAT_RMS, "rms", "sqrt(sum(x^2) / n)")                                                     \
+    X(SONDE_STAT_MEAN_ABS, "mean_abs", "sum(|x|) / n")                                                 \
+    X(SONDE_STAT_SPARSITY, "sparsity", "share of values that are exactly 0")                           \
+    X(SONDE_STAT_BELOW, "below", "share of values with |x| below the threshold")                       \
+    X(SONDE_STAT_SKEWNESS, "skewness", "m_3 / m_2^1.5, of the population; not defined for a constant") \
+    X(SONDE_STAT_KURTOSIS, "kurtosis",                                                                 \
+      "m_4 / m_2^2 - 3: excess (a normal distribution has 0), of the population; not defined for a constant")
 
 #define SONDE_STATISTIC_ENUM(value, name, formula) value,
 typedef enum sonde_statistic { SONDE_STATISTIC_LIST(SONDE_STATISTIC_ENUM) SONDE_N_STATISTICS } sonde_statistic;
@@ -132,7 +133,8 @@ typedef struct sonde_stats sonde_stats;
 /* An empty collection. `opts` NULL means defaults.
  * Owns: *out is yours: sonde_stats_free; copies what it needs of the point. Errors: SONDE_E_ARG (an option outside its
  * bounds), SONDE_E_NOMEM. *out is NULL then. */
-SONDE_API sonde_status sonde_stats_new(sonde_stats **out, const sonde_hook_point *point, const sonde_stats_opts *opts) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_stats_new(sonde_stats **out, const sonde_hook_point *point,
+                                       const sonde_stats_opts *opts) SONDE_MUST_USE;
 SONDE_API void sonde_stats_free(sonde_stats *stats);
 
 /* Adds the real tokens of a pass (padding is left out), sequence after sequence. Meant to be called from a hook.
@@ -168,10 +170,10 @@ SONDE_API const sonde_activity *sonde_stats_token_top(const sonde_stats *stats, 
 /* ---- how alike two vectors are ----------------------------------------------------------------------------------- */
 
 /* The one list of measures: value, name, formula for vectors a and b of n numbers. */
-#define SONDE_SIMILARITY_LIST(X)                                                                        \
-    X(SONDE_COSINE, "cosine", "a.b / (|a| |b|); not defined if either is 0")                            \
+#define SONDE_SIMILARITY_LIST(X)                                                                            \
+    X(SONDE_COSINE, "cosine", "a.b / (|a| |b|); not defined if either is 0")                                \
     X(SONDE_PEARSON, "pearson", "cosine of a - mean(a) and b - mean(b); not defined if either is constant") \
-    X(SONDE_L2, "l2", "|b - a|")                                                                        \
+    X(SONDE_L2, "l2", "|b - a|")                                                                            \
     X(SONDE_RELATIVE, "relative", "|b - a| / |a|; not defined if a is 0; not symmetric")
 
 #define SONDE_SIMILARITY_ENUM(value, name, formula) value,
@@ -189,7 +191,8 @@ SONDE_API sonde_status sonde_similarity_parse(sonde_similarity *out, const char 
  * A vector compared with itself gives exactly 1, 1, 0 and 0 (NaN where it is not defined); cosine and pearson lie in [-1, 1].
  * Owns: nothing. Cost: 6 n flops. Errors: SONDE_E_NONFINITE names the index; `out` is untouched.
  * Source: the list above. Reference: numpy and scipy, tests/oracle/analysis_golden.py. */
-SONDE_API sonde_status sonde_similarity_of(double *out, sonde_similarity which, const float *a, const float *b, int64_t n) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_similarity_of(double *out, sonde_similarity which, const float *a, const float *b,
+                                           int64_t n) SONDE_MUST_USE;
 
 /* out[i][j] = the measure of row i of a and row j of b.
  *
@@ -198,8 +201,8 @@ SONDE_API sonde_status sonde_similarity_of(double *out, sonde_similarity which, 
  * Owns: nothing; takes 8 (N + M) D bytes while it works. Threads: rows are spread; bytes do not depend on their number.
  * Cost: 2 N M D flops. Errors: SONDE_E_NONFINITE names row and column; SONDE_E_NOMEM; SONDE_E_RANGE (sizes).
  * Source, Reference: as above. */
-SONDE_API sonde_status sonde_similarity_matrix(double *out, sonde_similarity which, const float *a, int64_t N, const float *b,
-                                               int64_t M, int64_t D) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_similarity_matrix(double *out, sonde_similarity which, const float *a, int64_t N,
+                                               const float *b, int64_t M, int64_t D) SONDE_MUST_USE;
 
 #ifdef __cplusplus
 }

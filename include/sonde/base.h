@@ -31,19 +31,19 @@ extern "C" {
 
 /* The one list of statuses: name, value, exit code of the program, what it means.
  * Values are pinned; new ones are appended. */
-#define SONDE_STATUS_LIST(X)                                                        \
-    X(SONDE_OK, 0, 0, "success")                                                    \
-    X(SONDE_E_ARG, -1, 2, "an argument or option is wrong")                         \
-    X(SONDE_E_NOMEM, -2, 4, "out of memory")                                        \
-    X(SONDE_E_IO, -3, 4, "reading or writing failed")                               \
-    X(SONDE_E_FORMAT, -4, 3, "a file is damaged or is not what it should be")       \
-    X(SONDE_E_NONFINITE, -5, 5, "a number is not finite")                           \
-    X(SONDE_E_SHAPE, -6, 3, "shapes do not agree")                                  \
-    X(SONDE_E_UNSUPPORTED, -7, 3, "a valid input that sonde does not handle")       \
-    X(SONDE_E_NOTFOUND, -8, 3, "a file, tensor or field is missing")                \
-    X(SONDE_E_RANGE, -9, 3, "a value of the input is outside its bounds")           \
+#define SONDE_STATUS_LIST(X)                                                         \
+    X(SONDE_OK, 0, 0, "success")                                                     \
+    X(SONDE_E_ARG, -1, 2, "an argument or option is wrong")                          \
+    X(SONDE_E_NOMEM, -2, 4, "out of memory")                                         \
+    X(SONDE_E_IO, -3, 4, "reading or writing failed")                                \
+    X(SONDE_E_FORMAT, -4, 3, "a file is damaged or is not what it should be")        \
+    X(SONDE_E_NONFINITE, -5, 5, "a number is not finite")                            \
+    X(SONDE_E_SHAPE, -6, 3, "shapes do not agree")                                   \
+    X(SONDE_E_UNSUPPORTED, -7, 3, "a valid input that sonde does not handle")        \
+    X(SONDE_E_NOTFOUND, -8, 3, "a file, tensor or field is missing")                 \
+    X(SONDE_E_RANGE, -9, 3, "a value of the input is outside its bounds")            \
     X(SONDE_E_HOOK, -10, 2, "a hook pattern matches nothing, or a hook never fired") \
-    X(SONDE_E_INTERRUPTED, -11, 130, "interrupted")                                 \
+    X(SONDE_E_INTERRUPTED, -11, 130, "interrupted")                                  \
     X(SONDE_E_STATE, -12, 70, "functions were called in the wrong order")
 
 #define SONDE_STATUS_ENUM(name, value, exit_code, text) name = (value),

@@ -19,7 +19,7 @@ typedef struct sonde_hook_point {
     const char *axes;
     int64_t width[SONDE_MAX_RANK]; /* length of each axis; 0 for those that depend on the input (B and T) */
     int rank;
-    int layer;           /* -1 outside the blocks */
+    int layer;             /* -1 outside the blocks */
     bool fires_by_default; /* false: only where a pattern names it (`hook_result`, `hook_q_input`, ...) */
 } sonde_hook_point;
 

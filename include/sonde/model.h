@@ -61,7 +61,8 @@ SONDE_API void sonde_model_opts_init(sonde_model_opts *out);
  * Errors: SONDE_E_NOTFOUND (no such directory, file, tensor), SONDE_E_FORMAT (damaged file: name and byte),
  *         SONDE_E_SHAPE (a tensor does not fit the config: name and both shapes), SONDE_E_UNSUPPORTED (a field that would
  *         change the result and is not handled: its name), SONDE_E_RANGE, SONDE_E_NOMEM, SONDE_E_IO. *out is NULL then. */
-SONDE_API sonde_status sonde_model_load(sonde_model **out, const char *directory, const sonde_model_opts *opts) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_model_load(sonde_model **out, const char *directory,
+                                        const sonde_model_opts *opts) SONDE_MUST_USE;
 
 /* A model with random weights, normal with deviation 0.02, gains 1, biases 0: for benchmarks and tests.
  *

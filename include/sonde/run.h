@@ -36,16 +36,18 @@ typedef struct sonde_position_list {
  *
  * Owns: copies what it is given.
  * Errors: SONDE_E_HOOK (the pattern matches nothing), SONDE_E_NOMEM. */
-SONDE_API sonde_status sonde_run_capture(sonde_run *run, const char *pattern, const sonde_position_list *where) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_run_capture(sonde_run *run, const char *pattern,
+                                         const sonde_position_list *where) SONDE_MUST_USE;
 
 /* Calls `fn` at all points that `pattern` names; *id (may be NULL) names the hook for sonde_run_unhook.
  * Owns: borrows ctx. Errors: SONDE_E_HOOK, SONDE_E_ARG (unknown mode), SONDE_E_NOMEM. */
-SONDE_API sonde_status sonde_run_hook(sonde_run *run, const char *pattern, sonde_hook_mode mode, sonde_hook_fn *fn, void *ctx,
-                                      int64_t *id) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_run_hook(sonde_run *run, const char *pattern, sonde_hook_mode mode, sonde_hook_fn *fn,
+                                      void *ctx, int64_t *id) SONDE_MUST_USE;
 
 /* Replaces the tensors of all points that `pattern` names by `value`, whose shape must be that of the point in the pass.
  * Owns: borrows the elements of `value` until the hook is removed. Errors: as sonde_run_hook; SONDE_E_SHAPE comes from the pass. */
-SONDE_API sonde_status sonde_run_patch(sonde_run *run, const char *pattern, const sonde_tensor *value, int64_t *id) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_run_patch(sonde_run *run, const char *pattern, const sonde_tensor *value,
+                                       int64_t *id) SONDE_MUST_USE;
 
 /* Removes one hook or patch, or all hooks, patches and captures. Owns: nothing. Errors: sonde_run_unhook gives SONDE_E_ARG for an unknown id. */
 SONDE_API sonde_status sonde_run_unhook(sonde_run *run, int64_t id) SONDE_MUST_USE;
@@ -100,12 +102,12 @@ SONDE_API sonde_status sonde_run_plan(sonde_plan *out, sonde_run *run, int64_t B
 
 typedef struct sonde_generate_opts {
     size_t struct_size;
-    int64_t max_tokens;  /* new tokens at most; 0 means up to the context */
-    int64_t top_k;       /* 0: all */
-    int64_t stop_id;     /* ends a sequence; -1: none */
-    uint64_t seed;       /* draw i of sequence b depends on (seed, b, i) alone */
-    double temperature;  /* 0: greedy (the lower id wins ties) */
-    double top_p;        /* smallest set of tokens with at least this probability; 1: all */
+    int64_t max_tokens; /* new tokens at most; 0 means up to the context */
+    int64_t top_k;      /* 0: all */
+    int64_t stop_id;    /* ends a sequence; -1: none */
+    uint64_t seed;      /* draw i of sequence b depends on (seed, b, i) alone */
+    double temperature; /* 0: greedy (the lower id wins ties) */
+    double top_p;       /* smallest set of tokens with at least this probability; 1: all */
 } sonde_generate_opts;
 
 /* The defaults. Owns: nothing. Errors: none. */

@@ -14,19 +14,19 @@ extern "C" {
 #endif
 
 /* The one list of element types: name, value, bytes, name in safetensors, name in npy headers ("" where it has none). */
-#define SONDE_DTYPE_LIST(X)           \
-    X(SONDE_F32, 0, 4, "F32", "<f4")  \
-    X(SONDE_F64, 1, 8, "F64", "<f8")  \
-    X(SONDE_F16, 2, 2, "F16", "<f2")  \
-    X(SONDE_BF16, 3, 2, "BF16", "")   \
-    X(SONDE_I64, 4, 8, "I64", "<i8")  \
-    X(SONDE_I32, 5, 4, "I32", "<i4")  \
-    X(SONDE_I16, 6, 2, "I16", "<i2")  \
-    X(SONDE_I8, 7, 1, "I8", "|i1")    \
-    X(SONDE_U8, 8, 1, "U8", "|u1")    \
+#define SONDE_DTYPE_LIST(X)            \
+    X(SONDE_F32, 0, 4, "F32", "<f4")   \
+    X(SONDE_F64, 1, 8, "F64", "<f8")   \
+    X(SONDE_F16, 2, 2, "F16", "<f2")   \
+    X(SONDE_BF16, 3, 2, "BF16", "")    \
+    X(SONDE_I64, 4, 8, "I64", "<i8")   \
+    X(SONDE_I32, 5, 4, "I32", "<i4")   \
+    X(SONDE_I16, 6, 2, "I16", "<i2")   \
+    X(SONDE_I8, 7, 1, "I8", "|i1")     \
+    X(SONDE_U8, 8, 1, "U8", "|u1")     \
     X(SONDE_BOOL, 9, 1, "BOOL", "|b1") \
-    X(SONDE_U16, 10, 2, "U16", "<u2") \
-    X(SONDE_U32, 11, 4, "U32", "<u4") \
+    X(SONDE_U16, 10, 2, "U16", "<u2")  \
+    X(SONDE_U32, 11, 4, "U32", "<u4")  \
     X(SONDE_U64, 12, 8, "U64", "<u8")
 
 #define SONDE_DTYPE_ENUM(name, value, bytes, safetensors, npy) name = (value),

@@ -30,17 +30,17 @@ static inline sonde_status sondep_as_status(sonde_status recorded, sonde_status 
 
 /* Forwards an error unchanged: by returning it, or by `goto done` where something must be freed first (the function
  * then has a local `status`). */
-#define SONDE_TRY(call)                                                                                                     \
-    do {                                                                                                                    \
-        sonde_status status_of_try_ = (call);                                                                               \
-        if (status_of_try_ != SONDE_OK)                                                                                     \
-            return status_of_try_;                                                                                          \
+#define SONDE_TRY(call)                       \
+    do {                                      \
+        sonde_status status_of_try_ = (call); \
+        if (status_of_try_ != SONDE_OK)       \
+            return status_of_try_;            \
     } while (0)
-#define SONDE_TRY_DONE(call)                                                                                                \
-    do {                                                                                                                    \
-        status = (call);                                                                                                    \
-        if (status != SONDE_OK)                                                                                             \
-            goto done;                                                                                                      \
+#define SONDE_TRY_DONE(call)    \
+    do {                        \
+        status = (call);        \
+        if (status != SONDE_OK) \
+            goto done;          \
     } while (0)
 
 /* The caller's bug: prints the place to stderr and aborts, in release builds too. */

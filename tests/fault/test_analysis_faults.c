@@ -31,7 +31,8 @@ static sonde_status collect(void *ctx)
     sonde_stats_tokens(stats, &n);
     assert_int_equal(n, 2 * (T + 3));
     assert_int_equal(sonde_stats_total(stats)->n, n * W);
-    assert_true(sonde_moments_get(sonde_stats_total(stats), SONDE_STAT_MAX) == (T + 3) * W - 1); /* padding behind it is larger */
+    assert_true(sonde_moments_get(sonde_stats_total(stats), SONDE_STAT_MAX) ==
+                (T + 3) * W - 1); /* padding behind it is larger */
 done:
     sonde_stats_free(stats);
     return status;

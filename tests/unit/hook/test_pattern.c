@@ -17,9 +17,9 @@ static sonde_hook_point points[N];
 /* The names that the tests need of a model of 12 layers; hook_result fires only when it is named. */
 static int make_points(void **state)
 {
-    static const char *const in_block[PER_LAYER] = {"hook_resid_pre",   "ln1.hook_scale",      "attn.hook_k",
+    static const char *const in_block[PER_LAYER] = {"hook_resid_pre",   "ln1.hook_scale",        "attn.hook_k",
                                                     "attn.hook_q",      "attn.hook_attn_scores", "attn.hook_pattern",
-                                                    "attn.hook_result", "mlp.hook_pre",        "hook_resid_post"};
+                                                    "attn.hook_result", "mlp.hook_pre",          "hook_resid_post"};
     int n = 0;
     (void)state;
     snprintf(names[n++], 64, "hook_embed");
@@ -149,8 +149,10 @@ static void what_matches_nothing_is_an_error_with_the_nearest_name(void **state)
 static void malformed_braces_are_named(void **state)
 {
     (void)state;
-    assert_string_equal(matched("blocks.{0,1.hook_resid_post"), "!'{' without '}' in hook pattern 'blocks.{0,1.hook_resid_post'");
-    assert_string_equal(matched("blocks.0}.hook_resid_post"), "!'}' without '{' in hook pattern 'blocks.0}.hook_resid_post'");
+    assert_string_equal(matched("blocks.{0,1.hook_resid_post"),
+                        "!'{' without '}' in hook pattern 'blocks.{0,1.hook_resid_post'");
+    assert_string_equal(matched("blocks.0}.hook_resid_post"),
+                        "!'}' without '{' in hook pattern 'blocks.0}.hook_resid_post'");
 }
 
 static void exploding_braces_are_stopped(void **state)

@@ -94,8 +94,10 @@ static void write_config(void)
 {
     FILE *file = fopen(path_of("config.json"), "w");
     assert_non_null(file);
-    fprintf(file, "{\"model_type\": \"gpt2\", \"vocab_size\": %d, \"n_positions\": %d, \"n_embd\": %d, \"n_layer\": 1, "
-                  "\"n_head\": 2, \"n_inner\": %d, \"activation_function\": \"relu\"}", V, T, D, M);
+    fprintf(file,
+            "{\"model_type\": \"gpt2\", \"vocab_size\": %d, \"n_positions\": %d, \"n_embd\": %d, \"n_layer\": 1, "
+            "\"n_head\": 2, \"n_inner\": %d, \"activation_function\": \"relu\"}",
+            V, T, D, M);
     assert_int_equal(fclose(file), 0);
 }
 
@@ -143,7 +145,8 @@ static void a_whole_model_loads_and_runs(void **state)
     (void)state;
     write_files();
     assert_int_equal(sonde_model_load(&model, directory, NULL), SONDE_OK);
-    assert_int_equal(sonde_model_n_parameters(model), V * D + T * D + 2 * D + 3 * D * D + 3 * D + D * D + D + 2 * D + D * M + M + M * D + D + 2 * D);
+    assert_int_equal(sonde_model_n_parameters(model),
+                     V * D + T * D + 2 * D + 3 * D * D + 3 * D + D * D + D + 2 * D + D * M + M + M * D + D + 2 * D);
     assert_int_equal(sonde_run_new(&run, model), SONDE_OK);
     sonde_run_want_logits(run, SONDE_LOGITS_ALL);
     assert_int_equal(sonde_run_forward(run, ids, NULL, 1, 3), SONDE_OK);
