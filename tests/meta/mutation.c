@@ -33,12 +33,12 @@ static void spoil(const char *kernel, float *x, int64_t n)
     }
 }
 
-void __real_sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
-                           const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
-void __wrap_sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
-                           const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
-void __wrap_sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
-                           const sondep_epilogue *epilogue, sondep_precision precision, void *scratch)
+void __real_sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N,
+                           int64_t K, const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
+void __wrap_sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N,
+                           int64_t K, const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
+void __wrap_sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N,
+                           int64_t K, const sondep_epilogue *epilogue, sondep_precision precision, void *scratch)
 {
     __real_sondep_product(c, ldc, a, b, M, N, K, epilogue, precision, scratch);
     for (int64_t i = 0; i < M; i++)
@@ -71,12 +71,12 @@ void __wrap_sondep_attend(const sondep_attention *sequences, int64_t n, void *sc
             spoil("attend", sequences[s].z + i * sequences[s].ld_z, sequences[s].n_heads * sequences[s].d_head);
 }
 
-void __real_sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
-                        double eps, int64_t N, int64_t D);
-void __wrap_sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
-                        double eps, int64_t N, int64_t D);
-void __wrap_sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b, bool is_rms,
-                        double eps, int64_t N, int64_t D)
+void __real_sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b,
+                        bool is_rms, double eps, int64_t N, int64_t D);
+void __wrap_sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b,
+                        bool is_rms, double eps, int64_t N, int64_t D);
+void __wrap_sondep_norm(float *y, float *normalized, float *scale, const float *x, const float *w, const float *b,
+                        bool is_rms, double eps, int64_t N, int64_t D)
 {
     __real_sondep_norm(y, normalized, scale, x, w, b, is_rms, eps, N, D);
     spoil("norm", scale, scale != NULL ? N : 0);
