@@ -119,8 +119,8 @@ def compare(sonde, reference, text, covers=False, specials=True, decode=True, st
     stripping = {t.content for t in reference.get_added_tokens_decoder().values() if t.normalized and (t.lstrip or t.rstrip)}
     data = text.encode()
     for i, token, span in zip(ids, theirs.tokens, places) if strings else ():
-        # a token that took in white space after normalization is shown without it
-        if sonde.token(i) not in stripping and sonde.shown(i, data, span) != token:
+        # a token that took in white space after normalization is shown without it; one that merges can make too may be either
+        if sonde.token(i) not in stripping and token not in (sonde.shown(i, data, span), sonde.token(i)):
             return "token %d is %r, the library's is %r" % (i, sonde.shown(i, data, span), token)
     for skip in (False, True) if decode else ():
         got, want = sonde.decode(ids, skip), reference.decode(theirs.ids, skip_special_tokens=skip).encode()

@@ -21,7 +21,13 @@ REGEXES = [
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
 
 
-def pattern(rng):
+# These match the empty text. Where a Replace puts something in at the very beginning, out of nothing, the library later repeats it.
+EMPTY = {r"\b", r"(?<=\d)(?=\D)|(?<=\D)(?=\d)", r"a{2}?", r"a*", r"x?", r"(?=[A-Z])"}
+
+
+def pattern(rng, may_be_empty=True):
+    if not may_be_empty:
+        return rng.choice([p for p in (pattern(rng) for _ in range(9)) if p.get("Regex") not in EMPTY])
     if rng.random() < 0.3:
         return {"String": rng.choice([" ", "a", "\u2581", "  ", "--", ".", "\n", "e\u0301", "'", "aa"])}
     return {"Regex": rng.choice(REGEXES)}
@@ -48,7 +54,7 @@ def normalizer(rng, depth=0):
     if kind < 0.6:
         return {"type": "Prepend", "prepend": rng.choice(["\u2581", "_", "ab", " "])}
     if kind < 0.75:
-        return {"type": "Replace", "pattern": pattern(rng), "content": rng.choice(["\u2581", "", " ", "xy", "\u00e9"])}
+        return {"type": "Replace", "pattern": pattern(rng, False), "content": rng.choice(["\u2581", "", " ", "xy", "\u00e9"])}
     if kind < 0.82:
         return {"type": "Strip", "strip_left": rng.random() < 0.5, "strip_right": rng.random() < 0.5}
     if kind < 0.86:
