@@ -21,45 +21,83 @@ struct sondep_regex {
 
 /* ---- classes of characters that no set tells apart -------------------------------------------------------------- */
 
-/* Divides each class by a set. */
-static sonde_status refine(sondep_regex *r, const sondep_syntax *p, const sondep_set *set, int *n_classes)
-{
-    int divided[2][256];
+/* How many code points each class has, and one of them. */
+typedef struct classes {
+    int n;
+    int64_t size[256];
+    uint32_t sample[256];
+} classes;
 
-    memset(divided, 0xff, sizeof divided);
-    *n_classes = 0;
-    for (uint32_t c = 0; c < SONDEP_UNICODE_POINTS; c++) {
-        int *class = &divided[sondep_set_has(set, c)][r->class_of[c]];
-        if (*class < 0) {
-            if (*n_classes == 256)
-                return sondep_syntax_unsupported(p, "more than 256 classes of characters");
-            *class = (*n_classes)++;
+/* Calls for each code point of a set, or of its complement, whichever is smaller: either divides classes alike. The
+ * first pass counts what each class has in it, the second moves that to classes of its own. */
+static void visit(sondep_regex *r, const sondep_set *set, bool invert, int64_t inside[256], const int *becomes)
+{
+    for (uint32_t w = 0; w < SONDEP_SET_WORDS; w++) {
+        for (uint64_t bits = invert ? ~set[w] : set[w]; bits != 0; bits &= bits - 1) {
+            uint32_t c = w * 64 + (uint32_t)__builtin_ctzll(bits);
+            if (becomes == NULL)
+                inside[r->class_of[c]]++;
+            else
+                r->class_of[c] = (unsigned char)becomes[r->class_of[c]];
         }
-        r->class_of[c] = (unsigned char)*class;
     }
+}
+
+/* Divides each class by a set. */
+static sonde_status refine(sondep_regex *r, const sondep_syntax *p, const sondep_set *set, classes *all)
+{
+    int64_t inside[256] = {0}, n_bits = 0;
+    int becomes[256], n_before = all->n;
+    bool invert;
+
+    for (int w = 0; w < SONDEP_SET_WORDS; w++)
+        n_bits += __builtin_popcountll(set[w]);
+    invert = n_bits > SONDEP_UNICODE_POINTS / 2;
+    visit(r, set, invert, inside, NULL);
+    for (int i = 0; i < n_before; i++) {
+        becomes[i] = i;
+        if (inside[i] == 0 || inside[i] == all->size[i])
+            continue;
+        if (all->n == 256)
+            return sondep_syntax_unsupported(p, "more than 256 classes of characters");
+        all->size[all->n] = inside[i];
+        all->size[i] -= inside[i];
+        becomes[i] = all->n++;
+    }
+    visit(r, set, invert, inside, becomes);
+    return SONDE_OK;
+}
+
+/* Classes that no set of the expression divides. */
+static sonde_status make_classes(sondep_regex *r, const sondep_syntax *p, classes *all)
+{
+    all->n = 1;
+    all->size[0] = SONDEP_UNICODE_POINTS;
+    for (int i = 0; i < p->n_sets; i++)
+        SONDE_TRY(refine(r, p, p->sets[i], all));
+    for (uint32_t c = 0; c < SONDEP_UNICODE_POINTS; c++)
+        all->sample[r->class_of[c]] = c;
     return SONDE_OK;
 }
 
 /* A set as a class of PCRE2. */
-static sonde_status write_set(sondep_string *out, const sondep_regex *r, const sondep_set *set)
+static sonde_status write_set(sondep_string *out, const classes *all, const sondep_set *set)
 {
-    bool is_in[256] = {false}, is_empty = true;
+    bool is_empty = true;
 
-    for (uint32_t c = 0; c < SONDEP_UNICODE_POINTS; c++)
-        is_in[r->class_of[c]] |= sondep_set_has(set, c);
-    for (int i = 0; i < 256; i++)
-        is_empty &= !is_in[i];
+    for (int i = 0; i < all->n; i++)
+        is_empty &= !sondep_set_has(set, all->sample[i]);
     if (is_empty)
         return sondep_string_append(out, "(?!)", 4);
     SONDE_TRY(sondep_string_append(out, "[", 1));
-    for (int i = 0; i < 256; i++)
-        if (is_in[i])
+    for (int i = 0; i < all->n; i++)
+        if (sondep_set_has(set, all->sample[i]))
             SONDE_TRY(sondep_string_printf(out, "\\x%02x", (unsigned)i));
     return sondep_string_append(out, "]", 1);
 }
 
 /* The expression with its sets put in. */
-static sonde_status write_expression(sondep_string *out, const sondep_syntax *p, const sondep_regex *r)
+static sonde_status write_expression(sondep_string *out, const sondep_syntax *p, const classes *all)
 {
     size_t done = 0;
     sondep_string written[SONDEP_SYNTAX_SETS];
@@ -67,7 +105,7 @@ static sonde_status write_expression(sondep_string *out, const sondep_syntax *p,
 
     memset(written, 0, sizeof written);
     for (int i = 0; i < p->n_sets; i++)
-        SONDE_TRY_DONE(write_set(&written[i], r, p->sets[i]));
+        SONDE_TRY_DONE(write_set(&written[i], all, p->sets[i]));
     for (int64_t i = 0; i < p->n_uses; i++) {
         SONDE_TRY_DONE(sondep_string_append(out, p->out.text + done, p->uses[i].at - done));
         SONDE_TRY_DONE(sondep_string_append(out, written[p->uses[i].set].text, written[p->uses[i].set].n));
@@ -108,7 +146,7 @@ static sonde_status fail_pcre(const char *expression, int code)
 }
 
 /* Plain bytes, no Unicode, JIT where the system has it. */
-static sonde_status compile(sondep_regex *r, const sondep_syntax *p)
+static sonde_status compile(sondep_regex *r, const sondep_syntax *p, const classes *all)
 {
     sondep_string expression = {0};
     pcre2_compile_context *context = NULL;
@@ -116,7 +154,7 @@ static sonde_status compile(sondep_regex *r, const sondep_syntax *p)
     int code;
     PCRE2_SIZE at;
 
-    SONDE_TRY_DONE(write_expression(&expression, p, r));
+    SONDE_TRY_DONE(write_expression(&expression, p, all));
     r->general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
     context = r->general ? pcre2_compile_context_create(r->general) : NULL;
     if (context == NULL)
@@ -148,7 +186,7 @@ sonde_status sondep_regex_new(sondep_regex **out, const char *expression, size_t
     sondep_syntax *p = NULL; /* too large for the stack */
     sondep_regex *r = NULL;
     sonde_status status;
-    int n_classes;
+    classes all = {0};
 
     *out = NULL;
     SONDE_TRY_DONE(SONDE_NEW(p, 1));
@@ -156,9 +194,8 @@ sonde_status sondep_regex_new(sondep_regex **out, const char *expression, size_t
     p->text = expression;
     p->n = n;
     SONDE_TRY_DONE(sondep_syntax_read(p));
-    for (int i = 0; i < p->n_sets; i++)
-        SONDE_TRY_DONE(refine(r, p, p->sets[i], &n_classes));
-    SONDE_TRY_DONE(compile(r, p));
+    SONDE_TRY_DONE(make_classes(r, p, &all));
+    SONDE_TRY_DONE(compile(r, p, &all));
     *out = r;
     r = NULL;
 done:
