@@ -54,6 +54,7 @@ static sonde_status grow_slots(sondep_vocab *v)
     if (v->n_slots > 2 * (v->n + 1))
         return SONDE_OK;
     SONDE_TRY(SONDE_NEW(slots, n_slots));
+    /* hashes are kept with the entries: no string is read again */
     for (int64_t i = 0; i < v->n; i++) {
         uint32_t at = v->entries[i].hash & ((uint32_t)n_slots - 1);
         while (slots[at].entry != 0)

@@ -103,6 +103,7 @@ static sonde_status put_stranger(sondep_word_room *room, const sondep_bpe *m, un
     }
     if (m->unk_token == NULL)
         return SONDE_OK; /* the library drops it */
+    /* one unknown token for a run of unknown characters, or one for each */
     if (u->is_waiting && m->fuse_unk) {
         u->end = end;
         return SONDE_OK;

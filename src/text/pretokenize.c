@@ -255,6 +255,7 @@ static sonde_status split_byte_level(sondep_room *room, const sondep_part *part,
 
     if (part->add_prefix_space && !starts_with(&piece, " ", 1))
         SONDE_TRY(prepend(room, " ", 1, &piece));
+    /* words, and then what stands for their bytes */
     if (part->use_regex)
         SONDE_TRY(split_by(room, &gpt2, SONDEP_ISOLATED, false, &piece));
     else

@@ -61,6 +61,7 @@ void sondep_set_add_kind(sondep_set *set, int flags, int first_category, int las
     int previous = -1;
     uint64_t bits[4] = {0};
 
+    /* which kinds are wanted, then a block at a time */
     for (int k = 0; k < sondep_unicode_n_kinds; k++) {
         const sondep_unicode_kind *kind = &sondep_unicode_records[k];
         wanted[k] = (kind->flags & flags) || (kind->category >= first_category && kind->category <= last_category);

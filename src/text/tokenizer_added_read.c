@@ -78,6 +78,7 @@ static int32_t settle_id(const sonde_tokenizer *t, const sondep_added *a, int64_
         if (t->added.items[i].content_bytes == a->content_bytes &&
             memcmp(t->added.items[i].content, a->content, a->content_bytes) == 0)
             known = t->added.items[i].id;
+    /* the ids behind the vocabulary, one after another */
     if (known < 0)
         known = (int32_t)(*next_id)++;
     if (known != id)

@@ -56,6 +56,7 @@ static size_t broken_length(const unsigned char *b, size_t n)
         low = 0x90;
     else if (b[0] == 0xf4)
         high = 0x8f;
+    /* only the second byte has bounds of its own */
     for (; i < length && i < n && b[i] >= low && b[i] <= high; i++) {
         low = 0x80;
         high = 0xbf;
@@ -163,6 +164,7 @@ static sonde_status decode_byte_fallback(sondep_list *out, const sondep_list *in
         SONDE_TRY_DONE(put_byte_run(out, &run));
         SONDE_TRY_DONE(sondep_list_put(out, token, n));
     }
+    /* and what stands at the end */
     SONDE_TRY_DONE(put_byte_run(out, &run));
 done:
     sondep_string_release(&run);

@@ -164,6 +164,7 @@ sonde_status sondep_room_take(sondep_room **out, const sonde_tokenizer *tokenize
     if (room != NULL)
         t->rooms = room->next;
     pthread_mutex_unlock(&t->lock);
+    /* none is idle: one more thread than ever before */
     if (room == NULL) {
         SONDE_TRY(SONDE_NEW(room, 1));
         if (sondep_word_room_init(&room->words) != SONDE_OK) {

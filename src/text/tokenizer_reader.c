@@ -67,6 +67,7 @@ static sonde_status read_code_point(sondep_reader *r)
     char bytes[4];
 
     SONDE_TRY(read_unit(r, &c));
+    /* a high surrogate wants a low one; alone it is no character */
     if (c >= 0xd800 && c < 0xdc00 && r->n - r->at >= 2 && r->text[r->at] == '\\' && r->text[r->at + 1] == 'u') {
         r->at += 2;
         SONDE_TRY(read_unit(r, &low));
@@ -210,11 +211,13 @@ static sonde_status skip_value(sondep_reader *r, int depth)
 
     if (depth > MAX_DEPTH)
         return sondep_reader_fail(r, "lists and objects are nested too deep (limit 128)");
+    /* strings and words are the leaves */
     if (open == '"')
         return sondep_reader_string(r, &text, &n);
     if (open != '{' && open != '[')
         return skip_word(r);
     r->at++;
+    /* elements, each with its key in an object */
     for (;;) {
         if (open == '{')
             SONDE_TRY(sondep_reader_key(r, &first, &more, &text, &n));

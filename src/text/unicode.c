@@ -62,6 +62,7 @@ int sondep_unicode_decompose(uint32_t out[SONDEP_UNICODE_LONGEST], uint32_t c, b
         out[2] = HANGUL_T + t;
         return t ? 3 : 2;
     }
+    /* what is in no table stands for itself */
     parts = sondep_unicode_map_of(&n, compatible ? &sondep_unicode_compatible : &sondep_unicode_canonical, c);
     if (parts == NULL) {
         out[0] = c;
