@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compares sonde's tokenizer with the `tokenizers` library on real texts, adversarial strings and all code points.
 
-    tokenizer_live.py LIBSONDE SHARED [texts] [points] [strings] [configs] [--documents N] [--configs N] [--seed N]
+    tokenizer_live.py [texts] [points] [strings] [configs] [--library FILE] [--shared FOLDER] [--documents N] ...
 
-LIBSONDE is build/libsonde.so, SHARED the folder with tokenizers/, models/ and text/. Without names of parts, all run:
-  texts     every file of SHARED/text: books and small sets whole, of the large ones the first N documents (default 500)
+The library is libsonde.so beside the program that SONDE_PROGRAM names (build/sonde); the shared folder, with tokenizers/,
+models/ and text/, is SONDE_SHARED (../shared): without it only configs run. Without names of parts, all do:
+  texts     every file of SHARED/text: books and small sets whole, of the large ones the first N documents (default 100)
   strings   adversarial and random strings
   points    each of the 1,112,064 code points between letters, digits and spaces
   configs   random tokenizer.json files made with the library (tokenizer_configs.py), on random strings
@@ -170,17 +171,21 @@ def check_configs(lib, n, seed):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("library")
-    parser.add_argument("shared", type=Path)
+    program = Path(os.environ.get("SONDE_PROGRAM", "build/sonde"))
     parser.add_argument("parts", nargs="*")
-    parser.add_argument("--documents", type=int, default=500)
-    parser.add_argument("--strings", type=int, default=3000)
-    parser.add_argument("--configs", type=int, default=1000)
+    parser.add_argument("--library", default=str(program.parent / "libsonde.so"))
+    parser.add_argument("--shared", type=Path, default=Path(os.environ.get("SONDE_SHARED", "../shared")))
+    parser.add_argument("--documents", type=int, default=100)
+    parser.add_argument("--strings", type=int, default=1000)
+    parser.add_argument("--configs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="tokenizers whose name has this in it")
     a = parser.parse_args()
     lib = library(a.library)
     parts = a.parts or ["texts", "strings", "points", "configs"]
+    if not a.shared.is_dir():
+        print("skip: texts, strings and code points: no '%s' (SONDE_SHARED)" % a.shared)
+        parts = ["configs"]
     paths = sorted((a.shared / "tokenizers").glob("*/tokenizer.json")) + sorted((a.shared / "models").glob("*/tokenizer.json"))
     pairs = [Pair(lib, p) for p in paths if not a.only or a.only in p.parent.name]
     if "strings" in parts:
