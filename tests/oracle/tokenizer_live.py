@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares sonde's tokenizer with the `tokenizers` library on real texts, adversarial strings and all code points.
 
-    tokenizer_live.py [texts] [points] [strings] [configs] [--library FILE] [--shared FOLDER] [--documents N] ...
+    tokenizer_live.py [texts] [points] [strings] [configs] [--so FILE] [--shared FOLDER] [--documents N] ...
 
 The library is libsonde.so beside the program that SONDE_PROGRAM names (build/sonde); the shared folder, with tokenizers/,
 models/ and text/, is SONDE_SHARED (../shared): without it only configs run. Without names of parts, all do:
@@ -173,7 +173,7 @@ def main():
     parser = argparse.ArgumentParser()
     program = Path(os.environ.get("SONDE_PROGRAM", "build/sonde"))
     parser.add_argument("parts", nargs="*")
-    parser.add_argument("--library", default=str(program.parent / "libsonde.so"))
+    parser.add_argument("--so", default=str(program.parent / "libsonde.so"))
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("SONDE_SHARED", "../shared")))
     parser.add_argument("--documents", type=int, default=100)
     parser.add_argument("--strings", type=int, default=1000)
@@ -181,7 +181,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="tokenizers whose name has this in it")
     a = parser.parse_args()
-    lib = library(a.library)
+    lib = library(a.so)
     parts = a.parts or ["texts", "strings", "points", "configs"]
     if not a.shared.is_dir():
         print("skip: texts, strings and code points: no '%s' (SONDE_SHARED)" % a.shared)
