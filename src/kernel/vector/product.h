@@ -301,14 +301,24 @@ static inline __attribute__((always_inline)) void finish_rows(float *c, int64_t 
     }
 }
 
-#define ACT_CASES(X)                                                                                                    \
-    X(SONDEP_ACT_RELU)                                                                                                  \
-    X(SONDEP_ACT_GELU)                                                                                                  \
-    X(SONDEP_ACT_GELU_TANH)                                                                                             \
-    X(SONDEP_ACT_SILU)                                                                                                  \
-    X(SONDEP_ACT_QUICK_GELU) X(SONDEP_ACT_TANH) X(SONDEP_ACT_SIGMOID) X(SONDEP_ACT_RELU2) X(SONDEP_ACT_RELU6)           \
-        X(SONDEP_ACT_LEAKY_RELU) X(SONDEP_ACT_MISH) X(SONDEP_ACT_LAPLACE) X(SONDEP_ACT_GELU_10) X(SONDEP_ACT_HARDSWISH) \
-            X(SONDEP_ACT_SQRT_SOFTPLUS)
+/* clang-format off: it wraps this list anew each time */
+#define ACT_CASES(X)         \
+    X(SONDEP_ACT_RELU)       \
+    X(SONDEP_ACT_GELU)       \
+    X(SONDEP_ACT_GELU_TANH)  \
+    X(SONDEP_ACT_SILU)       \
+    X(SONDEP_ACT_QUICK_GELU) \
+    X(SONDEP_ACT_TANH)       \
+    X(SONDEP_ACT_SIGMOID)    \
+    X(SONDEP_ACT_RELU2)      \
+    X(SONDEP_ACT_RELU6)      \
+    X(SONDEP_ACT_LEAKY_RELU) \
+    X(SONDEP_ACT_MISH)       \
+    X(SONDEP_ACT_LAPLACE)    \
+    X(SONDEP_ACT_GELU_10)    \
+    X(SONDEP_ACT_HARDSWISH)  \
+    X(SONDEP_ACT_SQRT_SOFTPLUS)
+/* clang-format on */
 
 /* The activation function is a constant inside each case. */
 static void finish(float *c, int64_t ldc, const float *tile, int64_t ld, int64_t rows, int64_t columns, int64_t i, int64_t j,
