@@ -250,6 +250,57 @@ static void pack_b_f32(void *packed, const sondep_matrix *b, int64_t k0, int64_t
     }
 }
 
+/* clang-format off */
+#define F32_TILER(tiler_name, rounding)                                                                       \
+    { .name = (tiler_name), .rows = TILE_ROWS, .columns = TILE_COLUMNS, .element_bytes = 4, .k_step = 1,      \
+      .rounds = (rounding), .tile = tile_f32, .pack_a = pack_a_f32, .pack_b = pack_b_f32 }
+/* clang-format on */
+
+/* ---- epilogue ------------------------------------------------------------------------------------------------------------ */
+
+/* One vector (n = V_WIDTH) or part of one, at (i, j). */
+static inline __attribute__((always_inline)) void finish_vector(float *c, const float *sum, const sondep_epilogue *e,
+                                                                sondep_act act, int64_t i, int64_t j, int64_t n)
+{
+    bool whole = n == V_WIDTH;
+    vec x = whole ? v_load(sum) : v_load_part(sum, n);
+
+    if (e->bias)
+        x = v_add(x, whole ? v_load(e->bias + j) : v_load_part(e->bias + j, n));
+    if (e->pre && whole)
+        v_store(e->pre + i * e->ld_pre + j, x);
+    else if (e->pre)
+        v_store_part(e->pre + i * e->ld_pre + j, x, n);
+    x = v_act(x, act);
+    if (e->gate) {
+        const float *gate = e->gate + i * e->ld_gate + j;
+        x = v_mul(x, whole ? v_load(gate) : v_load_part(gate, n));
+    }
+    if (e->residual) {
+        const float *residual = e->residual + i * e->ld_residual + j;
+        x = v_add(whole ? v_load(residual) : v_load_part(residual, n), x);
+    }
+    if (whole)
+        v_store(c, x);
+    else
+        v_store_part(c, x, n);
+}
+
+/* Rows and columns of a tile: whole vectors, then the part that is left. */
+static inline __attribute__((always_inline)) void finish_rows(float *c, int64_t ldc, const float *tile, int64_t ld,
+                                                              int64_t rows, int64_t columns, int64_t i0, int64_t j0,
+                                                              const sondep_epilogue *e, sondep_act act)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        float *to = c + (i0 + i) * ldc + j0;
+        int64_t j = 0;
+        for (; j + V_WIDTH <= columns; j += V_WIDTH)
+            finish_vector(to + j, tile + i * ld + j, e, act, i0 + i, j0 + j, V_WIDTH);
+        if (j < columns)
+            finish_vector(to + j, tile + i * ld + j, e, act, i0 + i, j0 + j, columns - j);
+    }
+}
+
 /* The formatter would wrap this list anew each time. */
 /* clang-format off */
 #define ACT_CASES(X) \
