@@ -161,6 +161,12 @@ void cli_each_option(const cli_command *command, cli_option_fn *fn, void *ctx);
 /* A command by its name ("bench forward"), or NULL. */
 const cli_command *cli_find_command(const char *name);
 
+/* The verb of a command that has this noun ("forward" for "bench"), else NULL. The first word of any command, copied, and
+ * what follows it ("" for most). Whether command i is the first of its noun; a command of one word always is. */
+const char *cli_verb_of(const cli_command *command, const char *noun);
+const char *cli_noun_of(char *out, size_t out_bytes, const cli_command *command);
+bool cli_begins_noun(int i);
+
 /* The help of a command on stdout, and the usage of the program on a stream. */
 void cli_print_help(const cli_command *command);
 void cli_print_usage(FILE *stream);

@@ -73,6 +73,15 @@ SONDE_API sonde_status sonde_model_random(sonde_model **out, const sonde_config 
 /* Config of a well-known shape: "gpt2-small", "one-layer", ... Owns: nothing. Errors: SONDE_E_ARG lists the names. */
 SONDE_API sonde_status sonde_config_shape(sonde_config *out, const char *name) SONDE_MUST_USE;
 
+/* Config from a config.json, or from the directory that has one: what sonde_model_load would see.
+ * Owns: nothing. Errors: as sonde_model_load's for that file; `out` is untouched then. */
+SONDE_API sonde_status sonde_config_load(sonde_config *out, const char *path) SONDE_MUST_USE;
+
+/* Writes a config as the config.json that transformers 4 and 5 read to the same model; its `dtype` says float32.
+ * Owns: nothing. Errors: SONDE_E_UNSUPPORTED (what the config's family cannot express: the name of the field), SONDE_E_RANGE and
+ * SONDE_E_SHAPE (sizes that do not fit together), SONDE_E_IO, SONDE_E_NOMEM. No file is left then. */
+SONDE_API sonde_status sonde_config_save(const sonde_config *config, const char *path) SONDE_MUST_USE;
+
 /* Frees a model; NULL is fine. Runs over it must be freed before. Owns: takes the model. Errors: none. */
 SONDE_API void sonde_model_free(sonde_model *model);
 

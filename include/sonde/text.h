@@ -1,7 +1,7 @@
-/* sonde/text.h - tokenizers and documents.                                     floor 3: text
+/* sonde/text.h - tokenizers, documents, and corpora to train on.               floor 3: text
  *
  * Tokenizers come from tokenizer.json and give the ids that the `tokenizers` library gives, all of them. Documents come
- * from .txt, .jsonl and .jsonl.zst files.
+ * from .txt, .jsonl and .jsonl.zst files. A corpus is their tokens in memory, cut into shuffled contexts.
  */
 #ifndef SONDE_TEXT_H
 #define SONDE_TEXT_H
@@ -116,6 +116,111 @@ SONDE_API sonde_status sonde_documents_next(sonde_documents *documents, const ch
 
 /* Share of the file that has been read, 0 to 1, for progress; -1 if not known. Owns: nothing. Errors: none. */
 SONDE_API double sonde_documents_progress(const sonde_documents *documents);
+
+/* ---- a corpus to train on --------------------------------------------------------------------------------------------- */
+
+/* Documents of several files as one stream of token ids in memory (2 bytes each up to a vocabulary of 65536, else 4): each
+ * document is the separator's id and its tokens, in the order of files and documents. A file may count several times. */
+typedef struct sonde_corpus sonde_corpus;
+
+/* An empty corpus.
+ *
+ * separator   id that stands before each document
+ * n_vocab     size of the model's vocabulary, which no id may reach; 0: the tokenizer's
+ *
+ * Owns: *out is yours: sonde_corpus_free. Borrows the tokenizer. Errors: SONDE_E_RANGE (separator outside the vocabulary),
+ * SONDE_E_NOMEM. *out is NULL then. */
+SONDE_API sonde_status sonde_corpus_new(sonde_corpus **out, const sonde_tokenizer *tokenizer, int32_t separator,
+                                        int64_t n_vocab) SONDE_MUST_USE;
+SONDE_API void sonde_corpus_free(sonde_corpus *corpus);
+
+/* How a file is added. `progress` is called from the thread that adds, with the share of the file that has been read (-1 where
+ * its size is not known); NULL: nobody asks. */
+typedef struct sonde_corpus_opts {
+    size_t struct_size;
+    const char *field; /* of .jsonl; NULL: "text" */
+    int64_t repeat;    /* how often the file stands in the stream, 1 (default) and more; it is in memory once */
+    int64_t limit;     /* documents that are read at most; 0 (default): all */
+    void (*progress)(double share, int64_t n_tokens, void *ctx);
+    void *ctx;
+} sonde_corpus_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
+SONDE_API void sonde_corpus_opts_init(sonde_corpus_opts *out);
+
+/* Reads a file of documents (as sonde_documents_open), and puts its tokens behind those that are there; `opts` NULL means
+ * defaults. The tokens do not depend on the number of threads. Special tokens that stand in a text are recognised; none are
+ * added but the separator.
+ *
+ * Threads: encodes on sonde_threads() threads. Cost: 2 or 4 bytes a token, 16 a document.
+ * Owns: nothing. Errors: those of sonde_documents_next (not UTF-8, no such field: file and line); SONDE_E_FORMAT (a file without
+ * a document), SONDE_E_RANGE (a token id beyond the vocabulary: file, document and token), SONDE_E_ARG (options),
+ * SONDE_E_INTERRUPTED, SONDE_E_NOMEM. The corpus is as it was then. */
+SONDE_API sonde_status sonde_corpus_add(sonde_corpus *corpus, const char *path,
+                                        const sonde_corpus_opts *opts) SONDE_MUST_USE;
+
+/* Takes "book.txt:2" apart: the file's name, which has *path_bytes bytes of `text`, and how often it is to be read (1 where
+ * nothing is said). A file that bears the whole text as its name is that file, once.
+ * Owns: nothing. Errors: SONDE_E_ARG (a number that is 0 or too large). */
+SONDE_API sonde_status sonde_corpus_split(size_t *path_bytes, int64_t *repeat, const char *text) SONDE_MUST_USE;
+
+/* What the stream has, a file that counts twice counted twice: tokens (with separators), documents, and bytes of their texts
+ * (bits per byte = nats per token * n_tokens / n_bytes / ln 2). Owns: nothing. Errors: none. */
+SONDE_API int64_t sonde_corpus_n_tokens(const sonde_corpus *corpus);
+SONDE_API int64_t sonde_corpus_n_documents(const sonde_corpus *corpus);
+SONDE_API int64_t sonde_corpus_n_bytes(const sonde_corpus *corpus);
+
+/* A number that tells one stream from another, for the manifest of a run and for resuming it: a hash of all ids in order.
+ * Owns: nothing. Errors: none. */
+SONDE_API uint64_t sonde_corpus_hash(const sonde_corpus *corpus);
+
+/* Ids [first, first + n) of the stream. The stream is a ring: behind its last id comes its first.
+ *
+ * out      (n)
+ * first    in [0, n_tokens)
+ *
+ * Owns: nothing. Errors: none (an empty corpus, or a place outside it, is the caller's bug). */
+SONDE_API void sonde_corpus_read(int32_t *out, const sonde_corpus *corpus, int64_t first, int64_t n);
+
+/* Where document i of the stream lies: its first id, which is the separator, how many ids it has with that, and the bytes of
+ * its text. Owns: nothing. Errors: none; i is in [0, n_documents). */
+SONDE_API void sonde_corpus_document(int64_t *first, int64_t *n_tokens, int64_t *n_bytes, const sonde_corpus *corpus,
+                                     int64_t i);
+
+/* ---- contexts ----------------------------------------------------------------------------------------------------------- */
+
+/* The stream of a corpus cut into contexts of T tokens, in an order of its own for each epoch. Plain data, made by init; to be
+ * copied freely.
+ *
+ *   epoch e           cuts at offset(seed, e) + k T, k = 0 .. n - 1, n = n_tokens / T, on the ring
+ *   number i          of all epochs: epoch i / n, and there piece k = permutation(seed, e, i mod n)
+ *
+ * Which context number i is depends on (corpus, T, seed, i) alone: training that takes numbers step * B .. step * B + B - 1 is
+ * resumed by knowing its step, and any thread may ask for any number. */
+typedef struct sonde_contexts {
+    const sonde_corpus *corpus; /* borrowed */
+    int64_t length;             /* T */
+    int64_t n;                  /* contexts in an epoch */
+    uint64_t seed;
+} sonde_contexts;
+
+/* Cuts a corpus into contexts of `length` tokens; `at_least` is the number that the caller needs (a batch).
+ * Owns: borrows the corpus, which must not be added to while the contexts are used.
+ * Errors: SONDE_E_ARG (length below 1), SONDE_E_RANGE (fewer contexts than at_least: both numbers; an empty corpus). */
+SONDE_API sonde_status sonde_contexts_init(sonde_contexts *out, const sonde_corpus *corpus, int64_t length, int64_t at_least,
+                                           uint64_t seed) SONDE_MUST_USE;
+
+/* Context number `index` of all epochs, counted from 0: its T ids, and the one behind them, which the last is to predict.
+ *
+ * out      (T + 1)
+ *
+ * Owns: nothing. Threads: any number at once. Cost: T + 1 copies. Errors: none.
+ * Source: the order is a Feistel network of Philox rounds, walked until it lands inside (Black and Rogaway 2002, "Ciphers with
+ * arbitrary finite domains"). */
+SONDE_API void sonde_contexts_get(int32_t *out, const sonde_contexts *contexts, int64_t index);
+
+/* Where that context begins in the stream. Owns: nothing. Errors: none. */
+SONDE_API int64_t sonde_contexts_first(const sonde_contexts *contexts, int64_t index);
 
 #ifdef __cplusplus
 }

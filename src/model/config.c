@@ -9,6 +9,7 @@
  */
 #include "model/config.h"
 
+#include "base/file.h"
 #include "format/json.h"
 
 #include <math.h>
@@ -173,6 +174,7 @@ sonde_status sondep_config_from_json(sonde_config *out, const json_t *json, cons
     return SONDE_OK;
 }
 
+/* From the file alone: no folder is looked for. */
 sonde_status sondep_config_load(sonde_config *out, const char *path)
 {
     json_t *json;
@@ -181,6 +183,19 @@ sonde_status sondep_config_load(sonde_config *out, const char *path)
     SONDE_TRY(sondep_json_load(&json, path));
     status = sondep_config_from_json(out, json, path);
     json_decref(json);
+    return status;
+}
+
+sonde_status sonde_config_load(sonde_config *out, const char *path)
+{
+    char *inside;
+    sonde_status status;
+
+    if (!sondep_is_directory(path))
+        return sondep_config_load(out, path);
+    SONDE_TRY(sondep_path_join(&inside, path, "config.json"));
+    status = sondep_config_load(out, inside);
+    sondep_free(inside);
     return status;
 }
 
@@ -205,27 +220,20 @@ static const struct {
     GPT2("one-layer", 1, 128, 4, 512, 50304, 128, "relu"),
     GPT2("small", 4, 256, 8, 1024, 8192, 256, "gelu_new"),
 #undef GPT2
-    {"stories15m",
-     {.family = "llama",
-      .model_type = "llama",
-      .activation = "silu",
-      .n_layers = 6,
-      .d_model = 288,
-      .n_heads = 6,
-      .n_kv_heads = 6,
-      .d_head = 48,
-      .d_mlp = 768,
-      .n_vocab = 32000,
-      .n_context = 256,
-      .norm = SONDE_RMSNORM,
-      .norm_eps = 1e-5,
-      .positions = SONDE_POSITIONS_ROTARY,
-      .rope = {.theta = 1e4, .type = "default", .factor = 1.0},
-      .gated_mlp = true,
-      .tied = true,
-      .scale_attention = true,
-      .bos_id = -1,
-      .eos_id = -1}},
+#define LLAMA(shape, layers, width, heads, mlp, vocabulary, context)                                                 \
+    {                                                                                                                \
+        shape,                                                                                                       \
+        {                                                                                                            \
+            .family = "llama", .model_type = "llama", .activation = "silu", .n_layers = layers, .d_model = width,    \
+            .n_heads = heads, .n_kv_heads = heads, .d_head = (width) / (heads), .d_mlp = mlp, .n_vocab = vocabulary, \
+            .n_context = context, .norm = SONDE_RMSNORM, .norm_eps = 1e-5, .positions = SONDE_POSITIONS_ROTARY,      \
+            .rope = {.theta = 1e4, .type = "default", .factor = 1.0}, .gated_mlp = true, .tied = true,               \
+            .scale_attention = true, .bos_id = -1, .eos_id = -1                                                      \
+        }                                                                                                            \
+    }
+    LLAMA("stories15m", 6, 288, 6, 768, 32000, 256),
+    LLAMA("stories", 7, 192, 6, 512, 4096, 512),
+#undef LLAMA
 };
 
 sonde_status sonde_config_shape(sonde_config *out, const char *name)

@@ -138,12 +138,11 @@ sonde_status sonde_model_random(sonde_model **out, const sonde_config *config, u
 
     *out = NULL;
     SONDE_TRY(read_opts(&options, opts));
-    SONDE_TRY(sondep_config_check(config, "random model"));
+    SONDE_TRY(sondep_config_check_family(&family, config, "random model"));
     SONDE_TRY_DONE(SONDE_NEW(model, 1));
     model->precision = options.products == SONDE_PRODUCTS_BF16 ? SONDEP_BF16 : SONDEP_F32;
     model->config = *config;
     SONDE_TRY_DONE(sondep_copy_string(&model->directory, ""));
-    SONDE_TRY_DONE(sondep_family_by_name(&family, config->family));
     model->prefix = source.prefix = family->prefixes[0];
     SONDE_TRY_DONE(model_fill(model, family, &source));
     *out = model;

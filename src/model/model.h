@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 
+#include "format/json.h"
 #include "layer/layer.h"
 
 /* ---- hook points ---------------------------------------------------------------------------------------------------- */
@@ -178,6 +179,8 @@ typedef struct sondep_family {
     const char *probe;              /* a tensor that every model of the family has, without its prefix */
     sonde_status (*read_config)(sonde_config *out, const json_t *json, const char *path);
     sonde_status (*take_weights)(sonde_model *model, const sondep_source *source);
+    sonde_status (*check_config)(const sonde_config *config, const char *path); /* the family can express it */
+    void (*write_config)(sondep_json_writer *out, const sonde_config *config);  /* fields of config.json that are its own */
 } sondep_family;
 
 extern const sondep_family sondep_gpt2, sondep_llama;
