@@ -145,5 +145,5 @@ static void write_config(sondep_json_writer *out, const sonde_config *c)
     sondep_json_put_number(out, "resid_pdrop", 0.0);
 }
 
-const sondep_family sondep_gpt2 = {"gpt2",      model_types,  "n_embd",     prefixes,    "ln_f.weight",
-                                   read_config, take_weights, check_config, write_config};
+const sondep_family sondep_gpt2 = {"gpt2",       model_types, "n_embd",     prefixes,     "ln_f.weight",
+                                   "wte.weight", read_config, take_weights, check_config, write_config};

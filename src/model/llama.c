@@ -285,5 +285,6 @@ static void write_config(sondep_json_writer *out, const sonde_config *c)
     write_rope(out, &c->rope, "rope_parameters", true);
 }
 
-const sondep_family sondep_llama = {"llama",     model_types,  "rms_norm_eps", prefixes,    "norm.weight",
-                                    read_config, take_weights, check_config,   write_config};
+const sondep_family sondep_llama = {"llama",       model_types,           "rms_norm_eps", prefixes,
+                                    "norm.weight", "embed_tokens.weight", read_config,    take_weights,
+                                    check_config,  write_config};

@@ -177,6 +177,7 @@ typedef struct sondep_family {
     const char *distinctive_field;  /* decides where config.json has no model_type */
     const char *const *prefixes;    /* what may stand before the names of the file, NULL at the end */
     const char *probe;              /* a tensor that every model of the family has, without its prefix */
+    const char *embedding;          /* the matrix that a tied unembedding shares, without its prefix */
     sonde_status (*read_config)(sonde_config *out, const json_t *json, const char *path);
     sonde_status (*take_weights)(sonde_model *model, const sondep_source *source);
     sonde_status (*check_config)(const sonde_config *config, const char *path); /* the family can express it */
