@@ -25,6 +25,7 @@
 #define CLI_COMMANDS(X) \
     X(info)             \
     X(tokenize)         \
+    X(tokenizer_train)  \
     X(act)              \
     X(stats)            \
     X(heatmap)          \

@@ -1,7 +1,8 @@
 /* sonde/text.h - tokenizers, documents, and corpora to train on.               floor 3: text
  *
- * Tokenizers come from tokenizer.json and give the ids that the `tokenizers` library gives, all of them. Documents come
- * from .txt, .jsonl and .jsonl.zst files. A corpus is their tokens in memory, cut into shuffled contexts.
+ * Tokenizers come from tokenizer.json and give the ids that the `tokenizers` library gives, all of them; or they are trained
+ * on texts, and are what that library learns from them. Documents come from .txt, .jsonl and .jsonl.zst files. A corpus
+ * is their tokens in memory, cut into shuffled contexts.
  */
 #ifndef SONDE_TEXT_H
 #define SONDE_TEXT_H
@@ -221,6 +222,76 @@ SONDE_API void sonde_contexts_get(int32_t *out, const sonde_contexts *contexts, 
 
 /* Where that context begins in the stream. Owns: nothing. Errors: none. */
 SONDE_API int64_t sonde_contexts_first(const sonde_contexts *contexts, int64_t index);
+
+/* ---- training a tokenizer ------------------------------------------------------------------------------------------- */
+
+/* Byte-level BPE as GPT-2 has it. A text is cut into words by a pattern, and each word is bytes at first. Then, until the
+ * vocabulary is full, the two neighbouring tokens a b that are met most often,
+ *
+ *     argmax over (a, b) of  sum over words w of  n(w) |{i: w_i = a, w_i+1 = b}|,
+ *
+ * become one new token wherever they stand together. Texts are known by their words alone: their order does not matter, and
+ * a special token that stands in one is text like any other. */
+typedef struct sonde_trainer sonde_trainer;
+
+/* How texts are cut into words. */
+typedef enum sonde_pattern {
+    SONDE_PATTERN_GPT2 = 0,
+    SONDE_PATTERN_LLAMA3 = 1, /* Llama-3's: three digits at most go together, contractions in any case */
+} sonde_pattern;
+
+typedef struct sonde_trainer_opts {
+    size_t struct_size;
+    int64_t n_vocab;             /* ids in all: special tokens, 256 bytes, merges; to be set, at most 2^24 */
+    int64_t min_frequency;       /* a pair that is met less often is not merged; default 2 */
+    sonde_pattern pattern;       /* default SONDE_PATTERN_GPT2 */
+    const char *const *specials; /* (n_specials) ids 0, 1, ...; one that comes twice counts once; default <|endoftext|> alone */
+    int64_t n_specials;
+} sonde_trainer_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
+SONDE_API void sonde_trainer_opts_init(sonde_trainer_opts *out);
+
+/* A trainer that has seen no text. Owns: *out is yours: sonde_trainer_free. Copies the options.
+ * Errors: SONDE_E_ARG (an option outside its bounds, an empty special token), SONDE_E_RANGE (n_vocab has no room for the bytes
+ *         and the special tokens: both numbers), SONDE_E_NOMEM. *out is NULL then. */
+SONDE_API sonde_status sonde_trainer_new(sonde_trainer **out, const sonde_trainer_opts *opts) SONDE_MUST_USE;
+SONDE_API void sonde_trainer_free(sonde_trainer *trainer);
+
+/* Counts the words of one text, with all threads; texts wait until some megabytes are together.
+ *
+ * text   n_bytes of UTF-8
+ *
+ * Owns: borrows text during the call. Threads: one at a time may call; the result does not depend on their number.
+ * Cost: 100 MB/s a core or more; memory for the different words and, at most, 16 MB of text.
+ * Errors: SONDE_E_FORMAT (byte that is not UTF-8), SONDE_E_RANGE (2^31 different words), SONDE_E_INTERRUPTED, SONDE_E_NOMEM,
+ *         SONDE_E_STATE (after sonde_trainer_learn). */
+SONDE_API sonde_status sonde_trainer_add(sonde_trainer *trainer, const char *text, size_t n_bytes) SONDE_MUST_USE;
+
+/* Learns the merges from all texts. Once.
+ *
+ * Ties: of pairs that are met equally often the one with the smaller left id, then the smaller right id.
+ * Owns: nothing.
+ * Errors: SONDE_E_NOTFOUND (no text, or only empty ones), SONDE_E_RANGE (the texts support fewer tokens than n_vocab: the message
+ *         says how many), SONDE_E_INTERRUPTED, SONDE_E_NOMEM, SONDE_E_STATE (called before).
+ * Source: Sennrich, Haddow, Birch 2016; the byte level of Radford et al. 2019.
+ * Reference: ids, tokens and merges are those of `tokenizers`' BpeTrainer with ByteLevel and its alphabet (tests/oracle). */
+SONDE_API sonde_status sonde_trainer_learn(sonde_trainer *trainer) SONDE_MUST_USE;
+
+/* Writes what was learnt as a tokenizer.json, byte for byte as `tokenizers` saves it. `path` is a file where it ends in .json,
+ * else a folder, which is made if it is not there. The file appears when it is complete.
+ * Owns: nothing. Errors: SONDE_E_IO, SONDE_E_NOMEM, SONDE_E_STATE (nothing was learnt). */
+SONDE_API sonde_status sonde_trainer_save(const sonde_trainer *trainer, const char *path) SONDE_MUST_USE;
+
+/* What a trainer has seen and learnt. */
+typedef struct sonde_trainer_totals {
+    int64_t n_texts, n_bytes;
+    int64_t n_words, n_different; /* known once learnt, as the rest */
+    int64_t n_vocab, n_merges;
+} sonde_trainer_totals;
+
+/* Owns: borrows, valid while the trainer lives. Errors: none. */
+SONDE_API const sonde_trainer_totals *sonde_trainer_get_totals(const sonde_trainer *trainer);
 
 #ifdef __cplusplus
 }
