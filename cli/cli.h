@@ -32,6 +32,7 @@
     X(compare)          \
     X(loss)             \
     X(generate)         \
+    X(lm_train)         \
     X(demo)             \
     X(bench_forward)    \
     X(doctor)           \

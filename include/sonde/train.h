@@ -19,43 +19,48 @@ extern "C" {
 /* How the step size runs. All warm up linearly first. */
 typedef enum sonde_schedule {
     SONDE_SCHEDULE_CONSTANT = 0,
-    SONDE_SCHEDULE_LINEAR = 1, /* down to last_rate at the end */
+    SONDE_SCHEDULE_LINEAR = 1, /* down to last_lr at the end */
     SONDE_SCHEDULE_COSINE = 2, /* the same along half a cosine */
-    SONDE_SCHEDULE_WSD = 3     /* warm-up, stable, decay: constant, then linear to last_rate over the last decay_steps */
+    SONDE_SCHEDULE_WSD = 3     /* warm-up, stable, decay: constant, then linear to last_lr over the last decay_steps */
 } sonde_schedule;
 
 /* What turns gradients into changes. Muon takes the matrices between layers and leaves the rest to AdamW. */
 typedef enum sonde_optimizer { SONDE_OPTIMIZER_ADAMW = 0, SONDE_OPTIMIZER_MUON = 1 } sonde_optimizer;
 
-/* The one list of options: type, name, default, least, most, what it is. From it come the struct, its defaults, the errors
- * of values outside their bounds, and the program's command line. */
-#define SONDE_LM_OPTIONS(X)                                                                                               \
-    X(int64_t, steps, 1000, 1, 1e9, "steps of the whole training")                                                        \
-    X(int64_t, batch, 64, 1, 1e6, "contexts of a step")                                                                   \
-    X(int64_t, context, 0, 0, 1e6, "tokens of a context; 0: the model's")                                                 \
-    X(int64_t, micro_batch, 0, 0, 1e6, "contexts at a time, gradients added up; 0: some 2,048 tokens")                    \
-    X(int64_t, seed, 0, 0, 9007199254740992.0, "of the order of the contexts")                                            \
-    X(int64_t, optimizer, SONDE_OPTIMIZER_ADAMW, 0, 1, "adamw or muon")                                                   \
-    X(int64_t, schedule, SONDE_SCHEDULE_COSINE, 0, 3, "constant, linear, cosine or wsd")                                  \
-    X(int64_t, warmup, 100, 0, 1e9, "steps over which the rate grows to its largest")                                     \
-    X(int64_t, decay_steps, 0, 0, 1e9, "of wsd: the last steps, over which the rate falls; 0: a fifth of all")            \
-    X(double, rate, 1e-3, 0, 100, "largest step size")                                                                    \
-    X(double, last_rate, 0.05, 0, 1, "step size at the end, as a share of the largest")                                   \
-    X(double, beta1, 0.9, 0, 0.999999, "decay of AdamW's mean of gradients")                                              \
-    X(double, beta2, 0.95, 0, 0.9999999, "decay of AdamW's mean of squared gradients")                                    \
-    X(double, eps, 1e-8, 1e-30, 1, "added to the root of AdamW's squares")                                                \
-    X(double, weight_decay, 0.1, 0, 100, "share of the rate by which matrices and embeddings shrink in a step")           \
-    X(double, momentum, 0.95, 0, 0.999999, "decay of Muon's mean of gradients")                                           \
-    X(double, clip, 1.0, 0, 1e30, "largest norm of all gradients together; 0: none")                                      \
-    X(int64_t, separator, -1, -1, 2147483647, "id that begins a document: attention and positions begin anew; -1: none")  \
-    X(int64_t, products, SONDE_PRODUCTS_F32, 0, 1, "f32, or bf16 factors with f32 sums")
+/* The one list of options: name, flag of the program, default, least and most (of a choice: the names), what it is. From it
+ * come the struct, its defaults, the errors of values outside their bounds, and the program's command line. WHOLE and CHOICE
+ * are an int64_t, REAL a double. */
+#define SONDE_LM_OPTION_LIST(WHOLE, CHOICE, REAL)                                                                          \
+    WHOLE(steps, "steps", 1000, 1, 1e9, "steps of the whole training")                                                     \
+    WHOLE(batch, "batch", 64, 1, 1e6, "contexts of a step")                                                                \
+    WHOLE(context, "context", 0, 0, 1e6, "tokens of a context; 0: the model's")                                            \
+    WHOLE(micro_batch, "micro-batch", 0, 0, 1e6, "contexts at a time, gradients added up; 0: some 2,048 tokens")           \
+    WHOLE(seed, "seed", 0, 0, 9007199254740992.0, "of the order of the contexts, and of new weights")                      \
+    CHOICE(optimizer, "optimizer", SONDE_OPTIMIZER_ADAMW, "adamw|muon", "muon: for the matrices between layers")           \
+    CHOICE(schedule, "schedule", SONDE_SCHEDULE_COSINE, "constant|linear|cosine|wsd", "how the step size runs")            \
+    WHOLE(warmup, "warmup", 100, 0, 1e9, "steps over which the step size grows to its largest")                            \
+    WHOLE(decay_steps, "decay-steps", 0, 0, 1e9, "of wsd: the last steps, over which it falls; 0: a fifth of all")         \
+    REAL(lr, "lr", 1e-3, 0, 100, "largest step size")                                                                      \
+    REAL(last_lr, "last-lr", 0.05, 0, 1, "step size at the end, as a share of the largest")                                \
+    REAL(beta1, "beta1", 0.9, 0, 0.999999, "decay of AdamW's mean of gradients")                                           \
+    REAL(beta2, "beta2", 0.95, 0, 0.9999999, "decay of AdamW's mean of squared gradients")                                 \
+    REAL(eps, "eps", 1e-8, 1e-30, 1, "added to the root of AdamW's squares")                                               \
+    REAL(weight_decay, "weight-decay", 0.1, 0, 100, "matrices and embeddings shrink by this times the step size")          \
+    REAL(momentum, "momentum", 0.95, 0, 0.999999, "decay of Muon's mean of gradients")                                     \
+    REAL(clip, "clip", 1.0, 0, 1e30, "largest norm of all gradients together; 0: none")                                    \
+    CHOICE(products, "products", SONDE_PRODUCTS_F32, "f32|bf16", "factors of products; sums are f32")
 
+#define SONDE_LM_WHOLE(name, flag, value, least, most, what) int64_t name;
+#define SONDE_LM_CHOICE(name, flag, value, names, what) int64_t name;
+#define SONDE_LM_REAL(name, flag, value, least, most, what) double name;
 typedef struct sonde_lm_opts {
     size_t struct_size;
-#define SONDE_LM_FIELD(type, name, value, least, most, what) type name;
-    SONDE_LM_OPTIONS(SONDE_LM_FIELD)
-#undef SONDE_LM_FIELD
+    SONDE_LM_OPTION_LIST(SONDE_LM_WHOLE, SONDE_LM_CHOICE, SONDE_LM_REAL)
+    int64_t separator; /* id that begins a document: attention and positions begin anew there; -1 (default): none */
 } sonde_lm_opts;
+#undef SONDE_LM_WHOLE
+#undef SONDE_LM_CHOICE
+#undef SONDE_LM_REAL
 
 /* The defaults. Owns: nothing. Errors: none. */
 SONDE_API void sonde_lm_opts_init(sonde_lm_opts *out);
@@ -87,7 +92,7 @@ typedef struct sonde_lm_report {
     int64_t step;         /* steps done, this one included */
     double loss;          /* nats per token, before the change */
     double gradient_norm; /* of all gradients together, before clipping */
-    double rate;          /* step size that was taken */
+    double lr;            /* step size that was taken */
     int64_t n_tokens;     /* of this step */
 } sonde_lm_report;
 
@@ -98,6 +103,9 @@ typedef struct sonde_lm_report {
  * SONDE_E_INTERRUPTED (the same), SONDE_E_STATE (all steps are done), SONDE_E_NOMEM.
  * Cost: 6 x parameters x tokens flops, attention extra. Owns: nothing. */
 SONDE_API sonde_status sonde_lm_trainer_step(sonde_lm_trainer *trainer, sonde_lm_report *out) SONDE_MUST_USE;
+
+/* Steps done. Owns: nothing. Errors: none. */
+SONDE_API int64_t sonde_lm_trainer_steps(const sonde_lm_trainer *trainer);
 
 /* The model as it is now, for runs and for saving; its weights change with the next step.
  * Owns: borrows, from the trainer. Errors: none. */

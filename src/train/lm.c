@@ -12,24 +12,45 @@ enum { MICRO_TOKENS = 2048 }; /* a few thousand rows: enough for the products, f
 
 /* ---- options --------------------------------------------------------------------------------------------------------------- */
 
+#define DEFAULT(name, flag, value, least, most, what) .name = (value),
+#define DEFAULT_CHOICE(name, flag, value, names, what) .name = (value),
 void sonde_lm_opts_init(sonde_lm_opts *out)
 {
-#define DEFAULT(type, name, value, least, most, what) .name = (value),
-    *out = (sonde_lm_opts){.struct_size = sizeof *out, SONDE_LM_OPTIONS(DEFAULT)};
+    *out = (sonde_lm_opts){
+        .struct_size = sizeof *out, SONDE_LM_OPTION_LIST(DEFAULT, DEFAULT_CHOICE, DEFAULT).separator = -1};
+}
 #undef DEFAULT
+#undef DEFAULT_CHOICE
+
+/* A number within its bounds; the comparison fails for NaN. */
+static sonde_status check_number(const char *flag, double value, double least, double most)
+{
+    if (value >= least && value <= most)
+        return SONDE_OK;
+    return SONDE_FAIL(SONDE_E_ARG, "option '%s' is %g, outside [%g, %g]", flag, value, least, most);
 }
 
-/* Every option within its bounds. The comparison fails for NaN. */
+/* One of the names of a choice, which bars separate. */
+static sonde_status check_choice(const char *flag, int64_t value, const char *names)
+{
+    int64_t n = 1;
+
+    for (const char *c = names; *c != '\0'; c++)
+        n += *c == '|';
+    if (value >= 0 && value < n)
+        return SONDE_OK;
+    return SONDE_FAIL(SONDE_E_ARG, "option '%s' is number %lld of %s", flag, (long long)value, names);
+}
+
+#define CHECK(name, flag, value, least, most, what) SONDE_TRY(check_number(flag, (double)o->name, least, most));
+#define CHECK_CHOICE(name, flag, value, names, what) SONDE_TRY(check_choice(flag, o->name, names));
 static sonde_status check_bounds(const sonde_lm_opts *o)
 {
-#define CHECK(type, name, value, least, most, what)                                                                       \
-    if (!((double)o->name >= (least) && (double)o->name <= (most)))                                                       \
-        return SONDE_FAIL(SONDE_E_ARG, "option '" #name "' is %g, outside [%g, %g]", (double)o->name, (double)(least),    \
-                          (double)(most));
-    SONDE_LM_OPTIONS(CHECK)
-#undef CHECK
+    SONDE_LM_OPTION_LIST(CHECK, CHECK_CHOICE, CHECK)
     return SONDE_OK;
 }
+#undef CHECK
+#undef CHECK_CHOICE
 
 /* The caller's options over the defaults, with what is left to us chosen. */
 static sonde_status read_opts(sonde_lm_opts *out, const sonde_lm_opts *opts, const sonde_config *config)
@@ -71,8 +92,8 @@ static void apply_opts(sonde_lm_trainer *t)
                                     .steps = o->steps,
                                     .warmup = o->warmup,
                                     .decay = o->decay_steps,
-                                    .rate = o->rate,
-                                    .last = o->rate * o->last_rate};
+                                    .rate = o->lr,
+                                    .last = o->lr * o->last_lr};
     t->model->precision = o->products == SONDE_PRODUCTS_BF16 ? SONDEP_BF16 : SONDEP_F32;
 }
 
@@ -135,6 +156,11 @@ void sonde_lm_trainer_free(sonde_lm_trainer *t)
     sondep_free(t->parameters);
     sonde_model_free(t->model);
     sondep_free(t);
+}
+
+int64_t sonde_lm_trainer_steps(const sonde_lm_trainer *trainer)
+{
+    return trainer->step;
 }
 
 const sonde_model *sonde_lm_trainer_model(const sonde_lm_trainer *trainer)
@@ -243,8 +269,8 @@ sonde_status sonde_lm_trainer_step(sonde_lm_trainer *t, sonde_lm_report *out)
         return sondep_hint(status, "at step %lld; the weights are those of step %lld", (long long)t->step + 1,
                            (long long)t->step);
     SONDE_TRY(status);
-    out->rate = sondep_schedule_rate(&t->schedule, t->step);
-    sondep_optimizer_step(&t->optimizer, &moments, t->parameters, t->n_parameters, t->step + 1, out->rate,
+    out->lr = sondep_schedule_rate(&t->schedule, t->step);
+    sondep_optimizer_step(&t->optimizer, &moments, t->parameters, t->n_parameters, t->step + 1, out->lr,
                           sondep_clip_factor(out->gradient_norm, t->optimizer.clip), t->optimizer_scratch);
     t->step++;
     return SONDE_OK;

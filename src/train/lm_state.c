@@ -39,6 +39,13 @@ static void add_text(texts *x, const char *key, const char *value)
     x->pairs[2 * x->n++ + 1] = value;
 }
 
+/* An option, so that it reads back as the same number. */
+static void add_option(texts *x, int i, const char *flag, double value)
+{
+    snprintf(x->options[i], sizeof x->options[i], "%.17g", value);
+    add_text(x, flag, x->options[i]);
+}
+
 /* All that is written beside the blocks. */
 static void describe(texts *x, const sonde_lm_trainer *t)
 {
@@ -54,11 +61,12 @@ static void describe(texts *x, const sonde_lm_trainer *t)
     add_text(x, "model", x->text[0]);
     add_text(x, "corpus", x->text[1]);
     add_text(x, "step", x->text[2]);
-#define ADD(type, name, value, least, most, what)                                         \
-    snprintf(x->options[i], sizeof x->options[i], "%.17g", (double)t->opts.name);         \
-    add_text(x, #name, x->options[i++]);
-    SONDE_LM_OPTIONS(ADD)
+#define ADD(name, flag, value, least, most, what) add_option(x, i++, flag, (double)t->opts.name);
+#define ADD_CHOICE(name, flag, value, names, what) add_option(x, i++, flag, (double)t->opts.name);
+    SONDE_LM_OPTION_LIST(ADD, ADD_CHOICE, ADD)
 #undef ADD
+#undef ADD_CHOICE
+    add_option(x, i, "separator", (double)t->opts.separator);
 }
 
 sonde_status sonde_lm_trainer_save(const sonde_lm_trainer *t, const char *path)
@@ -106,7 +114,7 @@ static sonde_status check_text(const sonde_safetensors *file, const char *key, c
 /* Whether training may go on with another value of an option: its length, and how the rate runs. */
 static bool may_differ(const char *name)
 {
-    static const char *const free_ones[] = {"steps", "schedule", "warmup", "decay_steps", "rate", "last_rate"};
+    static const char *const free_ones[] = {"steps", "schedule", "warmup", "decay-steps", "lr", "last-lr"};
 
     for (size_t i = 0; i < sizeof free_ones / sizeof *free_ones; i++)
         if (strcmp(name, free_ones[i]) == 0)
