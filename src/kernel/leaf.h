@@ -60,6 +60,15 @@ typedef struct sondep_leaf {
     void (*convert_row)(float *out, const void *x, sonde_dtype dtype, bool add, int64_t n);
     double (*log_sum_exp)(const float *x, int64_t n);
     int64_t (*find_nonfinite)(const float *x, int64_t n, bool allow_minus_infinity);
+
+    void (*activate_backward)(float *dpre, float *dup, float *post, const float *dpost, const float *pre, const float *up,
+                              sondep_act act, int64_t n);
+    /* One row; dw and db (NULL: not wanted) are added to, before dx is written. */
+    void (*norm_backward_row)(float *dx, float *dw, float *db, const float *dy, const float *x, const float *w, bool is_rms,
+                              double eps, int64_t D, bool adds);
+    double (*cross_entropy)(float *x, int64_t target, float weight, bool is_gradient, int64_t V); /* one row's */
+    double (*sum_squares)(const float *x, int64_t n);
+    void (*adamw)(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
     double (*fma_flops)(int64_t n);
 } sondep_leaf;
 
@@ -100,5 +109,20 @@ void sondep_rows_rotate(const sondep_leaf *leaf, float *out, const float *x, con
 void sondep_rows_gather(const sondep_leaf *leaf, float *out, const sondep_matrix *table, const int64_t *ids, bool add,
                         int64_t N, int64_t D);
 int64_t sondep_rows_find_nonfinite(const sondep_leaf *leaf, const float *x, int64_t n, bool allow_minus_infinity);
+
+void sondep_rows_activate_backward(const sondep_leaf *leaf, float *dpre, float *dup, float *post, const float *dpost,
+                                   const float *pre, const float *up, sondep_act act, int64_t n);
+void sondep_rows_norm_backward(const sondep_leaf *leaf, float *dx, float *dw, float *db, const float *dy, const float *x,
+                               const float *w, bool is_rms, double eps, int64_t N, int64_t D, bool adds, void *scratch);
+size_t sondep_rows_norm_backward_scratch_bytes(int64_t N, int64_t D);
+void sondep_rows_add_column_sums(const sondep_leaf *leaf, float *out, const float *x, int64_t ld, int64_t N, int64_t D,
+                                 void *scratch);
+void sondep_rows_cross_entropy(const sondep_leaf *leaf, double *loss, float *x, int64_t ld, const int64_t *target,
+                               float weight, bool is_gradient, int64_t N, int64_t V);
+void sondep_rows_scatter_add(const sondep_leaf *leaf, float *table, const float *x, const int64_t *ids, int64_t N,
+                             int64_t D);
+double sondep_rows_sum_squares(const sondep_leaf *leaf, const float *x, int64_t n);
+void sondep_rows_adamw(const sondep_leaf *leaf, float *w, float *m, float *v, const float *g, const sondep_adamw *a,
+                       int64_t n);
 
 #endif

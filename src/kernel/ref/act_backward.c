@@ -50,6 +50,12 @@ static double hardswish_slope(double x)
     return x < -3.0 ? 0.0 : x <= 3.0 ? x / 3.0 + 0.5 : 1.0;
 }
 
+/* sigmoid(x) / (2 sqrt(log(1 + e^x))); far to the left that is e^(x/2) / 2, where both parts would underflow. */
+static double sqrt_softplus_slope(double x)
+{
+    return x < -40.0 ? 0.5 * exp(0.5 * x) : 0.5 * sigmoid(x) / sondep_act_ref(SONDEP_ACT_SQRT_SOFTPLUS, x);
+}
+
 /* At a corner, the slope is the one that torch's autograd gives. */
 double sondep_act_slope_ref(sondep_act act, double x)
 {
@@ -68,7 +74,7 @@ double sondep_act_slope_ref(sondep_act act, double x)
     case SONDEP_ACT_LAPLACE: return laplace_slope(x);
     case SONDEP_ACT_GELU_10: return fabs(sondep_act_ref(SONDEP_ACT_GELU, x)) <= 10.0 ? gelu_slope(x) : 0.0;
     case SONDEP_ACT_HARDSWISH: return hardswish_slope(x);
-    case SONDEP_ACT_SQRT_SOFTPLUS: return 0.5 * sigmoid(x) / sondep_act_ref(SONDEP_ACT_SQRT_SOFTPLUS, x);
+    case SONDEP_ACT_SQRT_SOFTPLUS: return sqrt_softplus_slope(x);
     default: return 1.0;
     }
 }

@@ -24,6 +24,11 @@ const sondep_leaf LEAF = {
     .convert_row = convert_row,
     .log_sum_exp = log_sum_exp,
     .find_nonfinite = find_nonfinite,
+    .activate_backward = activate_backward,
+    .norm_backward_row = norm_backward_row,
+    .cross_entropy = cross_entropy,
+    .sum_squares = sum_squares,
+    .adamw = adamw,
     .fma_flops = fma_flops,
 };
 
