@@ -171,7 +171,8 @@ SONDE_API int64_t sonde_corpus_n_tokens(const sonde_corpus *corpus);
 SONDE_API int64_t sonde_corpus_n_documents(const sonde_corpus *corpus);
 SONDE_API int64_t sonde_corpus_n_bytes(const sonde_corpus *corpus);
 
-/* A number that tells one stream from another, for the manifest of a run and for resuming it: a hash of all ids in order.
+/* A number that tells one stream from another, for the manifest of a run and for resuming it: a hash of the ids of each file and
+ * of how often it counts. The same on every machine, for any number of threads.
  * Owns: nothing. Errors: none. */
 SONDE_API uint64_t sonde_corpus_hash(const sonde_corpus *corpus);
 
