@@ -55,7 +55,9 @@ static sonde_status read_source(size_t *got, sonde_documents *d, char *out, size
     ssize_t r;
     do
         r = sondep_syscalls.read(d->fd, out, n);
-    while (r < 0 && errno == EINTR);
+    while (r < 0 && errno == EINTR && !sondep_interrupted());
+    if (r < 0 && errno == EINTR)
+        return SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted while reading '%s'", d->path);
     if (r < 0)
         return SONDE_FAIL(SONDE_E_IO, "cannot read '%s': %s", d->path, strerror(errno));
     d->read_bytes += r;
