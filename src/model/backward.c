@@ -29,7 +29,7 @@ static size_t scratch_bytes(const sondep_backward *b)
 {
     const sonde_config *c = &b->pass->model->config;
     int64_t N = b->pass->batch->N, D = c->d_model, n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head;
-    int64_t block = N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK;
+    int64_t block = N < SONDEP_LOGITS_BLOCK || sondep_gradient_wanted(b, SONDEP_POINT_UNEMBED_OUT, 0) ? N : SONDEP_LOGITS_BLOCK;
     size_t sizes[] = {sondep_linear_scratch_bytes(D, n_q + 2 * n_kv, N),
                       sondep_linear_scratch_bytes(D, n_q, N),
                       sondep_linear_scratch_bytes(D, n_kv, N),
@@ -40,7 +40,7 @@ static size_t scratch_bytes(const sondep_backward *b)
                       sondep_linear_scratch_bytes(D, c->n_vocab, block),
                       sondep_linear_scratch_bytes(D, c->n_vocab, N % SONDEP_LOGITS_BLOCK),
                       sondep_product_scratch_bytes(b->pass->batch->T, b->pass->batch->most_keys, c->d_head),
-                      sondep_norm_backward_scratch_bytes(N * (b->inner ? c->n_heads : 1), D)};
+                      sondep_norm_backward_scratch_bytes(N, D)};
     size_t most = 0;
 
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
@@ -237,15 +237,18 @@ static sonde_status unembed(const sondep_backward *b)
 {
     const sonde_model *model = b->pass->model;
     const float *x = b->pass->tape[model->config.n_layers].resid_pre;
-    int64_t N = b->pass->batch->N, D = model->config.d_model;
+    int64_t N = b->pass->batch->N, D = model->config.d_model, V = model->config.n_vocab;
     float *dw = gradient_of(b, model->unembed.w.data);
     sondep_workbench bench = bench_of(b);
 
     renormalize(b, &model->ln_final, x);
-    if (sondep_gradient_wanted(b, SONDEP_POINT_UNEMBED_OUT, 0))
+    if (sondep_gradient_wanted(b, SONDEP_POINT_UNEMBED_OUT, 0)) {
         SONDE_TRY(sondep_fire_logit_gradient(b));
-    SONDE_TRY(sondep_unembed_backward(b->dy, dw, b->pass->y, &model->unembed, N, b->logits, b->objective, b->objective_ctx,
-                                      &bench));
+        linear(b, b->dy, false, b->logits, V, b->pass->y, D, &model->unembed);
+    } else {
+        SONDE_TRY(sondep_unembed_backward(b->dy, dw, b->pass->y, &model->unembed, N, b->logits, b->objective,
+                                          b->objective_ctx, &bench));
+    }
     SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_UNEMBED_IN, 0, b->dy, D, D));
     SONDE_TRY(sondep_fire_norm_gradients(b, SONDEP_POINT_LN_FINAL_SCALE, SONDEP_POINT_LN_FINAL_NORMALIZED, 0,
                                          &model->ln_final, x));

@@ -224,7 +224,7 @@ sonde_status sondep_fire_logit_gradient(const sondep_backward *b)
     int64_t N = b->pass->batch->N, D = unembed->n_in, V = unembed->n_out;
     sondep_workbench bench = {b->pass->model->precision, b->scratch};
 
-    /* Block by block, as the walk does it, so that the objective sees the same bits. */
+    /* Block by block, as the objective sees them elsewhere. */
     for (int64_t first = 0; first < N; first += SONDEP_LOGITS_BLOCK) {
         int64_t n = N - first < SONDEP_LOGITS_BLOCK ? N - first : SONDEP_LOGITS_BLOCK;
         sondep_linear_forward(b->logits + first * V, V, b->pass->y + first * D, D, unembed, n, (sondep_epilogue){0}, &bench);

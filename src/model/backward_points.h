@@ -37,7 +37,7 @@ sonde_status sondep_fire_result_gradient(const sondep_backward *b, int64_t layer
 /* Of hook_q_input, hook_k_input, hook_v_input and hook_attn_in: each head's part of the way back through the first norm. */
 sonde_status sondep_fire_input_gradients(const sondep_backward *b, int64_t layer);
 
-/* Of the logits, all rows at once. pass->y holds the normalised rows. */
+/* Of the logits, all rows at once, which it leaves in b->logits. pass->y holds the normalised rows. */
 sonde_status sondep_fire_logit_gradient(const sondep_backward *b);
 
 #endif
