@@ -134,6 +134,22 @@ double sondep_log_sum_exp(const float *x, int64_t n);
 /* Index of the first element that is not finite (skipping -inf if allowed), or -1  (parallel). */
 int64_t sondep_find_nonfinite(const float *x, int64_t n, bool allow_minus_infinity);
 
+/* ---- drawing tokens ------------------------------------------------------------------------------------------------------ */
+
+/* How a token is chosen from a row of logits. Filters come in the order of transformers. */
+typedef struct sondep_draw_rule {
+    double temperature; /* logits are divided by it; 0: the largest logit, the lower id among equals */
+    int64_t top_k;      /* keeps the k largest, and what ties with the last of them; 0: all */
+    double top_p;       /* keeps the smallest set with at least this probability, lower ids first among equals; 1: all */
+} sondep_draw_rule;
+
+/* ids[n] = the token of row n of logits (N,V) that a uniform number in [0, 1) points at: what the filters keep is walked by
+ * ids until its cumulative probability exceeds uniform[n] (parallel over rows). -1 where a logit of the row is not finite.
+ * V >= 1; scratch: sondep_draw_scratch_bytes(V), 64-byte aligned. Reference: kernel/ref/draw.c. */
+void sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
+                 const double *uniform, void *scratch);
+size_t sondep_draw_scratch_bytes(int64_t V);
+
 /* ---- which versions run ------------------------------------------------------------------------------------------------ */
 
 /* Chooses by name: "ref", "avx2", "avx512", "neon", "blas", or "auto" (also: environment SONDE_KERNEL at first use).

@@ -60,11 +60,19 @@ typedef struct sondep_leaf {
     void (*convert_row)(float *out, const void *x, sonde_dtype dtype, bool add, int64_t n);
     double (*log_sum_exp)(const float *x, int64_t n);
     int64_t (*find_nonfinite)(const float *x, int64_t n, bool allow_minus_infinity);
+    /* Blocks of SONDEP_DRAW_BLOCK numbers, the last one shorter: the greatest of each, and the sum of
+     * exp((x - greatest) factor) where sum is not NULL. False if a number is not finite. */
+    bool (*sum_blocks)(float *most, float *sum, const float *x, float factor, int64_t n);
+    /* y = exp((x - most) factor) */
+    void (*weigh)(float *y, const float *x, float most, float factor, int64_t n);
     double (*fma_flops)(int64_t n);
 } sondep_leaf;
 
 /* Row stride of a block of scores: a power of two would put all rows into the same few sets of the cache. */
 enum { SONDEP_SCORE_KEYS = 256, SONDEP_SCORE_STRIDE = SONDEP_SCORE_KEYS + 16 };
+
+/* Numbers of a row of logits whose exponentials are summed at a time: as floats, so that it must not be long. */
+enum { SONDEP_DRAW_BLOCK = 128 };
 
 extern const sondep_leaf sondep_leaf_avx512, sondep_leaf_avx512bf16, sondep_leaf_avx2, sondep_leaf_neon;
 
@@ -99,6 +107,9 @@ void sondep_rows_rotate(const sondep_leaf *leaf, float *out, const float *x, con
                         const float *sin, int64_t N, int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x);
 void sondep_rows_gather(const sondep_leaf *leaf, float *out, const sondep_matrix *table, const int64_t *ids, bool add,
                         int64_t N, int64_t D);
+void sondep_blocks_draw(const sondep_leaf *leaf, int32_t *ids, const float *logits, int64_t N, int64_t V,
+                        const sondep_draw_rule *rule, const double *uniform, void *scratch);
+size_t sondep_blocks_draw_scratch_bytes(int64_t V);
 int64_t sondep_rows_find_nonfinite(const sondep_leaf *leaf, const float *x, int64_t n, bool allow_minus_infinity);
 
 #endif

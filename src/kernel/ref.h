@@ -28,6 +28,9 @@ void sondep_rotate_ref(float *out, const float *x, const int64_t *position, cons
 void sondep_gather_rows_ref(float *out, const sondep_matrix *table, const int64_t *ids, bool add, int64_t N, int64_t D);
 double sondep_log_sum_exp_ref(const float *x, int64_t n);
 int64_t sondep_find_nonfinite_ref(const float *x, int64_t n, bool allow_minus_infinity);
+void sondep_draw_ref(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
+                     const double *uniform, void *scratch);
+size_t sondep_draw_scratch_bytes_ref(int64_t V);
 double sondep_fma_flops_ref(int64_t n); /* n rounds of independent multiply-adds; returns how many flops */
 
 /* Element (i, j) of an operand as float; data may lie at any address, as it does in a mapped file. */

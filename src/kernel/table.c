@@ -124,7 +124,7 @@ const char *sondep_kernel_name(void)
 /* What serves each operation: its name, and in what it is written. */
 static int describe(char *out, size_t bytes, int64_t i)
 {
-    static const char *const small[] = {"attention", "softmax", "norm", "activation", "rotary", "rows"};
+    static const char *const small[] = {"attention", "softmax", "norm", "activation", "rotary", "rows", "draw"};
     const kernel_set *k = set();
     const sondep_tiler *f32 = k->leaf ? &k->leaf->f32 : NULL, *bf16 = k->leaf ? &k->leaf->bf16 : NULL;
     const char *written = k->leaf ? f32->name : "ref";
@@ -343,4 +343,19 @@ int64_t sondep_find_nonfinite(const float *x, int64_t n, bool allow_minus_infini
     const sondep_leaf *leaf = set()->leaf;
     return leaf ? sondep_rows_find_nonfinite(leaf, x, n, allow_minus_infinity)
                 : sondep_find_nonfinite_ref(x, n, allow_minus_infinity);
+}
+
+void sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
+                 const double *uniform, void *scratch)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_blocks_draw(leaf, ids, logits, N, V, rule, uniform, scratch);
+    else
+        sondep_draw_ref(ids, logits, N, V, rule, uniform, scratch);
+}
+
+size_t sondep_draw_scratch_bytes(int64_t V)
+{
+    return set()->leaf ? sondep_blocks_draw_scratch_bytes(V) : sondep_draw_scratch_bytes_ref(V);
 }

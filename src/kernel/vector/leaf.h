@@ -24,6 +24,8 @@ const sondep_leaf LEAF = {
     .convert_row = convert_row,
     .log_sum_exp = log_sum_exp,
     .find_nonfinite = find_nonfinite,
+    .sum_blocks = sum_blocks,
+    .weigh = weigh,
     .fma_flops = fma_flops,
 };
 
