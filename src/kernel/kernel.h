@@ -70,8 +70,8 @@ typedef enum sondep_precision { SONDEP_F32, SONDEP_BF16 } sondep_precision;
  * c (M,N) row stride ldc; a (M,K) f32, any strides; b (K,N) any of the types; epilogue NULL: plain product
  * scratch: sondep_product_scratch_bytes(M, N, K) bytes, 64-byte aligned, for packed panels
  *
- * M of a few rows (16 or fewer) takes a matrix-vector path that reads B where it lies. The result of a row does not depend on M within
- * the same path. bf16 precision rounds both factors to nearest-even bf16 and sums in f32.
+ * M of a few rows (8 or fewer) takes a path that reads B where it lies. The bits of a row do not depend on M (with BLAS they
+ * may). bf16 precision rounds both factors to nearest-even bf16 and sums in f32.
  * Cost: 2 M N K flops. Reference: kernel/ref/product.c. */
 void sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
                     const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);

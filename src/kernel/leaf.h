@@ -33,12 +33,18 @@ typedef struct sondep_leaf {
     void (*finish)(float *c, int64_t ldc, const float *tile, int64_t ld_tile, int64_t rows, int64_t columns, int64_t i,
                    int64_t j, const sondep_epilogue *epilogue);
 
-    /* sums (M x n, row stride n) of columns j .. j + n of A B, B read where it lies: along its rows (col_stride 1) or along
-     * its columns (row_stride 1). a is (M,K), row stride K. */
-    void (*few_along_rows)(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
-                           bool rounds);
-    void (*few_along_columns)(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j,
-                              int64_t n, bool rounds);
+    /* sums (M x n, row stride n) over K k's from k on of columns j .. j + n of A B, B read where it lies: along its rows
+     * (col_stride 1) or along its columns (row_stride 1). Bits are those of a tile over the same k's. */
+    void (*few_along_rows)(float *sums, const float *a, int64_t lda, const sondep_matrix *b, int64_t M, int64_t k, int64_t K,
+                           int64_t j, int64_t n, bool rounds);
+    void (*few_along_columns)(float *sums, const float *a, int64_t lda, const sondep_matrix *b, int64_t M, int64_t k,
+                              int64_t K, int64_t j, int64_t n, bool rounds);
+
+    /* Attention of M queries that share n keys and values: scores (M x n) = Q K^T, Q (M, d) without gaps; sums (M x d) += P V. */
+    void (*score_few)(float *scores, int64_t ld, const float *q, int64_t M, const float *keys, int64_t ldk, int64_t d,
+                      int64_t n);
+    void (*mix_few)(float *sums, int64_t ld, const float *p, int64_t ldp, int64_t M, const float *v, int64_t ldv, int64_t n,
+                    int64_t d);
 
     /* tile (rows x columns, row stride ld) (+)= P B: P (rows, K) lies row by row, SONDEP_SCORE_STRIDE apart. */
     void (*tile_of_scores)(float *tile, int64_t ld, const float *p, const void *b, int64_t K, int rows, bool add);
