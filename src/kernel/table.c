@@ -423,6 +423,7 @@ void sondep_adamw_step(float *w, float *m, float *v, const float *g, const sonde
         sondep_rows_adamw(leaf, w, m, v, g, a, n);
     else
         sondep_adamw_step_ref(w, m, v, g, a, n);
+}
 
 void sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
                  const double *uniform, void *scratch)
