@@ -186,6 +186,20 @@ static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_
             }
         }
     }
+    /* A transposed factor has the strip's rows side by side: they are copied as they lie. */
+    for (; a->dtype == SONDE_F32 && a->row_stride == 1 && k < K; k++) {
+        const float *from = (const float *)a->data + row + (k0 + k) * a->col_stride;
+        for (int first = 0; first < rows; first += V_WIDTH) {
+            int width = rows - first < V_WIDTH ? rows - first : V_WIDTH;
+            vec x = v_load_part(from + first, width);
+            int64_t at = k * rows + first;
+            x = rounds ? v_round_bf16(x) : x;
+            if (at + V_WIDTH <= n)
+                v_store(to + at, x);
+            else
+                v_store_part(to + at, x, width);
+        }
+    }
     for (; k < K; k++)
         for (int i = 0; i < rows; i++)
             to[k * rows + i] = element(a, row + i, k0 + k, rounds);
