@@ -99,7 +99,7 @@ def check_texts(shared, folder):
     text = shared / "text"
     books = [p for p in sorted((text / "gutenberg").glob("*.txt")) if is_utf8(p)]
     stories, play = text / "stories-sampled-0.jsonl.zst", text / "tinyshakespeare.txt"
-    cases = [([play], 0, "gpt2", (257, 300, 1000, 8192)), (books[:1], 0, "gpt2", (2000,)), (books, 0, "gpt2", (4096, 16384)),
+    cases = [([play], 0, "gpt2", (257, 300, 1000, 8192)), (books[:1], 0, "gpt2", (2000,)), (books, 0, "gpt2", (16384,)),
              ([stories], 5000, "gpt2", (500, 4096)), ([play, text / "wikitext-1000.jsonl", stories], 2500, "llama3", (3000,))]
     lib = tokenizer_common.library(str(PROGRAM.parent / "libsonde.so"))
     start, n = time.time(), 0
@@ -174,7 +174,7 @@ def check_speed(shared, folder):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*")
-    parser.add_argument("--cases", type=int, default=300)
+    parser.add_argument("--cases", type=int, default=150)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("SONDE_SHARED", "../shared")))
     a = parser.parse_args()
