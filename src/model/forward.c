@@ -434,24 +434,33 @@ sonde_status sondep_pass_run(sondep_pass *pass)
     return sondep_finished(pass, SONDEP_POINT_LN_FINAL_SCALE, 0) ? SONDE_OK : unembed(pass);
 }
 
-double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
+double sondep_layer_flops(const sondep_pass *pass, double *mixing)
 {
     const sonde_config *c = &pass->model->config;
     const sondep_batch *batch = pass->batch;
     double N = (double)batch->N, D = (double)c->d_model, n_q = (double)(c->n_heads * c->d_head), pairs = 0.0;
-    double n_kv = (double)(c->n_kv_heads * c->d_head), rows = pass->logits == SONDE_LOGITS_LAST ? (double)pass->last.n : 0.0;
-    double linear_layers = 2.0 * N * (D * (n_q + 2.0 * n_kv) + n_q * D + (c->gated_mlp ? 3.0 : 2.0) * D * (double)c->d_mlp);
+    double n_kv = (double)(c->n_kv_heads * c->d_head);
 
-    *n_layers = 0;
-    /* The layers that the pass would enter. */
-    while (*n_layers < c->n_layers && !sondep_finished(pass, SONDEP_POINT_RESID_PRE, *n_layers))
-        ++*n_layers;
     /* Causal: query i of n sees n_keys - n + i + 1 keys; two products of width h for each head. */
     for (int64_t b = 0; b < batch->B; b++) {
         double n = (double)(batch->offset[b + 1] - batch->offset[b]);
         pairs += n * ((double)batch->n_keys[b] - n) + n * (n + 1.0) / 2.0;
     }
+    *mixing = 4.0 * pairs * n_q;
+    return 2.0 * N * (D * (n_q + 2.0 * n_kv) + n_q * D + (c->gated_mlp ? 3.0 : 2.0) * D * (double)c->d_mlp);
+}
+
+double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
+{
+    const sonde_config *c = &pass->model->config;
+    double N = (double)pass->batch->N, rows = pass->logits == SONDE_LOGITS_LAST ? (double)pass->last.n : 0.0, mixing;
+    double linear_layers = sondep_layer_flops(pass, &mixing);
+
+    *n_layers = 0;
+    /* The layers that the pass would enter. */
+    while (*n_layers < c->n_layers && !sondep_finished(pass, SONDEP_POINT_RESID_PRE, *n_layers))
+        ++*n_layers;
     rows += pass->logits == SONDE_LOGITS_ALL ? N : 0.0;
     rows += !pass->stream ? 0.0 : pass->streamed.row ? (double)pass->streamed.n : N;
-    return (double)*n_layers * (linear_layers + 4.0 * pairs * n_q) + 2.0 * rows * D * (double)c->n_vocab;
+    return (double)*n_layers * (linear_layers + mixing) + 2.0 * rows * (double)c->d_model * (double)c->n_vocab;
 }
