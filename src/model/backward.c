@@ -29,7 +29,8 @@ static size_t scratch_bytes(const sondep_backward *b)
 {
     const sonde_config *c = &b->pass->model->config;
     int64_t N = b->pass->batch->N, D = c->d_model, n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head;
-    int64_t block = N < SONDEP_LOGITS_BLOCK || sondep_gradient_wanted(b, SONDEP_POINT_UNEMBED_OUT, 0) ? N : SONDEP_LOGITS_BLOCK;
+    int64_t block =
+        N < SONDEP_LOGITS_BLOCK || sondep_gradient_wanted(b, SONDEP_POINT_UNEMBED_OUT, 0) ? N : SONDEP_LOGITS_BLOCK;
     size_t sizes[] = {sondep_linear_scratch_bytes(D, n_q + 2 * n_kv, N),
                       sondep_linear_scratch_bytes(D, n_q, N),
                       sondep_linear_scratch_bytes(D, n_kv, N),
@@ -91,8 +92,8 @@ static sondep_workbench bench_of(const sondep_backward *b)
 }
 
 /* Back through y = x W + b: its weights if they are wanted, and dx, or dx +=. */
-static void linear(const sondep_backward *b, float *dx, bool adds, const float *dy, int64_t ld_dy, const float *x, int64_t ld_x,
-                   const sondep_linear *l)
+static void linear(const sondep_backward *b, float *dx, bool adds, const float *dy, int64_t ld_dy, const float *x,
+                   int64_t ld_x, const sondep_linear *l)
 {
     sondep_workbench bench = bench_of(b);
     int64_t N = b->pass->batch->N;
@@ -200,7 +201,8 @@ static sonde_status mixing(const sondep_backward *b, int64_t layer)
     if (c->positions == SONDE_POSITIONS_ROTARY) {
         SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_ROT_K, layer, dk, width, n_kv));
         SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_ROT_Q, layer, dq, width, n_q));
-        sondep_rotate(dq, dq, batch->position, b->pass->rope->cos, b->minus_sin, batch->N, c->n_heads, c->d_head, width, width);
+        sondep_rotate(dq, dq, batch->position, b->pass->rope->cos, b->minus_sin, batch->N, c->n_heads, c->d_head, width,
+                      width);
         sondep_rotate(dk, dk, batch->position, b->pass->rope->cos, b->minus_sin, batch->N, c->n_kv_heads, c->d_head, width,
                       width);
     }

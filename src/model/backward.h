@@ -18,14 +18,14 @@ typedef struct sondep_backward {
     void *objective_ctx;
 
     /* Scratch, laid out by sondep_backward_plan. */
-    float *dx, *dy;          /* (N,D) of the residual stream; of a normalised row */
-    float *dqkv, *dz;        /* as qkv and z lie */
-    float *dpost, *dup;      /* (N,M) */
-    float *logits;           /* a block of rows, or all (N,V) where their gradients are wanted */
-    float *inner;            /* (N, H D) for hooks on the inputs and results of heads, (N,D) for those inside a norm */
-    float *scale;            /* (N) for hooks on scales */
-    float *scores;           /* (B, H, T, keys) for hooks on scores and patterns */
-    float *minus_sin;        /* the rotary table backwards */
+    float *dx, *dy;     /* (N,D) of the residual stream; of a normalised row */
+    float *dqkv, *dz;   /* as qkv and z lie */
+    float *dpost, *dup; /* (N,M) */
+    float *logits;      /* a block of rows, or all (N,V) where their gradients are wanted */
+    float *inner;       /* (N, H D) for hooks on the inputs and results of heads, (N,D) for those inside a norm */
+    float *scale;       /* (N) for hooks on scales */
+    float *scores;      /* (B, H, T, keys) for hooks on scores and patterns */
+    float *minus_sin;   /* the rotary table backwards */
     sondep_attention_backward *attention; /* (B) */
     void *scratch, *attention_scratch;
 } sondep_backward;

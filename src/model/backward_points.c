@@ -60,11 +60,19 @@ static sonde_status refuse_written(const sondep_backward *b, const sondep_point_
 sonde_status sondep_backward_check(const sondep_backward *b)
 {
     /* The walk computes from what the tape keeps: what was written here is not among it, ... */
-    static const sondep_point_kind lost[] = {
-        SONDEP_POINT_ATTN_IN,        SONDEP_POINT_Q_INPUT,   SONDEP_POINT_K_INPUT,        SONDEP_POINT_V_INPUT,
-        SONDEP_POINT_LN1_SCALE,      SONDEP_POINT_SCORES,    SONDEP_POINT_PATTERN,        SONDEP_POINT_MLP_IN,
-        SONDEP_POINT_LN2_SCALE,      SONDEP_POINT_LN_FINAL_SCALE, SONDEP_POINT_LN_FINAL_NORMALIZED,
-        SONDEP_POINT_UNEMBED_IN,     SONDEP_POINT_UNEMBED_OUT};
+    static const sondep_point_kind lost[] = {SONDEP_POINT_ATTN_IN,
+                                             SONDEP_POINT_Q_INPUT,
+                                             SONDEP_POINT_K_INPUT,
+                                             SONDEP_POINT_V_INPUT,
+                                             SONDEP_POINT_LN1_SCALE,
+                                             SONDEP_POINT_SCORES,
+                                             SONDEP_POINT_PATTERN,
+                                             SONDEP_POINT_MLP_IN,
+                                             SONDEP_POINT_LN2_SCALE,
+                                             SONDEP_POINT_LN_FINAL_SCALE,
+                                             SONDEP_POINT_LN_FINAL_NORMALIZED,
+                                             SONDEP_POINT_UNEMBED_IN,
+                                             SONDEP_POINT_UNEMBED_OUT};
     /* ... and this only gradients of weights would need. */
     static const sondep_point_kind lost_to_weights[] = {SONDEP_POINT_LN1_NORMALIZED, SONDEP_POINT_LN2_NORMALIZED,
                                                         SONDEP_POINT_POST};
@@ -189,7 +197,8 @@ static void score_gradient(const sondep_backward *b, float *dpattern, const floa
 sonde_status sondep_fire_score_gradients(const sondep_backward *b, int64_t layer)
 {
     const sondep_batch *batch = b->pass->batch;
-    int64_t H = b->pass->model->config.n_heads, n_q = H * b->pass->model->config.d_head, place = H * batch->T * batch->most_keys;
+    int64_t H = b->pass->model->config.n_heads, n_q = H * b->pass->model->config.d_head,
+            place = H * batch->T * batch->most_keys;
     float *pattern = b->scores + batch->B * place;
 
     if (!sondep_gradient_wanted(b, SONDEP_POINT_SCORES, layer) && !sondep_gradient_wanted(b, SONDEP_POINT_PATTERN, layer))
@@ -297,8 +306,9 @@ sondep_gradient_sizes sondep_gradient_points_sizes(const sondep_backward *b)
     bool has_norms = any_wanted(b, norms, 6), has_heads = any_wanted(b, heads, 5), has_scores = any_wanted(b, scores, 2);
 
     /* Inputs of heads need one (N,D) beside them; scores the pattern of one sequence. */
-    return (sondep_gradient_sizes){
-        .inner = has_heads ? batch->N * (c->n_heads + 1) * c->d_model : has_norms ? batch->N * c->d_model : 0,
-        .scale = has_norms ? batch->N : 0,
-        .scores = has_scores ? (batch->B + 1) * c->n_heads * batch->T * batch->most_keys : 0};
+    return (sondep_gradient_sizes){.inner = has_heads   ? batch->N * (c->n_heads + 1) * c->d_model
+                                            : has_norms ? batch->N * c->d_model
+                                                        : 0,
+                                   .scale = has_norms ? batch->N : 0,
+                                   .scores = has_scores ? (batch->B + 1) * c->n_heads * batch->T * batch->most_keys : 0};
 }

@@ -140,7 +140,8 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
     pass->split = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
     pass->split_y = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
     pass->chosen = take(arena, &bytes, (pass->last.n > pass->streamed.n ? pass->last.n : pass->streamed.n) * c->d_model);
-    pass->logits_block = take(arena, &bytes, pass->stream ? (N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab : 0);
+    pass->logits_block =
+        take(arena, &bytes, pass->stream ? (N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab : 0);
     /* One attention problem for each sequence, and what the kernels work in. */
     pass->attention = (void *)take(arena, &bytes, (int64_t)(sizeof *pass->attention / sizeof(float) + 1) * batch->B);
     pass->product_scratch = take(arena, &bytes, (int64_t)(product / sizeof(float) + 1));
@@ -252,9 +253,9 @@ static sonde_status mlp_gated(const sondep_pass *pass, const sondep_block *block
     SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE_LINEAR, layer, pass->up, M, M));
     /* Else the gate comes last, and its epilogue multiplies the two halves. */
     if (is_fused) {
-        linear(pass, pass->mlp, M, pass->y, D, &block->gate, N,
-               (sondep_epilogue){
-                   .act = pass->model->act, .pre = kept_pre(pass), .ld_pre = M, .gate = pass->up, .ld_gate = M});
+        linear(
+            pass, pass->mlp, M, pass->y, D, &block->gate, N,
+            (sondep_epilogue){.act = pass->model->act, .pre = kept_pre(pass), .ld_pre = M, .gate = pass->up, .ld_gate = M});
         return SONDE_OK;
     }
     sondep_activate(pass->mlp, pass->pre, pass->model->act, N * M);
