@@ -5,6 +5,8 @@
  */
 #include "cli.h"
 
+#include <string.h>
+
 static const char *output;
 static int64_t n_vocab, min_frequency = 2, pattern, limit;
 static const char *field;
@@ -25,30 +27,32 @@ static const cli_option options[] = {
 };
 
 /* What the options say, for the library. */
-static sonde_status make_trainer(sonde_trainer **out)
+static sonde_status make_trainer(sonde_bpe_trainer **out)
 {
-    sonde_trainer_opts opts;
+    sonde_bpe_trainer_opts opts;
 
     if (output == NULL)
         return cli_misuse("nowhere to write: give '-o FILE' or '-o FOLDER'");
+    if (strcmp(output, "-") == 0)
+        return cli_misuse("'--output' is a file or a folder, not standard output");
     if (n_vocab == 0)
         return cli_misuse("how many tokens? give '--vocab N'");
     if (no_special && specials.n > 0)
         return cli_misuse("'--special' and '--no-special' exclude each other");
-    sonde_trainer_opts_init(&opts);
+    sonde_bpe_trainer_opts_init(&opts);
     opts.n_vocab = n_vocab;
     opts.min_frequency = min_frequency;
-    opts.pattern = (sonde_pattern)pattern;
+    opts.pattern = (sonde_bpe_pattern)pattern;
     if (no_special || specials.n > 0) {
         opts.specials = specials.items;
         opts.n_specials = specials.n;
     }
-    return sonde_trainer_new(out, &opts);
+    return sonde_bpe_trainer_new(out, &opts);
 }
 
 /* What has been read of all files. */
 typedef struct reading {
-    sonde_trainer *trainer;
+    sonde_bpe_trainer *trainer;
     int64_t n_files, file; /* the file that is being read, from 0 */
     cli_progress progress;
 } reading;
@@ -56,23 +60,18 @@ typedef struct reading {
 /* The documents of one file, or as many as the limit leaves. */
 static sonde_status add_file(reading *r, const char *path)
 {
-    const sonde_trainer_totals *totals = sonde_trainer_get_totals(r->trainer);
+    const sonde_bpe_trainer_totals *totals = sonde_bpe_trainer_get_totals(r->trainer);
     sonde_documents *documents;
-    sonde_status status;
+    const char *text;
+    size_t n_bytes;
+    sonde_status status = SONDE_OK;
 
     CLI_TRY(sonde_documents_open(&documents, path, field));
-    for (;;) {
-        const char *text;
-        size_t n_bytes;
-        status = limit == 0 || totals->n_texts < limit ? SONDE_OK : SONDE_E_NOTFOUND;
-        if (status != SONDE_OK) {
-            status = SONDE_OK;
-            break;
-        }
+    while (limit == 0 || totals->n_texts < limit) {
         CLI_TRY_DONE(sonde_documents_next(documents, &text, &n_bytes));
         if (text == NULL)
             break;
-        CLI_TRY_DONE(sonde_trainer_add(r->trainer, text, n_bytes));
+        CLI_TRY_DONE(sonde_bpe_trainer_add(r->trainer, text, n_bytes));
         CLI_TRY_DONE(cli_check_interrupt());
         cli_progress_step(&r->progress, (double)totals->n_bytes,
                           ((double)r->file + sonde_documents_progress(documents)) / (double)r->n_files);
@@ -83,9 +82,9 @@ done:
 }
 
 /* Results: what was seen, what was learnt, how long each took. */
-static sonde_status print_totals(const sonde_trainer *trainer, double read_s, double learn_s)
+static sonde_status print_totals(const sonde_bpe_trainer *trainer, double read_s, double learn_s)
 {
-    const sonde_trainer_totals *t = sonde_trainer_get_totals(trainer);
+    const sonde_bpe_trainer_totals *t = sonde_bpe_trainer_get_totals(trainer);
 
     if (cli.json) {
         json_t *out = cli_json("sonde.tokenizer.train/1");
@@ -119,13 +118,13 @@ static sonde_status run(const cli_call *call)
     for (; r.file < r.n_files; r.file++)
         CLI_TRY_DONE(add_file(&r, call->arguments[r.file]));
     read = cli_seconds();
-    CLI_TRY_DONE(sonde_trainer_learn(r.trainer));
-    CLI_TRY_DONE(sonde_trainer_save(r.trainer, output));
+    CLI_TRY_DONE(sonde_bpe_trainer_learn(r.trainer));
+    CLI_TRY_DONE(sonde_bpe_trainer_save(r.trainer, output));
     cli_progress_end(&r.progress);
     status = print_totals(r.trainer, read - started, cli_seconds() - read);
 done:
     cli_progress_end(&r.progress);
-    sonde_trainer_free(r.trainer);
+    sonde_bpe_trainer_free(r.trainer);
     return status;
 }
 

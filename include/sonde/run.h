@@ -176,6 +176,9 @@ typedef struct sonde_generate_opts {
     uint64_t seed;      /* draw i of sequence b depends on (seed, b, i) alone */
     double temperature; /* 0: greedy (the lower id wins ties) */
     double top_p;       /* smallest set of tokens with at least this probability; 1: all */
+    int64_t width;      /* sequences side by side at most; 0: 256 */
+    const int32_t *stop_ids;
+    int64_t n_stop_ids; /* further ids that end a sequence */
 } sonde_generate_opts;
 
 /* The defaults. Owns: nothing. Errors: none. */
@@ -184,15 +187,48 @@ SONDE_API void sonde_generate_opts_init(sonde_generate_opts *out);
 /* Called for each new token of each sequence; non-zero stops all. */
 typedef sonde_status sonde_token_fn(int64_t sequence, int32_t id, void *ctx);
 
-/* Continues B sequences at once with a cache of keys and values; hooks of the run fire at every step.
+/* Continues B sequences with a cache of keys and values, opts->width of them side by side; hooks of the run fire at every
+ * step. As soon as a sequence ends, the next one takes its place in the same pass.
  *
  * prompts  (B,T), lengths (B) as in sonde_run_forward, each at least 1
  * fn       receives the tokens, the stop token included
  *
- * Order of filters: temperature, then top_k, then top_p, as transformers does. Owns: borrows ctx.
- * Errors: as sonde_run_forward; SONDE_E_ARG (an option outside its bounds), what `fn` returned. */
+ * Order of filters: temperature, then top_k, then top_p, as transformers does; what they keep is drawn from in the order of
+ * ids. What a sequence becomes depends on its prompt, its number b, the options and the kernels alone: not on width, the other
+ * sequences or the threads. (With kernels "blas", sums of few rows may be rounded otherwise than those of many.)
+ *
+ * The sequences of a hook's event are those of the step, in order of their numbers; a sequence that begins has the tokens of
+ * its prompt there, the others one token.
+ *
+ * Owns: borrows ctx. Errors: as sonde_run_forward; SONDE_E_ARG (an option outside its bounds), what `fn` returned. */
 SONDE_API sonde_status sonde_generate(sonde_run *run, const int32_t *prompts, const int64_t *lengths, int64_t B, int64_t T,
                                       const sonde_generate_opts *opts, sonde_token_fn *fn, void *ctx) SONDE_MUST_USE;
+
+/* Gives the prompt of a sequence when there is room for it: *n ids, which are read before the next call; non-zero stops all. */
+typedef sonde_status sonde_prompt_fn(const int32_t **ids, int64_t *n, int64_t sequence, void *ctx);
+
+/* Receives the n new tokens of a sequence that has ended, by a stop token (which is the last of them) or for want of room.
+ * Sequences end in any order. Owns: ids are valid during the call. Non-zero stops all. */
+typedef sonde_status sonde_continuation_fn(int64_t sequence, const int32_t *ids, int64_t n, bool is_stopped, void *ctx);
+
+/* Many sequences, whose prompts are asked for one by one. */
+typedef struct sonde_sequences {
+    int64_t first, n;            /* their numbers are first .. first + n: those that draws depend on */
+    int64_t longest;             /* tokens of the longest prompt */
+    sonde_prompt_fn *prompt;     /* in order of sequences */
+    sonde_token_fn *token;       /* each new token as it comes; NULL: not wanted */
+    sonde_continuation_fn *done; /* each continuation as it ends; NULL: not wanted */
+    void *ctx;
+} sonde_sequences;
+
+/* The same for any number of sequences: memory is that of opts->width of them.
+ *
+ * Owns: borrows what `sequences` points at. Errors: as sonde_generate (SONDE_E_ARG too for a prompt without tokens, or with
+ * more than `longest`), what a callback returned.
+ * Cost: that of the passes; of keys and values 8 x width x (longest + max_tokens, or the context) x n_kv_heads x d_head x
+ * n_layers bytes, touched as they fill. */
+SONDE_API sonde_status sonde_generate_many(sonde_run *run, const sonde_sequences *sequences,
+                                           const sonde_generate_opts *opts) SONDE_MUST_USE;
 
 #ifdef __cplusplus
 }

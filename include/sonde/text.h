@@ -112,7 +112,7 @@ SONDE_API void sonde_documents_close(sonde_documents *documents);
 
 /* The next document: *text points to n_bytes of UTF-8, or is NULL at the end.
  * Owns: borrows; valid until the next call. Errors: SONDE_E_FORMAT (file and line; not JSON, no such field, not UTF-8),
- * SONDE_E_IO. */
+ * SONDE_E_IO, SONDE_E_INTERRUPTED (while it waited). */
 SONDE_API sonde_status sonde_documents_next(sonde_documents *documents, const char **text, size_t *n_bytes) SONDE_MUST_USE;
 
 /* Share of the file that has been read, 0 to 1, for progress; -1 if not known. Owns: nothing. Errors: none. */
@@ -171,7 +171,8 @@ SONDE_API int64_t sonde_corpus_n_tokens(const sonde_corpus *corpus);
 SONDE_API int64_t sonde_corpus_n_documents(const sonde_corpus *corpus);
 SONDE_API int64_t sonde_corpus_n_bytes(const sonde_corpus *corpus);
 
-/* A number that tells one stream from another, for the manifest of a run and for resuming it: a hash of all ids in order.
+/* A number that tells one stream from another, for the manifest of a run and for resuming it: a hash of the ids of each file and
+ * of how often it counts. The same on every machine, for any number of threads.
  * Owns: nothing. Errors: none. */
 SONDE_API uint64_t sonde_corpus_hash(const sonde_corpus *corpus);
 
@@ -232,41 +233,42 @@ SONDE_API int64_t sonde_contexts_first(const sonde_contexts *contexts, int64_t i
  *
  * become one new token wherever they stand together. Texts are known by their words alone: their order does not matter, and
  * a special token that stands in one is text like any other. */
-typedef struct sonde_trainer sonde_trainer;
+typedef struct sonde_bpe_trainer sonde_bpe_trainer;
 
 /* How texts are cut into words. */
-typedef enum sonde_pattern {
-    SONDE_PATTERN_GPT2 = 0,
-    SONDE_PATTERN_LLAMA3 = 1, /* Llama-3's: three digits at most go together, contractions in any case */
-} sonde_pattern;
+typedef enum sonde_bpe_pattern {
+    SONDE_BPE_PATTERN_GPT2 = 0,
+    SONDE_BPE_PATTERN_LLAMA3 = 1, /* Llama-3's: three digits at most go together, contractions in any case */
+} sonde_bpe_pattern;
 
-typedef struct sonde_trainer_opts {
+typedef struct sonde_bpe_trainer_opts {
     size_t struct_size;
-    int64_t n_vocab;             /* ids in all: special tokens, 256 bytes, merges; to be set, at most 2^24 */
-    int64_t min_frequency;       /* a pair that is met less often is not merged; default 2 */
-    sonde_pattern pattern;       /* default SONDE_PATTERN_GPT2 */
-    const char *const *specials; /* (n_specials) ids 0, 1, ...; one that comes twice counts once; default <|endoftext|> alone */
+    int64_t n_vocab;           /* ids in all: special tokens, 256 bytes, merges; to be set, at most 2^24 */
+    int64_t min_frequency;     /* a pair that is met less often is not merged; default 2 */
+    sonde_bpe_pattern pattern; /* default SONDE_BPE_PATTERN_GPT2 */
+    const char *const
+        *specials; /* (n_specials) ids 0, 1, ...; one that comes twice counts once; default <|endoftext|> alone */
     int64_t n_specials;
-} sonde_trainer_opts;
+} sonde_bpe_trainer_opts;
 
 /* The defaults. Owns: nothing. Errors: none. */
-SONDE_API void sonde_trainer_opts_init(sonde_trainer_opts *out);
+SONDE_API void sonde_bpe_trainer_opts_init(sonde_bpe_trainer_opts *out);
 
-/* A trainer that has seen no text. Owns: *out is yours: sonde_trainer_free. Copies the options.
+/* A trainer that has seen no text. Owns: *out is yours: sonde_bpe_trainer_free. Copies the options.
  * Errors: SONDE_E_ARG (an option outside its bounds, an empty special token), SONDE_E_RANGE (n_vocab has no room for the bytes
  *         and the special tokens: both numbers), SONDE_E_NOMEM. *out is NULL then. */
-SONDE_API sonde_status sonde_trainer_new(sonde_trainer **out, const sonde_trainer_opts *opts) SONDE_MUST_USE;
-SONDE_API void sonde_trainer_free(sonde_trainer *trainer);
+SONDE_API sonde_status sonde_bpe_trainer_new(sonde_bpe_trainer **out, const sonde_bpe_trainer_opts *opts) SONDE_MUST_USE;
+SONDE_API void sonde_bpe_trainer_free(sonde_bpe_trainer *trainer);
 
 /* Counts the words of one text, with all threads; texts wait until some megabytes are together.
  *
  * text   n_bytes of UTF-8
  *
  * Owns: borrows text during the call. Threads: one at a time may call; the result does not depend on their number.
- * Cost: 100 MB/s a core or more; memory for the different words and, at most, 16 MB of text.
+ * Cost: 60 MB/s a core or more; memory for the different words and, at most, 16 MB of text.
  * Errors: SONDE_E_FORMAT (byte that is not UTF-8), SONDE_E_RANGE (2^31 different words), SONDE_E_INTERRUPTED, SONDE_E_NOMEM,
- *         SONDE_E_STATE (after sonde_trainer_learn). */
-SONDE_API sonde_status sonde_trainer_add(sonde_trainer *trainer, const char *text, size_t n_bytes) SONDE_MUST_USE;
+ *         SONDE_E_STATE (after sonde_bpe_trainer_learn). */
+SONDE_API sonde_status sonde_bpe_trainer_add(sonde_bpe_trainer *trainer, const char *text, size_t n_bytes) SONDE_MUST_USE;
 
 /* Learns the merges from all texts. Once.
  *
@@ -276,22 +278,22 @@ SONDE_API sonde_status sonde_trainer_add(sonde_trainer *trainer, const char *tex
  *         says how many), SONDE_E_INTERRUPTED, SONDE_E_NOMEM, SONDE_E_STATE (called before).
  * Source: Sennrich, Haddow, Birch 2016; the byte level of Radford et al. 2019.
  * Reference: ids, tokens and merges are those of `tokenizers`' BpeTrainer with ByteLevel and its alphabet (tests/oracle). */
-SONDE_API sonde_status sonde_trainer_learn(sonde_trainer *trainer) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_bpe_trainer_learn(sonde_bpe_trainer *trainer) SONDE_MUST_USE;
 
-/* Writes what was learnt as a tokenizer.json, byte for byte as `tokenizers` saves it. `path` is a file where it ends in .json,
- * else a folder, which is made if it is not there. The file appears when it is complete.
+/* Writes what was learnt as a tokenizer.json, byte for byte as `tokenizers` saves it. `path` is a file if it is one or ends in
+ * .json, else a folder, which is made if it is not there. The file appears when it is complete.
  * Owns: nothing. Errors: SONDE_E_IO, SONDE_E_NOMEM, SONDE_E_STATE (nothing was learnt). */
-SONDE_API sonde_status sonde_trainer_save(const sonde_trainer *trainer, const char *path) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_bpe_trainer_save(const sonde_bpe_trainer *trainer, const char *path) SONDE_MUST_USE;
 
-/* What a trainer has seen and learnt. */
-typedef struct sonde_trainer_totals {
+/* Sizes of what a trainer has seen and learnt. */
+typedef struct sonde_bpe_trainer_totals {
     int64_t n_texts, n_bytes;
     int64_t n_words, n_different; /* known once learnt, as the rest */
     int64_t n_vocab, n_merges;
-} sonde_trainer_totals;
+} sonde_bpe_trainer_totals;
 
-/* Owns: borrows, valid while the trainer lives. Errors: none. */
-SONDE_API const sonde_trainer_totals *sonde_trainer_get_totals(const sonde_trainer *trainer);
+/* What a trainer has seen and learnt so far. Owns: borrows, valid while the trainer lives. Errors: none. */
+SONDE_API const sonde_bpe_trainer_totals *sonde_bpe_trainer_get_totals(const sonde_bpe_trainer *trainer);
 
 #ifdef __cplusplus
 }

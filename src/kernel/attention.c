@@ -19,7 +19,8 @@ enum {
     QUERIES = 224, /* of a task at most: packing keys costs 1/QUERIES of using them */
     KEYS = SONDEP_SCORE_KEYS,
     FEW_QUERIES = 4, /* up to which keys are read where they lie */
-    FEW_ROWS = 32    /* queries times heads of a group that are then taken together */
+    FEW_ROWS = 32,   /* queries times heads that are then taken together */
+    WINDOW = 16      /* keys that all heads use while they are in the first cache */
 };
 
 /* A task's scratch; widths are rounded up to whole tiles. */
@@ -136,22 +137,28 @@ static void mix_strip(const sondep_leaf *leaf, const workspace *w, int64_t d_hea
         leaf->tile_of_scores(w->sums + i * w->ld_sums + d, w->ld_sums, w->scores, w->v + d * KEYS, n, rows, true);
 }
 
-/* exp of a strip's rows, each over the keys that it sees; what it does not see becomes 0 */
+/* exp of n scores of a query from `key` on, those that it sees; the others become 0. Its sums are row i. */
+static void soften_row(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t query, float *x,
+                       int64_t i, int64_t key, int64_t n)
+{
+    float *sums = w->sums + i * w->ld_sums, change;
+    int64_t visible = least(n, n_visible(s, query) - key);
+
+    visible = visible < 0 ? 0 : visible;
+    memset(x + visible, 0, (size_t)(n - visible) * sizeof *x);
+    if (visible == 0)
+        return;
+    change = leaf->soften(x, visible, s->scale, &w->most[i], &w->total[i]);
+    if (change != 1.0f)
+        leaf->scale(sums, sums, change, w->ld_sums);
+}
+
+/* The rows of the strip that starts at i, in a block of queries from `first` on. */
 static void soften_strip(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t first, int64_t i,
                          int rows, int64_t key, int64_t n)
 {
-    for (int r = 0; r < rows; r++) {
-        float *x = w->scores + r * SONDEP_SCORE_STRIDE, *sums = w->sums + (i + r) * w->ld_sums, change;
-        int64_t visible = least(n, n_visible(s, first + i + r) - key);
-
-        visible = visible < 0 ? 0 : visible;
-        memset(x + visible, 0, (size_t)(n - visible) * sizeof *x);
-        if (visible == 0)
-            continue;
-        change = leaf->soften(x, visible, s->scale, &w->most[i + r], &w->total[i + r]);
-        if (change != 1.0f)
-            leaf->scale(sums, sums, change, w->ld_sums);
-    }
+    for (int r = 0; r < rows; r++)
+        soften_row(leaf, w, s, first + i + r, w->scores + r * SONDEP_SCORE_STRIDE, i + r, key, n);
 }
 
 /* z = sums / total; a query that saw nothing gets 0 */
@@ -202,47 +209,104 @@ static void attend_block(const sondep_leaf *leaf, const workspace *w, const sond
 
 /* ---- a few queries ---------------------------------------------------------------------------------------------------------- */
 
-/* All queries of heads head .. head + n_heads, which share their keys: row (h, i) is query i of the h-th. */
-static void attend_few(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t head, int64_t n_heads)
-{
-    int64_t rows = n_heads * s->n_query, d = s->d_head;
-    sondep_matrix k = {s->k + kv_offset(s, head), SONDE_F32, 1, s->ld_k};
-    float *mixed = w->v;
+/* What is taken together: the queries of n_heads heads from `head` on, `shared` of which have the same keys. */
+typedef struct few {
+    const sondep_attention *s;
+    int64_t head, n_heads, shared;
+} few;
 
-    for (int64_t r = 0; r < rows; r++)
-        memcpy(w->q + r * d, s->q + r % s->n_query * s->ld_q + (head + r / s->n_query) * d, (size_t)d * sizeof *w->q);
+/* Keys (or values) `key` .. `key` + n of the i-th group of heads are wanted soon. */
+static void fetch_keys(const few *f, const float *x, int64_t ld, int64_t key, int64_t n, int64_t i)
+{
+    const float *at = x + key * ld + kv_offset(f->s, f->head + i * f->shared);
+
+    for (int64_t j = 0; j < n; j++, at += ld)
+        for (int64_t d = 0; d < f->s->d_head; d += 16)
+            __builtin_prefetch(at + d);
+}
+
+/* Scores of n keys from `key` on: row (head, query) of the scores has them side by side. A window of keys serves all heads
+ * before the next one comes, so that memory is read in order. */
+static void score_keys(const sondep_leaf *leaf, const workspace *w, const few *f, int64_t key, int64_t n)
+{
+    const sondep_attention *s = f->s;
+    int64_t rows = f->shared * s->n_query;
+
+    for (int64_t j = 0; j < n; j += WINDOW)
+        for (int64_t i = 0; i < f->n_heads / f->shared; i++) {
+            const float *keys = s->k + (key + j) * s->ld_k + kv_offset(s, f->head + i * f->shared);
+            int64_t width = least(WINDOW, n - j);
+            bool is_last = j + WINDOW >= n;
+            fetch_keys(f, is_last ? s->v : s->k, is_last ? s->ld_v : s->ld_k, is_last ? key : key + j + WINDOW,
+                       least(WINDOW, is_last ? n : n - j - WINDOW), i);
+            leaf->score_few(w->scores + i * rows * SONDEP_SCORE_STRIDE + j, SONDEP_SCORE_STRIDE, w->q + i * rows * s->d_head,
+                            rows, keys, s->ld_k, s->d_head, width);
+        }
+}
+
+/* Sums of n values from `key` on, weighted by what the scores became. */
+static void mix_values(const sondep_leaf *leaf, const workspace *w, const few *f, int64_t key, int64_t n)
+{
+    const sondep_attention *s = f->s;
+    int64_t rows = f->shared * s->n_query;
+
+    for (int64_t j = 0; j < n; j += WINDOW)
+        for (int64_t i = 0; i < f->n_heads / f->shared; i++) {
+            const float *values = s->v + (key + j) * s->ld_v + kv_offset(s, f->head + i * f->shared);
+            int64_t next = j + WINDOW < n ? least(WINDOW, n - j - WINDOW) : 0;
+            fetch_keys(f, s->v, s->ld_v, key + j + WINDOW, next, i);
+            leaf->mix_few(w->sums + i * rows * w->ld_sums, w->ld_sums, w->scores + i * rows * SONDEP_SCORE_STRIDE + j,
+                          SONDEP_SCORE_STRIDE, rows, values, s->ld_v, least(WINDOW, n - j), s->d_head);
+        }
+}
+
+/* The queries, head by head: row (head, query). */
+static void copy_queries(const workspace *w, const few *f)
+{
+    const sondep_attention *s = f->s;
+
+    for (int64_t r = 0; r < f->n_heads * s->n_query; r++)
+        memcpy(w->q + r * s->d_head, s->q + r % s->n_query * s->ld_q + (f->head + r / s->n_query) * s->d_head,
+               (size_t)s->d_head * sizeof *w->q);
+}
+
+/* All queries of some heads, KEYS keys at a time. */
+static void attend_few(const sondep_leaf *leaf, const workspace *w, const few *f)
+{
+    const sondep_attention *s = f->s;
+    int64_t rows = f->n_heads * s->n_query;
+
+    copy_queries(w, f);
     clear(w, rows);
     for (int64_t key = 0; key < s->n_key; key += KEYS) {
         int64_t n = least(KEYS, s->n_key - key);
-        sondep_matrix v = {s->v + key * s->ld_v + kv_offset(s, head), SONDE_F32, s->ld_v, 1};
-
-        leaf->few_along_columns(w->scores, w->q, &k, rows, d, key, n, false);
-        for (int64_t r = 0; r < rows; r++) {
-            int64_t visible = least(n, n_visible(s, r % s->n_query) - key);
-            float *x = w->scores + r * n, *sums = w->sums + r * w->ld_sums;
-            visible = visible < 0 ? 0 : visible;
-            memset(x + visible, 0, (size_t)(n - visible) * sizeof *x);
-            if (visible > 0)
-                leaf->scale(sums, sums, leaf->soften(x, visible, s->scale, &w->most[r], &w->total[r]), d);
-        }
-        leaf->few_along_rows(mixed, w->scores, &v, rows, n, 0, d, false);
+        score_keys(leaf, w, f, key, n);
         for (int64_t r = 0; r < rows; r++)
-            leaf->add(w->sums + r * w->ld_sums, w->sums + r * w->ld_sums, mixed + r * d, d);
+            soften_row(leaf, w, s, r % s->n_query, w->scores + r * SONDEP_SCORE_STRIDE, r, key, n);
+        mix_values(leaf, w, f, key, n);
     }
-    for (int64_t h = 0; h < n_heads; h++) {
+    for (int64_t h = 0; h < f->n_heads; h++) {
         workspace of_head = *w;
         of_head.sums += h * s->n_query * w->ld_sums;
         of_head.total += h * s->n_query;
-        write_rows(leaf, &of_head, s, head + h, 0, s->n_query);
+        write_rows(leaf, &of_head, s, f->head + h, 0, s->n_query);
     }
 }
 
 /* ---- tasks -------------------------------------------------------------------------------------------------------------------- */
 
-/* Heads of one group that are taken together when there are few queries; 0: there are not. */
-static int64_t heads_together(const sondep_attention *s)
+/* Heads that are taken together when there are few queries; 0: there are not. Some of a group, or, where sequences enough
+ * are there for all threads, several groups. No sum depends on it. */
+static int64_t heads_together(const sondep_attention *s, bool is_many)
 {
-    return s->n_query <= FEW_QUERIES ? least(s->n_heads / s->n_kv_heads, FEW_ROWS / FEW_QUERIES) : 0;
+    int64_t group = s->n_heads / s->n_kv_heads, most = FEW_ROWS / FEW_QUERIES, groups;
+
+    if (s->n_query > FEW_QUERIES)
+        return 0;
+    if (!is_many || group > most)
+        return least(group, most);
+    groups = least(FEW_ROWS / (s->n_query * group), s->n_kv_heads);
+    return groups * group;
 }
 
 /* Blocks of queries that a sequence is cut into. */
@@ -251,24 +315,37 @@ static int64_t n_blocks(const sondep_attention *s)
     return (s->n_query + QUERIES - 1) / QUERIES;
 }
 
-/* Tasks of a sequence: heads times blocks, or groups of heads. */
-static int64_t n_tasks(const sondep_attention *s)
+/* Tasks of a sequence: heads times blocks, or pieces of heads. */
+static int64_t n_tasks(const sondep_attention *s, bool is_many)
 {
-    int64_t together = heads_together(s), group = s->n_heads / s->n_kv_heads;
+    int64_t together = heads_together(s, is_many), group = s->n_heads / s->n_kv_heads;
 
     if (s->n_query <= 0)
         return 0;
-    return together ? s->n_kv_heads * ((group + together - 1) / together) : s->n_heads * n_blocks(s);
+    if (together == 0)
+        return s->n_heads * n_blocks(s);
+    return together >= group ? (s->n_heads + together - 1) / together
+                             : s->n_kv_heads * ((group + together - 1) / together);
+}
+
+/* A piece of heads: whole groups, or a part of one. */
+static few few_of(const sondep_attention *s, int64_t together, int64_t task)
+{
+    int64_t group = s->n_heads / s->n_kv_heads, parts = (group + together - 1) / together, start = task % parts * together;
+
+    if (together >= group)
+        return (few){s, task * together, least(together, s->n_heads - task * together), group};
+    return (few){s, task / parts * group + start, least(together, group - start), least(together, group - start)};
 }
 
 /* The late blocks, which see most, come first, so that the threads end together. */
-static void run_task(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t task)
+static void run_task(const sondep_leaf *leaf, const workspace *w, const sondep_attention *s, int64_t task, bool is_many)
 {
-    int64_t together = heads_together(s), group = s->n_heads / s->n_kv_heads;
+    int64_t together = heads_together(s, is_many);
 
     if (together) {
-        int64_t parts = (group + together - 1) / together, start = task % parts * together;
-        attend_few(leaf, w, s, task / parts * group + start, least(together, group - start));
+        few f = few_of(s, together, task);
+        attend_few(leaf, w, &f);
     } else {
         int64_t blocks = n_blocks(s), b = blocks - 1 - task / s->n_heads;
         int64_t first = b * s->n_query / blocks, end = (b + 1) * s->n_query / blocks;
@@ -276,27 +353,40 @@ static void run_task(const sondep_leaf *leaf, const workspace *w, const sondep_a
     }
 }
 
+/* Finds the sequence of a task. Tasks come in their order, so that the search goes on where the last one ended. */
+typedef struct cursor {
+    int64_t sequence, first_task;
+} cursor;
+
+static void move(cursor *c, const sondep_attention *sequences, int64_t task, bool is_many)
+{
+    if (task < c->first_task)
+        *c = (cursor){0, 0};
+    for (int64_t n; task - c->first_task >= (n = n_tasks(&sequences[c->sequence], is_many)); c->sequence++)
+        c->first_task += n;
+}
+
 void sondep_tiled_attend(const sondep_leaf *leaf, const sondep_attention *sequences, int64_t n, void *scratch)
 {
     sondep_meeting meeting = SONDEP_MEETING;
     int64_t total = 0, d = 0, work = 0;
+    bool is_many = n >= 4 * sonde_threads();
 
     for (int64_t i = 0; i < n; i++) {
         const sondep_attention *s = &sequences[i];
-        total += n_tasks(s);
+        total += n_tasks(s, is_many);
         work += s->n_query * s->n_key * s->n_heads * s->d_head;
         d = s->d_head > d ? s->d_head : d;
     }
 #pragma omp parallel num_threads(sonde_threads()) if (work > SONDEP_ALONE)
     {
+        cursor at = {0, 0};
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < total; task++) {
             workspace w = own_workspace(leaf, scratch, d);
-            int64_t i = 0, rest = task;
-            while (rest >= n_tasks(&sequences[i]))
-                rest -= n_tasks(&sequences[i++]);
-            w.ld_sums = round_up(sequences[i].d_head, leaf->f32.columns);
-            run_task(leaf, &w, &sequences[i], rest);
+            move(&at, sequences, task, is_many);
+            w.ld_sums = round_up(sequences[at.sequence].d_head, leaf->f32.columns);
+            run_task(leaf, &w, &sequences[at.sequence], task - at.first_task, is_many);
         }
         sondep_meet(&meeting);
     }

@@ -70,8 +70,8 @@ typedef enum sondep_precision { SONDEP_F32, SONDEP_BF16 } sondep_precision;
  * c (M,N) row stride ldc; a (M,K) f32, any strides; b (K,N) any of the types; epilogue NULL: plain product
  * scratch: sondep_product_scratch_bytes(M, N, K) bytes, 64-byte aligned, for packed panels
  *
- * M of a few rows (16 or fewer) takes a matrix-vector path that reads B where it lies. The result of a row does not depend on M within
- * the same path. bf16 precision rounds both factors to nearest-even bf16 and sums in f32.
+ * M of a few rows (8 or fewer) takes a path that reads B where it lies. The bits of a row do not depend on M (with BLAS they
+ * may). bf16 precision rounds both factors to nearest-even bf16 and sums in f32.
  * Cost: 2 M N K flops. Reference: kernel/ref/product.c. */
 void sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N, int64_t K,
                     const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
@@ -191,6 +191,22 @@ typedef struct sondep_adamw {
     double rate, beta1, beta2, eps, decay, clip, correction1, correction2;
 } sondep_adamw;
 void sondep_adamw_step(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
+
+/* ---- drawing tokens ------------------------------------------------------------------------------------------------------ */
+
+/* How a token is chosen from a row of logits. Filters come in the order of transformers. */
+typedef struct sondep_draw_rule {
+    double temperature; /* logits are divided by it; 0: the largest logit, the lower id among equals */
+    int64_t top_k;      /* keeps the k largest, and what ties with the last of them; 0: all */
+    double top_p;       /* keeps the smallest set with at least this probability, lower ids first among equals; 1: all */
+} sondep_draw_rule;
+
+/* ids[n] = the token of row n of logits (N,V) that a uniform number in [0, 1) points at: what the filters keep is walked by
+ * ids until its cumulative probability exceeds uniform[n] (parallel over rows). -1 where a logit of the row is not finite.
+ * V >= 1; scratch: sondep_draw_scratch_bytes(V), 64-byte aligned. Reference: kernel/ref/draw.c. */
+void sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
+                 const double *uniform, void *scratch);
+size_t sondep_draw_scratch_bytes(int64_t V);
 
 /* ---- which versions run ------------------------------------------------------------------------------------------------ */
 

@@ -33,12 +33,18 @@ typedef struct sondep_leaf {
     void (*finish)(float *c, int64_t ldc, const float *tile, int64_t ld_tile, int64_t rows, int64_t columns, int64_t i,
                    int64_t j, const sondep_epilogue *epilogue);
 
-    /* sums (M x n, row stride n) of columns j .. j + n of A B, B read where it lies: along its rows (col_stride 1) or along
-     * its columns (row_stride 1). a is (M,K), row stride K. */
-    void (*few_along_rows)(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
-                           bool rounds);
-    void (*few_along_columns)(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j,
-                              int64_t n, bool rounds);
+    /* sums (M x n, row stride n) over K k's from k on of columns j .. j + n of A B, B read where it lies: along its rows
+     * (col_stride 1) or along its columns (row_stride 1). Bits are those of a tile over the same k's. */
+    void (*few_along_rows)(float *sums, const float *a, int64_t lda, const sondep_matrix *b, int64_t M, int64_t k, int64_t K,
+                           int64_t j, int64_t n, bool rounds);
+    void (*few_along_columns)(float *sums, const float *a, int64_t lda, const sondep_matrix *b, int64_t M, int64_t k,
+                              int64_t K, int64_t j, int64_t n, bool rounds);
+
+    /* Attention of M queries that share n keys and values: scores (M x n) = Q K^T, Q (M, d) without gaps; sums (M x d) += P V. */
+    void (*score_few)(float *scores, int64_t ld, const float *q, int64_t M, const float *keys, int64_t ldk, int64_t d,
+                      int64_t n);
+    void (*mix_few)(float *sums, int64_t ld, const float *p, int64_t ldp, int64_t M, const float *v, int64_t ldv, int64_t n,
+                    int64_t d);
 
     /* tile (rows x columns, row stride ld) (+)= P B: P (rows, K) lies row by row, SONDEP_SCORE_STRIDE apart. */
     void (*tile_of_scores)(float *tile, int64_t ld, const float *p, const void *b, int64_t K, int rows, bool add);
@@ -69,11 +75,20 @@ typedef struct sondep_leaf {
     double (*cross_entropy)(float *x, int64_t target, float weight, bool is_gradient, int64_t V); /* one row's */
     double (*sum_squares)(const float *x, int64_t n);
     void (*adamw)(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
+
+    /* Blocks of SONDEP_DRAW_BLOCK numbers, the last one shorter: the greatest of each, and the sum of
+     * exp((x - greatest) factor) where sum is not NULL. False if a number is not finite. */
+    bool (*sum_blocks)(float *most, float *sum, const float *x, float factor, int64_t n);
+    /* y = exp((x - most) factor) */
+    void (*weigh)(float *y, const float *x, float most, float factor, int64_t n);
     double (*fma_flops)(int64_t n);
 } sondep_leaf;
 
 /* Row stride of a block of scores: a power of two would put all rows into the same few sets of the cache. */
 enum { SONDEP_SCORE_KEYS = 256, SONDEP_SCORE_STRIDE = SONDEP_SCORE_KEYS + 16 };
+
+/* Numbers of a row of logits whose exponentials are summed at a time: as floats, so that it must not be long. */
+enum { SONDEP_DRAW_BLOCK = 128 };
 
 extern const sondep_leaf sondep_leaf_avx512, sondep_leaf_avx512bf16, sondep_leaf_avx2, sondep_leaf_neon;
 
@@ -108,6 +123,9 @@ void sondep_rows_rotate(const sondep_leaf *leaf, float *out, const float *x, con
                         const float *sin, int64_t N, int64_t n_heads, int64_t d, int64_t ld_out, int64_t ld_x);
 void sondep_rows_gather(const sondep_leaf *leaf, float *out, const sondep_matrix *table, const int64_t *ids, bool add,
                         int64_t N, int64_t D);
+void sondep_blocks_draw(const sondep_leaf *leaf, int32_t *ids, const float *logits, int64_t N, int64_t V,
+                        const sondep_draw_rule *rule, const double *uniform, void *scratch);
+size_t sondep_blocks_draw_scratch_bytes(int64_t V);
 int64_t sondep_rows_find_nonfinite(const sondep_leaf *leaf, const float *x, int64_t n, bool allow_minus_infinity);
 
 void sondep_rows_activate_backward(const sondep_leaf *leaf, float *dpre, float *dup, float *post, const float *dpost,

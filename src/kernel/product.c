@@ -26,7 +26,7 @@ enum {
     TASK_ROWS = 2048,   /* rows times strips in a task at most: one piece of B is fetched while another is used */
     ROWS = 1024,        /* of A that are packed at a time */
     PACKED_A = 4 << 20, /* elements of A that are packed at a time, if that is fewer rows */
-    FEW = 16,           /* rows up to which B is read where it lies */
+    FEW = 8,            /* rows up to which B is read where it lies */
     FEW_COLUMNS = 256   /* of a block of C then */
 };
 
@@ -133,6 +133,7 @@ typedef struct job {
     const sondep_matrix *b;
     const sondep_epilogue *epilogue;
     char *packed_a, *threads;
+    bool is_bare; /* nothing happens to the sums: tiles may write to C themselves */
 } job;
 
 /* Where a thread keeps strip `at / t->columns` of depth d of its piece of B. */
@@ -195,27 +196,35 @@ static void fetch_tile(const job *w, int64_t row, int64_t rows, int64_t column, 
             __builtin_prefetch(w->c + (w->first_row + i) * w->ldc + column + j, 1);
 }
 
-/* One strip of A over a piece of B; after the last depth, the epilogue. Sums lie tile by tile. */
-static void run_strip(const job *w, char *own, const piece *x, int64_t s, fetcher *next)
+/* One tile: strip s, depth d, columns j on of a piece; after the last depth, the epilogue. Sums lie tile by tile, unless they
+ * are the result. */
+static void run_tile(const job *w, char *own, const piece *x, int64_t s, int64_t d, int64_t j)
 {
     const plan *p = &w->p;
     const sondep_tiler *t = p->tiler;
-    int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
-    float *sums = (float *)(own + p->b_bytes) + (p->n_depths > p->span ? row * p->columns : 0);
+    int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row, column = x->column + j;
+    int64_t columns = x->width - j < t->columns ? x->width - j : t->columns, first = w->first_row + row;
+    const char *a = packed_strip(p, w->packed_a, s, d), *b = packed_piece(p, own, d, j);
+    float *sums = (float *)(own + p->b_bytes) + (p->n_depths > p->span ? row * p->columns : 0) + j * rows;
 
+    if (d == p->n_depths - 1)
+        fetch_tile(w, row, rows, column, columns);
+    if (w->is_bare && p->n_depths == 1 && columns == t->columns) {
+        t->tile(w->c + first * w->ldc + column, w->ldc, a, b, depth_of(p, d), (int)rows, false);
+        return;
+    }
+    t->tile(sums, t->columns, a, b, depth_of(p, d), (int)rows, d > 0);
+    if (d == p->n_depths - 1)
+        w->leaf->finish(w->c, w->ldc, sums, t->columns, rows, columns, first, column, w->epilogue);
+}
+
+/* One strip of A over a piece of B. */
+static void run_strip(const job *w, char *own, const piece *x, int64_t s, fetcher *next)
+{
     for (int64_t d = x->first; d < x->end; d++) {
-        for (int64_t j = 0; j < x->width; j += t->columns) {
-            int64_t columns = x->width - j < t->columns ? x->width - j : t->columns, column = x->column + j;
-            bool is_last = d == p->n_depths - 1;
-
+        for (int64_t j = 0; j < x->width; j += w->p.tiler->columns) {
             fetch_runs(next);
-            if (is_last)
-                fetch_tile(w, row, rows, column, columns);
-            t->tile(sums + j * rows, t->columns, packed_strip(p, w->packed_a, s, d), packed_piece(p, own, d, j),
-                    depth_of(p, d), (int)rows, d > 0);
-            if (is_last)
-                w->leaf->finish(w->c, w->ldc, sums + j * rows, t->columns, rows, columns, w->first_row + row, column,
-                                w->epilogue);
+            run_tile(w, own, x, s, d, j);
         }
     }
 }
@@ -254,6 +263,12 @@ static void run_task(const job *w, int64_t task)
     }
 }
 
+/* Whether an epilogue leaves sums as they are. */
+static bool is_bare(const sondep_epilogue *e)
+{
+    return e == NULL || (!e->bias && !e->pre && e->act == SONDEP_ACT_LINEAR && !e->gate && !e->residual);
+}
+
 /* Rows in chunks whose packed A fits the scratch; within one, tasks are columns, taken as threads come free. */
 static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
                       const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue,
@@ -265,7 +280,7 @@ static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float 
 #pragma omp parallel num_threads(sonde_threads()) if (M * N * K > SONDEP_ALONE)
     for (int64_t first = 0; first < M; first += chunk) {
         job w = {leaf, make_plan(tiler, M - first < chunk ? M - first : chunk, N, K), c, ldc, first, b, epilogue, scratch,
-                 NULL};
+                 NULL, is_bare(epilogue)};
         w.threads = scratch + w.p.a_bytes;
 #pragma omp for schedule(dynamic, 4) nowait
         for (int64_t s = 0; s < w.p.n_strips_a; s++)
@@ -280,31 +295,47 @@ static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float 
 
 /* ---- a few rows: the time is that of reading B once -------------------------------------------------------------------- */
 
-/* Few rows: packing B would cost more than multiplying. */
-static bool is_few(const sondep_matrix *b, int64_t M, int64_t K)
+/* Few rows: packing B would cost more than multiplying. Tiles of pairs (bf16) sum in an order of their own, which reading B
+ * where it lies would not have: a row's bits should not depend on how many rows there are. */
+static bool is_few(const sondep_tiler *tiler, const sondep_matrix *b, int64_t M, int64_t K)
 {
-    return K > 0 && M <= FEW && (b->col_stride == 1 || b->row_stride == 1);
+    return K > 0 && M <= FEW && tiler->element_bytes == 4 && (b->col_stride == 1 || b->row_stride == 1);
+}
+
+/* n columns of the product from j on, depth by depth, as tiles sum them. `sums` has room for two blocks of n columns. */
+static void few_columns(const sondep_leaf *leaf, float *sums, const float *rows, const sondep_matrix *b, const plan *p,
+                        int64_t M, int64_t j, int64_t n)
+{
+    bool rounds = p->tiler->rounds;
+
+    for (int64_t d = 0; d < p->n_depths; d++) {
+        float *to = d == 0 ? sums : sums + M * n;
+        (b->col_stride == 1 ? leaf->few_along_rows : leaf->few_along_columns)(to, rows, p->K, b, M, d * p->depth,
+                                                                              depth_of(p, d), j, n, rounds);
+        if (d > 0)
+            leaf->add(sums, sums, to, M * n);
+    }
 }
 
 /* Each thread reads columns of B where they lie, once, for all rows. */
-static void few_rows(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b,
-                     int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, bool rounds, char *scratch)
+static void few_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
+                     const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, char *scratch)
 {
-    bool along_rows = b->col_stride == 1;
-    int64_t width = along_rows ? FEW_COLUMNS : FEW_COLUMNS / 4;
+    plan p = make_plan(tiler, M, N, K);
+    int64_t width = b->col_stride == 1 ? FEW_COLUMNS : FEW_COLUMNS / 4;
     float *rows = (float *)scratch;
     char *threads = scratch + aligned(M * K * 4);
     sondep_meeting meeting = SONDEP_MEETING;
 
     for (int64_t m = 0; m < M; m++) /* a strip of one row is the row itself */
-        leaf->f32.pack_a(rows + m * K, a, m, 0, K, 1, rounds);
+        leaf->f32.pack_a(rows + m * K, a, m, 0, K, 1, tiler->rounds);
 #pragma omp parallel num_threads(sonde_threads()) if (M * N * K > SONDEP_ALONE)
     {
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t j = 0; j < N; j += width) {
-            float *sums = (float *)(threads + (size_t)omp_get_thread_num() * aligned(FEW * FEW_COLUMNS * 4));
+            float *sums = (float *)(threads + (size_t)omp_get_thread_num() * aligned(2 * FEW * FEW_COLUMNS * 4));
             int64_t n = N - j < width ? N - j : width;
-            (along_rows ? leaf->few_along_rows : leaf->few_along_columns)(sums, rows, b, M, K, j, n, rounds);
+            few_columns(leaf, sums, rows, b, &p, M, j, n);
             leaf->finish(c, ldc, sums, n, M, n, 0, j, epilogue);
         }
         sondep_meet(&meeting);
@@ -315,14 +346,14 @@ void sondep_tiled_product(const sondep_leaf *leaf, float *c, int64_t ldc, const 
                           int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, sondep_precision precision,
                           void *scratch)
 {
-    bool is_bf16 = precision == SONDEP_BF16;
+    const sondep_tiler *tiler = precision == SONDEP_BF16 ? &leaf->bf16 : &leaf->f32;
 
     if (M <= 0 || N <= 0)
         return;
-    if (is_few(b, M, K))
-        few_rows(leaf, c, ldc, a, b, M, N, K, epilogue, is_bf16, scratch);
+    if (is_few(tiler, b, M, K))
+        few_rows(leaf, tiler, c, ldc, a, b, M, N, K, epilogue, scratch);
     else
-        many_rows(leaf, is_bf16 ? &leaf->bf16 : &leaf->f32, c, ldc, a, b, M, N, K, epilogue, scratch);
+        many_rows(leaf, tiler, c, ldc, a, b, M, N, K, epilogue, scratch);
 }
 
 /* Packed A of a chunk, and each thread's own buffers. */
@@ -334,7 +365,7 @@ static size_t scratch_of(const sondep_tiler *tiler, int64_t M, int64_t N, int64_
 
 size_t sondep_tiled_product_scratch_bytes(const sondep_leaf *leaf, int64_t M, int64_t N, int64_t K)
 {
-    size_t few = aligned((M < FEW ? M : FEW) * K * 4) + (size_t)sonde_threads() * aligned(FEW * FEW_COLUMNS * 4);
+    size_t few = aligned((M < FEW ? M : FEW) * K * 4) + (size_t)sonde_threads() * aligned(2 * FEW * FEW_COLUMNS * 4);
     size_t f32 = M > 0 && N > 0 ? scratch_of(&leaf->f32, M, N, K) : 0;
     size_t bf16 = M > 0 && N > 0 ? scratch_of(&leaf->bf16, M, N, K) : 0;
 

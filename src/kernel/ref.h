@@ -42,6 +42,10 @@ void sondep_add_column_sums_ref(float *out, const float *x, int64_t ld, int64_t 
 void sondep_scatter_add_rows_ref(float *table, const float *x, const int64_t *ids, int64_t N, int64_t D);
 double sondep_sum_squares_ref(const float *x, int64_t n);
 void sondep_adamw_step_ref(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
+
+void sondep_draw_ref(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
+                     const double *uniform, void *scratch);
+size_t sondep_draw_scratch_bytes_ref(int64_t V);
 double sondep_fma_flops_ref(int64_t n); /* n rounds of independent multiply-adds; returns how many flops */
 
 /* Element (i, j) of an operand as float; data may lie at any address, as it does in a mapped file. */

@@ -125,7 +125,7 @@ const char *sondep_kernel_name(void)
 static int describe(char *out, size_t bytes, int64_t i)
 {
     static const char *const small[] = {"attention", "softmax", "norm", "activation", "rotary",
-                                        "rows", "norm backward", "activation backward", "loss", "optimizer"};
+                                        "rows", "draw", "norm backward", "activation backward", "loss", "optimizer"};
     const kernel_set *k = set();
     const sondep_tiler *f32 = k->leaf ? &k->leaf->f32 : NULL, *bf16 = k->leaf ? &k->leaf->bf16 : NULL;
     const char *written = k->leaf ? f32->name : "ref";
@@ -423,4 +423,19 @@ void sondep_adamw_step(float *w, float *m, float *v, const float *g, const sonde
         sondep_rows_adamw(leaf, w, m, v, g, a, n);
     else
         sondep_adamw_step_ref(w, m, v, g, a, n);
+}
+
+void sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
+                 const double *uniform, void *scratch)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_blocks_draw(leaf, ids, logits, N, V, rule, uniform, scratch);
+    else
+        sondep_draw_ref(ids, logits, N, V, rule, uniform, scratch);
+}
+
+size_t sondep_draw_scratch_bytes(int64_t V)
+{
+    return set()->leaf ? sondep_blocks_draw_scratch_bytes(V) : sondep_draw_scratch_bytes_ref(V);
 }

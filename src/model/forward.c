@@ -350,7 +350,8 @@ static sonde_status logits_of(const sondep_pass *pass, float *out, const float *
         float *logits = out ? out : pass->logits_block;
 
         linear(pass, logits, V, y + first * D, D, &pass->model->unembed, n, (sondep_epilogue){0});
-        SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_UNEMBED_OUT, 0, logits, V, V, n, rows, first));
+        if (out == NULL || !pass->is_drawn_from)
+            SONDE_TRY(sondep_check_finite(pass, SONDEP_POINT_UNEMBED_OUT, 0, logits, V, V, n, rows, first));
         if (out == NULL)
             SONDE_TRY(pass->stream(logits, first, n, V, pass->stream_ctx));
     }

@@ -74,6 +74,7 @@ typedef struct sondep_pass {
     sondep_rows last, streamed;
     sonde_logits_fn *stream; /* NULL: none */
     void *stream_ctx;
+    bool is_drawn_from; /* what draws from the logits looks at all of them: they are not checked before */
 
     /* Scratch, laid out by sondep_pass_plan; NULL where it is not needed. */
     float *x, *y, *z, *qkv, *mlp, *pre, *up; /* with a tape x, z, qkv, pre and up are the present layer's; else pre is mlp */

@@ -121,7 +121,8 @@ static sondep_pass make_pass(sonde_run *run, const sondep_hooks *hooks, sondep_c
                          .last = run->last,
                          .streamed = run->streamed,
                          .stream = run->stream,
-                         .stream_ctx = run->stream_ctx};
+                         .stream_ctx = run->stream_ctx,
+                         .is_drawn_from = cache != NULL};
 }
 
 /* Every hooked point must have been reached: a hook that does nothing silently is the worst of bugs. */

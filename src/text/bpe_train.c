@@ -4,11 +4,10 @@
  * in the words in which it was seen. Counts of pairs change at once; the queue is put right when an entry comes to its
  * top with a count that no longer holds.
  *
- * What makes the result the library's, to the last merge, where a token can be made in two ways ("a bc" and "ab c" are one
- * token): a pair that appears in words anew is queued anew, with these words alone, beside an entry that may be there with
- * others; each entry that is taken replaces in its own words and is a merge; the count of a pair is not taken back when
- * it is merged; and the last of equal merges is the one that stays. Which of two entries of one pair with one count the
- * library takes first is a matter of chance there; here the older one.
+ * A pair is queued once, with all its words. Whatever becomes a token at last, the borders at its two ends were never
+ * crossed before, so that what happened between them is what happens to these bytes by themselves: equal bytes become a
+ * token by the same merges, in the same step. So all places where two tokens are neighbours appear in one step too, the one
+ * that makes the younger of them, and no merge comes twice.
  *
  * Source: Sennrich, Haddow, Birch 2016, "Neural machine translation of rare words with subword units"; the trainer of
  * `tokenizers`. Counts are 64 bits wide where the library's are 32.
@@ -19,7 +18,6 @@
 typedef struct pair_count {
     uint64_t pair; /* left << 32 | right */
     int64_t count;
-    int64_t rank;    /* the last merge of it, -1: none */
     uint32_t places; /* words in which it appeared and that are not queued yet: a list of places, 0 if none */
 } pair_count;
 
@@ -32,7 +30,6 @@ typedef struct place {
 typedef struct queued {
     int64_t count; /* when it was queued */
     uint64_t pair;
-    int64_t step; /* in which it was queued: the older goes first */
     uint32_t index, places;
 } queued;
 
@@ -55,7 +52,7 @@ typedef struct learner {
     queued *heap;
     int64_t n_heap, heap_capacity;
     uint32_t *touched; /* pairs that have places to be queued */
-    int64_t n_touched, touched_capacity, step;
+    int64_t n_touched, touched_capacity;
     sondep_string token;
 } learner;
 
@@ -84,9 +81,7 @@ void sondep_learned_release(sondep_learned *learned)
 /* Whether a is taken before b. */
 static inline bool goes_first(const queued *a, const queued *b)
 {
-    if (a->count != b->count)
-        return a->count > b->count;
-    return a->pair != b->pair ? a->pair < b->pair : a->step < b->step;
+    return a->count != b->count ? a->count > b->count : a->pair < b->pair;
 }
 
 /* Puts an entry where it belongs, from the free place `at` downwards. */
@@ -172,7 +167,7 @@ static sonde_status find_pair(uint32_t *out, learner *l, uint64_t pair)
     if (l->n_pairs == UINT32_MAX - 1)
         return SONDE_FAIL(SONDE_E_RANGE, "the texts have more than %u different pairs", UINT32_MAX - 1);
     SONDE_TRY(sondep_room_grow(&l->pairs, &l->pairs_capacity, l->n_pairs + 1, sizeof *l->pairs));
-    l->pairs[l->n_pairs] = (pair_count){pair, 0, -1, 0};
+    l->pairs[l->n_pairs] = (pair_count){pair, 0, 0};
     *out = (uint32_t)l->n_pairs++;
     l->slots[at] = *out + 1;
     return SONDE_OK;
@@ -238,7 +233,7 @@ static sonde_status queue_touched(learner *l)
     for (int64_t i = 0; i < l->n_touched; i++) {
         pair_count *p = &l->pairs[l->touched[i]];
         if (p->count > 0)
-            SONDE_TRY(push(l, (queued){p->count, p->pair, l->step, l->touched[i], p->places}));
+            SONDE_TRY(push(l, (queued){p->count, p->pair, l->touched[i], p->places}));
         else
             for (uint32_t at = p->places; at != 0;)
                 at = give_place(l, at);
@@ -300,28 +295,10 @@ static sonde_status merge(learner *l, const queued *top)
 
     SONDE_TRY(make_token(&id, l, left, right));
     SONDE_TRY(sondep_room_grow(&out->merges, &out->capacity, out->n_merges + 1, sizeof *out->merges));
-    l->pairs[top->index].rank = out->n_merges;
     out->merges[out->n_merges++] = (sondep_learned_merge){left, right};
-    l->step++;
     for (uint32_t at = top->places; at != 0; at = give_place(l, at))
         SONDE_TRY(merge_word(l, l->places[at].word, left, right, id));
     return queue_touched(l);
-}
-
-/* Of equal merges the last one stays, as in the library's table. */
-static sonde_status drop_repeated(learner *l)
-{
-    sondep_learned_merge *m = l->out->merges;
-    int64_t kept = 0;
-    uint32_t index;
-
-    for (int64_t i = 0; i < l->out->n_merges; i++) {
-        SONDE_TRY(find_pair(&index, l, (uint64_t)m[i].left << 32 | (uint32_t)m[i].right));
-        if (l->pairs[index].rank == i)
-            m[kept++] = m[i];
-    }
-    l->out->n_merges = kept;
-    return SONDE_OK;
 }
 
 /* ---- the whole ---------------------------------------------------------------------------------------------------- */
@@ -377,7 +354,6 @@ sonde_status sondep_learn(sondep_learned *learned, const sondep_words *words, in
         }
         SONDE_TRY_DONE(merge(&l, &top));
     }
-    status = drop_repeated(&l);
 done:
     release(&l);
     return status;

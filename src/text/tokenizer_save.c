@@ -69,7 +69,7 @@ static sonde_status put_token(sondep_writer *w, const sondep_vocab *v, int64_t i
 }
 
 /* The special tokens: the first ids. */
-static sonde_status put_added(sondep_writer *w, const sonde_trainer *t)
+static sonde_status put_added(sondep_writer *w, const sonde_bpe_trainer *t)
 {
     for (int64_t i = 0; i < t->n_specials; i++) {
         SONDE_TRY(put(w, i > 0 ? ",\n    {\n      \"id\": " : "\n    {\n      \"id\": "));
@@ -83,7 +83,7 @@ static sonde_status put_added(sondep_writer *w, const sonde_trainer *t)
 }
 
 /* GPT-2's words are those of ByteLevel itself; any other pattern stands before it. */
-static sonde_status put_pre_tokenizer(sondep_writer *w, const sonde_trainer *t)
+static sonde_status put_pre_tokenizer(sondep_writer *w, const sonde_bpe_trainer *t)
 {
     const char *expression = sondep_pattern_expression(&t->pattern);
 
@@ -124,7 +124,7 @@ static sonde_status put_merges(sondep_writer *w, const sondep_learned *learned)
 }
 
 /* The whole file. */
-static sonde_status put_all(sondep_writer *w, const sonde_trainer *t)
+static sonde_status put_all(sondep_writer *w, const sonde_bpe_trainer *t)
 {
     SONDE_TRY(put(w, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": ["));
     SONDE_TRY(put_added(w, t));
@@ -142,13 +142,15 @@ static sonde_status put_all(sondep_writer *w, const sonde_trainer *t)
     return put_merges(w, &t->learned);
 }
 
-/* The file that a path means: itself, or tokenizer.json in the folder, which *is_new says was made. */
+/* The file that a path means: itself if it is one or is called so, else tokenizer.json in the folder, which *is_new says
+ * was made. */
 static sonde_status choose_file(char **out, bool *is_new, const char *path)
 {
     size_t n = strlen(path);
+    bool is_named = n >= 5 && memcmp(path + n - 5, ".json", 5) == 0;
 
     *is_new = false;
-    if (n >= 5 && memcmp(path + n - 5, ".json", 5) == 0 && !sondep_is_directory(path))
+    if (sondep_is_file(path) || (is_named && !sondep_is_directory(path)))
         return sondep_copy_string(out, path);
     if (!sondep_is_directory(path)) {
         if (mkdir(path, 0777) != 0)
@@ -159,7 +161,7 @@ static sonde_status choose_file(char **out, bool *is_new, const char *path)
 }
 
 /* A folder that was made for a file that could not be written goes with it. */
-sonde_status sonde_trainer_save(const sonde_trainer *t, const char *path)
+sonde_status sonde_bpe_trainer_save(const sonde_bpe_trainer *t, const char *path)
 {
     sondep_writer w = {.fd = -1};
     char *file = NULL;

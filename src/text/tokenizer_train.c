@@ -7,16 +7,17 @@
 
 enum { WAITING_BYTES = 1 << 24 };
 
-void sonde_trainer_opts_init(sonde_trainer_opts *out)
+void sonde_bpe_trainer_opts_init(sonde_bpe_trainer_opts *out)
 {
     static const char *const end_of_text[] = {"<|endoftext|>"};
-    *out = (sonde_trainer_opts){.struct_size = sizeof *out, .min_frequency = 2, .specials = end_of_text, .n_specials = 1};
+    *out =
+        (sonde_bpe_trainer_opts){.struct_size = sizeof *out, .min_frequency = 2, .specials = end_of_text, .n_specials = 1};
 }
 
 /* The caller's options over the defaults, each within its bounds. */
-static sonde_status read_opts(sonde_trainer_opts *out, const sonde_trainer_opts *opts)
+static sonde_status read_opts(sonde_bpe_trainer_opts *out, const sonde_bpe_trainer_opts *opts)
 {
-    sonde_trainer_opts_init(out);
+    sonde_bpe_trainer_opts_init(out);
     if (opts == NULL || opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
         return SONDE_FAIL(SONDE_E_ARG, "trainer options have struct_size %zu, expected at most %zu",
                           opts ? opts->struct_size : 0, sizeof *out);
@@ -26,7 +27,7 @@ static sonde_status read_opts(sonde_trainer_opts *out, const sonde_trainer_opts 
                           SONDEP_MAX_ID + 1);
     if (out->min_frequency < 0)
         return SONDE_FAIL(SONDE_E_ARG, "option 'min_frequency' is %lld, below 0", (long long)out->min_frequency);
-    if (out->pattern != SONDE_PATTERN_GPT2 && out->pattern != SONDE_PATTERN_LLAMA3)
+    if (out->pattern != SONDE_BPE_PATTERN_GPT2 && out->pattern != SONDE_BPE_PATTERN_LLAMA3)
         return SONDE_FAIL(SONDE_E_ARG, "option 'pattern' is %d, not a known one", (int)out->pattern);
     if (out->n_specials < 0 || (out->n_specials > 0 && out->specials == NULL))
         return SONDE_FAIL(SONDE_E_ARG, "option 'specials' is not a list of %lld", (long long)out->n_specials);
@@ -40,7 +41,7 @@ static sonde_status put_token(sondep_vocab *v, const char *text, size_t n)
 }
 
 /* The special tokens, each once. */
-static sonde_status put_specials(sonde_trainer *t, const sonde_trainer_opts *opts)
+static sonde_status put_specials(sonde_bpe_trainer *t, const sonde_bpe_trainer_opts *opts)
 {
     for (int64_t i = 0; i < opts->n_specials; i++) {
         const char *special = opts->specials[i];
@@ -55,7 +56,7 @@ static sonde_status put_specials(sonde_trainer *t, const sonde_trainer_opts *opt
 }
 
 /* The 256 bytes in the order of their characters' code points. */
-static sonde_status put_bytes(sonde_trainer *t)
+static sonde_status put_bytes(sonde_bpe_trainer *t)
 {
     enum { LAST = 0x143 };
     char text[4];
@@ -67,20 +68,20 @@ static sonde_status put_bytes(sonde_trainer *t)
 }
 
 /* What a vocabulary of n_vocab must hold before anything is learnt. */
-static sonde_status start_vocabulary(sonde_trainer *t, const sonde_trainer_opts *opts)
+static sonde_status start_vocabulary(sonde_bpe_trainer *t, const sonde_bpe_trainer_opts *opts)
 {
     SONDE_TRY(put_specials(t, opts));
     SONDE_TRY(put_bytes(t));
     if (t->n_vocab < t->learned.vocab.n)
-        return SONDE_FAIL(SONDE_E_RANGE, "a vocabulary of %lld has no room for 256 bytes and %lld special tokens",
-                          (long long)t->n_vocab, (long long)t->n_specials);
+        return SONDE_FAIL(SONDE_E_RANGE, "a vocabulary of %lld is too small: 256 bytes and the special tokens take %lld",
+                          (long long)t->n_vocab, (long long)t->learned.vocab.n);
     return SONDE_OK;
 }
 
-sonde_status sonde_trainer_new(sonde_trainer **out, const sonde_trainer_opts *opts)
+sonde_status sonde_bpe_trainer_new(sonde_bpe_trainer **out, const sonde_bpe_trainer_opts *opts)
 {
-    sonde_trainer_opts o;
-    sonde_trainer *t;
+    sonde_bpe_trainer_opts o;
+    sonde_bpe_trainer *t;
     sonde_status status;
 
     *out = NULL;
@@ -89,7 +90,7 @@ sonde_status sonde_trainer_new(sonde_trainer **out, const sonde_trainer_opts *op
     t->n_vocab = o.n_vocab;
     t->min_frequency = o.min_frequency;
     t->pattern = (sondep_pattern){.kind = SONDEP_PATTERN_GPT2};
-    if (o.pattern == SONDE_PATTERN_LLAMA3)
+    if (o.pattern == SONDE_BPE_PATTERN_LLAMA3)
         t->pattern = (sondep_pattern){.kind = SONDEP_PATTERN_LLAMA3, .max_digits = 3};
     SONDE_TRY_DONE(start_vocabulary(t, &o));
     SONDE_TRY_DONE(SONDE_NEW(t->tables, sonde_threads()));
@@ -97,11 +98,11 @@ sonde_status sonde_trainer_new(sonde_trainer **out, const sonde_trainer_opts *op
     *out = t;
 done:
     if (status != SONDE_OK)
-        sonde_trainer_free(t);
+        sonde_bpe_trainer_free(t);
     return status;
 }
 
-void sonde_trainer_free(sonde_trainer *t)
+void sonde_bpe_trainer_free(sonde_bpe_trainer *t)
 {
     if (t == NULL)
         return;
@@ -114,51 +115,60 @@ void sonde_trainer_free(sonde_trainer *t)
     sondep_free(t);
 }
 
-/* Counts texts; where that fails, what was counted of them stays, and nothing more can be done than to free the trainer. */
-static sonde_status count(sonde_trainer *t, const char *bytes, const int64_t *ends, int64_t n)
+/* Counts texts. Where that fails some of their words are counted and some are not: nothing can be learnt any more. */
+static sonde_status count(sonde_bpe_trainer *t, const char *bytes, const int64_t *ends, int64_t n)
 {
     sondep_texts texts = {bytes, ends, n};
+    sonde_status status;
 
     if (sondep_interrupted())
-        return SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted after %lld texts", (long long)t->totals.n_texts);
-    return sondep_words_count(t->tables, t->n_tables, &texts, &t->pattern);
+        status = SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted after %lld texts", (long long)t->totals.n_texts);
+    else
+        status = sondep_words_count(t->tables, t->n_tables, &texts, &t->pattern);
+    t->is_done |= status != SONDE_OK;
+    return status;
 }
 
 /* Counts the texts that wait. */
-static sonde_status count_waiting(sonde_trainer *t)
+static sonde_status count_waiting(sonde_bpe_trainer *t)
 {
     int64_t n = t->n_ends;
     t->n_ends = 0;
     return n > 0 ? count(t, t->texts, t->ends, n) : SONDE_OK;
 }
 
-/* A text joins those that wait; a long one is counted where it lies. */
-sonde_status sonde_trainer_add(sonde_trainer *t, const char *text, size_t n_bytes)
+/* A text joins those that wait, which end at byte `at`. */
+static sonde_status put_waiting(sonde_bpe_trainer *t, const char *text, int64_t n, int64_t at)
+{
+    if (n == 0)
+        return SONDE_OK;
+    SONDE_TRY(sondep_room_grow(&t->texts, &t->texts_capacity, at + n, 1));
+    SONDE_TRY(sondep_room_grow(&t->ends, &t->ends_capacity, t->n_ends + 1, sizeof *t->ends));
+    memcpy(t->texts + at, text, (size_t)n);
+    t->ends[t->n_ends++] = at + n;
+    return SONDE_OK;
+}
+
+/* A long text is counted where it lies. */
+sonde_status sonde_bpe_trainer_add(sonde_bpe_trainer *t, const char *text, size_t n_bytes)
 {
     int64_t n = (int64_t)n_bytes, waiting = t->n_ends > 0 ? t->ends[t->n_ends - 1] : 0;
 
     if (t->is_done)
-        return SONDE_FAIL(SONDE_E_STATE, "a trainer that has learnt takes no more texts");
+        return SONDE_FAIL(SONDE_E_STATE, "a trainer that has learnt, or failed, takes no more texts");
     SONDE_TRY(sondep_text_check(text, n_bytes, "text"));
-    t->totals.n_texts++;
-    t->totals.n_bytes += n;
     if (waiting + n > WAITING_BYTES) {
         SONDE_TRY(count_waiting(t));
         waiting = 0;
     }
-    if (n > WAITING_BYTES)
-        return count(t, text, &n, 1);
-    if (n == 0)
-        return SONDE_OK;
-    SONDE_TRY(sondep_room_grow(&t->texts, &t->texts_capacity, waiting + n, 1));
-    SONDE_TRY(sondep_room_grow(&t->ends, &t->ends_capacity, t->n_ends + 1, sizeof *t->ends));
-    memcpy(t->texts + waiting, text, n_bytes);
-    t->ends[t->n_ends++] = waiting + n;
+    SONDE_TRY(n > WAITING_BYTES ? count(t, text, &n, 1) : put_waiting(t, text, n, waiting));
+    t->totals.n_texts++;
+    t->totals.n_bytes += n;
     return SONDE_OK;
 }
 
 /* The words of all tables in the first. */
-static sonde_status join_tables(sonde_trainer *t)
+static sonde_status join_tables(sonde_bpe_trainer *t)
 {
     sondep_words *all = &t->tables[0];
 
@@ -175,14 +185,13 @@ static sonde_status join_tables(sonde_trainer *t)
 }
 
 /* Fewer tokens than were asked for are an error: a model would be built for ids that never come. */
-sonde_status sonde_trainer_learn(sonde_trainer *t)
+sonde_status sonde_bpe_trainer_learn(sonde_bpe_trainer *t)
 {
     if (t->is_done)
-        return SONDE_FAIL(SONDE_E_STATE, "a trainer learns once");
+        return SONDE_FAIL(SONDE_E_STATE, "a trainer learns once, and not after it failed");
     t->is_done = true;
     if (t->totals.n_bytes == 0)
-        return SONDE_FAIL(SONDE_E_NOTFOUND, "there is no text to learn from: %lld texts, all empty",
-                          (long long)t->totals.n_texts);
+        return SONDE_FAIL(SONDE_E_NOTFOUND, "no text to learn from: 0 bytes in all");
     SONDE_TRY(count_waiting(t));
     SONDE_TRY(join_tables(t));
     SONDE_TRY(sondep_learn(&t->learned, &t->tables[0], t->n_vocab, t->min_frequency));
@@ -191,14 +200,15 @@ sonde_status sonde_trainer_learn(sonde_trainer *t)
     if (t->learned.vocab.n < t->n_vocab) {
         (void)SONDE_FAIL(SONDE_E_RANGE, "the text supports a vocabulary of %lld tokens, %lld are asked for",
                          (long long)t->learned.vocab.n, (long long)t->n_vocab);
-        return sondep_hint(SONDE_E_RANGE, "ask for %lld at most, or give more text (or a lower minimal frequency than %lld)",
+        return sondep_hint(SONDE_E_RANGE,
+                           "ask for %lld at most, or give more text, or a lower minimal frequency (it is %lld)",
                            (long long)t->learned.vocab.n, (long long)t->min_frequency);
     }
     t->is_learned = true;
     return SONDE_OK;
 }
 
-const sonde_trainer_totals *sonde_trainer_get_totals(const sonde_trainer *t)
+const sonde_bpe_trainer_totals *sonde_bpe_trainer_get_totals(const sonde_bpe_trainer *t)
 {
     return &t->totals;
 }

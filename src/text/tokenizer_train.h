@@ -6,7 +6,7 @@
 
 #include <sonde/text.h>
 
-struct sonde_trainer {
+struct sonde_bpe_trainer {
     int64_t n_vocab, min_frequency;
     sondep_pattern pattern;
     sondep_words *tables; /* (n_tables) one for each thread; all words are in the first once learnt */
@@ -18,7 +18,7 @@ struct sonde_trainer {
     int64_t n_specials;     /* the first ids */
     sondep_learned learned; /* before learning: special tokens and bytes */
     bool is_learned, is_done;
-    sonde_trainer_totals totals;
+    sonde_bpe_trainer_totals totals;
 };
 
 #endif

@@ -9,6 +9,8 @@ const sondep_leaf LEAF = {
     .finish = finish,
     .few_along_rows = few_along_rows,
     .few_along_columns = few_along_columns,
+    .score_few = score_few,
+    .mix_few = mix_few,
     .tile_of_scores = tile_of_scores,
     .soften = soften,
     .dot = dot,
@@ -29,6 +31,9 @@ const sondep_leaf LEAF = {
     .cross_entropy = cross_entropy,
     .sum_squares = sum_squares,
     .adamw = adamw,
+
+    .sum_blocks = sum_blocks,
+    .weigh = weigh,
     .fma_flops = fma_flops,
 };
 

@@ -341,8 +341,7 @@ static void finish(float *c, int64_t ldc, const float *tile, int64_t ld, int64_t
 
 enum { FEW_DEPTH = 8 }; /* rows of B that are walked together */
 
-/* sums += A B for `depth` rows of B, n columns: the products of those rows are summed first, so that errors grow with the
- * number of groups and not of rows. */
+/* sums += A B for `depth` rows of B, n columns; every sum takes its products in the order of k, as a tile's does. */
 static inline __attribute__((always_inline)) void add_rows(float *sums, int64_t ld, const float *a, int64_t lda,
                                                            const char *from, int64_t stride, int64_t M, int64_t n,
                                                            const int depth, sonde_dtype dtype, bool rounds)
@@ -357,48 +356,115 @@ static inline __attribute__((always_inline)) void add_rows(float *sums, int64_t 
             __builtin_prefetch(from + (k + depth) * stride + j * bytes_of(dtype));
         }
         for (int64_t m = 0; m < M; m++) {
-            vec group = v_mul(v_set(a[m * lda]), x[0]);
-            UNROLL for (int k = 1; k < depth; k++) group = v_fma(v_set(a[m * lda + k]), x[k], group);
-            v_store(sums + m * ld + j, v_add(v_load(sums + m * ld + j), group));
+            vec sum = v_load(sums + m * ld + j);
+            UNROLL for (int k = 0; k < depth; k++) sum = v_fma(v_set(a[m * lda + k]), x[k], sum);
+            v_store(sums + m * ld + j, sum);
         }
     }
     for (int64_t m = 0; m < M && j < n; m++) {
-        vec group = v_mul(v_set(a[m * lda]), v_load_part_as(from + j * bytes_of(dtype), dtype, rounds, n - j));
-        for (int k = 1; k < depth; k++)
-            group = v_fma(v_set(a[m * lda + k]),
-                          v_load_part_as(from + k * stride + j * bytes_of(dtype), dtype, rounds, n - j), group);
-        v_store_part(sums + m * ld + j, v_add(v_load_part(sums + m * ld + j, n - j), group), n - j);
+        vec sum = v_load_part(sums + m * ld + j, n - j);
+        for (int k = 0; k < depth; k++)
+            sum = v_fma(v_set(a[m * lda + k]),
+                        v_load_part_as(from + k * stride + j * bytes_of(dtype), dtype, rounds, n - j), sum);
+        v_store_part(sums + m * ld + j, sum, n - j);
     }
 }
 
-/* Groups of FEW_DEPTH rows of B from the top, then the last ones alone: the same cut for any M and any piece of N. */
-static inline __attribute__((always_inline)) void few_rows_of(float *sums, const float *a, const char *from, int64_t stride,
-                                                              int64_t M, int64_t K, int64_t n, sonde_dtype dtype,
-                                                              bool rounds)
+/* sums += A B, B's rows together. */
+static inline __attribute__((always_inline)) void few_rows_of(float *sums, int64_t ld, const float *a, int64_t lda,
+                                                              const char *from, int64_t stride, int64_t M, int64_t K,
+                                                              int64_t n, sonde_dtype dtype, bool rounds)
 {
     int64_t k = 0;
 
-    for (int64_t i = 0; i < M * n; i++)
-        sums[i] = 0.0f;
     for (; k + FEW_DEPTH <= K; k += FEW_DEPTH)
-        add_rows(sums, n, a + k, K, from + k * stride, stride, M, n, FEW_DEPTH, dtype, rounds);
+        add_rows(sums, ld, a + k, lda, from + k * stride, stride, M, n, FEW_DEPTH, dtype, rounds);
     for (; k < K; k++)
-        add_rows(sums, n, a + k, K, from + k * stride, stride, M, n, 1, dtype, rounds);
+        add_rows(sums, ld, a + k, lda, from + k * stride, stride, M, n, 1, dtype, rounds);
 }
 
 /* B (K, N) with its rows together, as a Conv1D stores it. */
-static void few_along_rows(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j, int64_t n,
-                           bool rounds)
+static void few_along_rows(float *sums, const float *a, int64_t lda, const sondep_matrix *b, int64_t M, int64_t k, int64_t K,
+                           int64_t j, int64_t n, bool rounds)
 {
     int64_t bytes = bytes_of(b->dtype);
-    const char *from = (const char *)b->data + j * bytes;
-    WITH_TYPE(few_rows_of, b->dtype, rounds, sums, a, from, b->row_stride * bytes, M, K, n);
+    const char *from = (const char *)b->data + (k * b->row_stride + j) * bytes;
+
+    memset(sums, 0, (size_t)(M * n) * sizeof *sums);
+    WITH_TYPE(few_rows_of, b->dtype, rounds, sums, n, a + k, lda, from, b->row_stride * bytes, M, K, n);
 }
 
-/* Dot products of `rows` rows of A with `columns` columns of B, lane by lane, then the lanes joined. */
-static inline __attribute__((always_inline)) void dots(float *sums, int64_t ld, const float *a, int64_t K, const char *from,
-                                                       int64_t stride, const int rows, const int columns, sonde_dtype dtype,
-                                                       bool rounds)
+enum { FEW_SQUARES = 4 }; /* squares side by side whose chains of multiply-adds run at the same time */
+
+/* sums += A B for a square of B, or what is left of one: turned in registers, so that sums run over k lane by lane. With
+ * `fetches`, the same place of the next columns is on its way meanwhile. */
+static inline __attribute__((always_inline)) void add_square(float *sums, int64_t ld, const float *a, int64_t lda,
+                                                             const char *from, int64_t stride, int64_t M, int64_t depth,
+                                                             int64_t columns, bool fetches, sonde_dtype dtype,
+                                                             bool rounds)
+{
+    bool is_whole = depth == V_WIDTH && columns == V_WIDTH;
+    vec r[V_WIDTH];
+
+    for (int i = 0; i < V_WIDTH; i++) {
+        const char *p = from + i * stride;
+        if (fetches)
+            __builtin_prefetch(p + FEW_SQUARES * V_WIDTH * stride, 0, 2);
+        r[i] = i >= columns        ? v_set(0.0f)
+               : depth == V_WIDTH ? v_load_as(p, dtype, rounds)
+                                  : v_load_part_as(p, dtype, rounds, depth);
+    }
+    v_transpose(r);
+    for (int64_t m = 0; m < M; m++, a += lda, sums += ld) {
+        vec sum = is_whole ? v_load(sums) : v_load_part(sums, columns);
+        if (is_whole) {
+            UNROLL for (int k = 0; k < V_WIDTH; k++) sum = v_fma(v_set(a[k]), r[k], sum);
+            v_store(sums, sum);
+        } else {
+            for (int k = 0; k < depth; k++)
+                sum = v_fma(v_set(a[k]), r[k], sum);
+            v_store_part(sums, sum, columns);
+        }
+    }
+}
+
+/* sums += A B, B's columns together. */
+static inline __attribute__((always_inline)) void few_columns_of(float *sums, const float *a, int64_t lda, const char *from,
+                                                                 int64_t stride, int64_t M, int64_t K, int64_t n,
+                                                                 sonde_dtype dtype, bool rounds)
+{
+    enum { STEP = FEW_SQUARES * V_WIDTH };
+    int64_t bytes = bytes_of(dtype), line = 64 / bytes;
+
+    for (int64_t first = 0; first < n; first += STEP) {
+        int64_t end = n - first < STEP ? n : first + STEP, k = 0;
+        for (; k + V_WIDTH <= K && end == first + STEP; k += V_WIDTH)
+            for (int64_t j = first; j < end; j += V_WIDTH)
+                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M, V_WIDTH, V_WIDTH, k % line == 0,
+                           dtype, rounds);
+        for (; k < K; k += V_WIDTH)
+            for (int64_t j = first; j < end; j += V_WIDTH)
+                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M, K - k < V_WIDTH ? K - k : V_WIDTH,
+                           end - j < V_WIDTH ? end - j : V_WIDTH, false, dtype, rounds);
+    }
+}
+
+/* B (K, N) with its columns together, as an nn.Linear stores it. */
+static void few_along_columns(float *sums, const float *a, int64_t lda, const sondep_matrix *b, int64_t M, int64_t k,
+                              int64_t K, int64_t j, int64_t n, bool rounds)
+{
+    int64_t bytes = bytes_of(b->dtype);
+    const char *from = (const char *)b->data + (k + j * b->col_stride) * bytes;
+
+    memset(sums, 0, (size_t)(M * n) * sizeof *sums);
+    WITH_TYPE(few_columns_of, b->dtype, rounds, sums, a + k, lda, from, b->col_stride * bytes, M, K, n);
+}
+
+/* ---- a few queries ----------------------------------------------------------------------------------------------------------- */
+
+/* Dot products of `rows` queries with `columns` keys, lane by lane, then the lanes joined. */
+static inline __attribute__((always_inline)) void dots(float *scores, int64_t ld, const float *q, const float *keys,
+                                                       int64_t ldk, int64_t d, const int rows, const int columns)
 {
     vec sum[4][4];
     int64_t k = 0;
@@ -406,57 +472,52 @@ static inline __attribute__((always_inline)) void dots(float *sums, int64_t ld, 
     for (int m = 0; m < rows; m++)
         for (int c = 0; c < columns; c++)
             sum[m][c] = v_set(0.0f);
-    for (; k < K; k += V_WIDTH) {
-        int64_t n = K - k;
+    for (; k < d; k += V_WIDTH) {
+        int64_t n = d - k;
         vec x[4];
-        for (int c = 0; c < columns; c++) {
-            const char *p = from + c * stride + k * bytes_of(dtype);
-            x[c] = n >= V_WIDTH ? v_load_as(p, dtype, rounds) : v_load_part_as(p, dtype, rounds, n);
-        }
+        for (int c = 0; c < columns; c++)
+            x[c] = n >= V_WIDTH ? v_load(keys + c * ldk + k) : v_load_part(keys + c * ldk + k, n);
         for (int m = 0; m < rows; m++) {
-            vec w = n >= V_WIDTH ? v_load(a + m * K + k) : v_load_part(a + m * K + k, n);
+            vec w = n >= V_WIDTH ? v_load(q + m * d + k) : v_load_part(q + m * d + k, n);
             for (int c = 0; c < columns; c++)
                 sum[m][c] = v_fma(w, x[c], sum[m][c]);
         }
     }
     for (int m = 0; m < rows; m++)
         for (int c = 0; c < columns; c++)
-            sums[m * ld + c] = v_sum(sum[m][c]);
+            scores[m * ld + c] = v_sum(sum[m][c]);
 }
 
-/* Rows of A that share what is loaded of B: 4 x 4 or 2 x 4 sums in registers. */
+/* Queries that share what is loaded of the keys: 4 x 4 or 2 x 4 sums in registers. */
 enum { DOT_ROWS = TILE_ROWS > 8 ? 4 : 2 };
 
-/* Four columns of B at a time against all rows of A; every sum is formed alike, whoever its neighbours are. */
-static inline __attribute__((always_inline)) void few_columns_of(float *sums, const float *a, const char *from,
-                                                                 int64_t stride, int64_t M, int64_t K, int64_t n,
-                                                                 sonde_dtype dtype, bool rounds)
+/* Four keys at a time against all queries; every sum is formed alike, whoever its neighbours are. */
+static void score_few(float *scores, int64_t ld, const float *q, int64_t M, const float *keys, int64_t ldk, int64_t d,
+                      int64_t n)
 {
     for (int64_t j = 0; j < n; j += 4) {
         for (int64_t m = 0; m < M;) {
-            float *at = sums + m * n + j;
+            float *at = scores + m * ld + j;
             if (n - j < 4) {
                 for (int64_t c = j; c < n; c++)
-                    dots(sums + m * n + c, n, a + m * K, K, from + c * stride, stride, 1, 1, dtype, rounds);
+                    dots(scores + m * ld + c, ld, q + m * d, keys + c * ldk, ldk, d, 1, 1);
                 m++;
             } else if (M - m >= DOT_ROWS) {
-                dots(at, n, a + m * K, K, from + j * stride, stride, DOT_ROWS, 4, dtype, rounds);
+                dots(at, ld, q + m * d, keys + j * ldk, ldk, d, DOT_ROWS, 4);
                 m += DOT_ROWS;
             } else {
-                dots(at, n, a + m * K, K, from + j * stride, stride, 1, 4, dtype, rounds);
+                dots(at, ld, q + m * d, keys + j * ldk, ldk, d, 1, 4);
                 m++;
             }
         }
     }
 }
 
-/* B (K, N) with its columns together, as an nn.Linear stores it. */
-static void few_along_columns(float *sums, const float *a, const sondep_matrix *b, int64_t M, int64_t K, int64_t j,
-                              int64_t n, bool rounds)
+/* sums += P V */
+static void mix_few(float *sums, int64_t ld, const float *p, int64_t ldp, int64_t M, const float *v, int64_t ldv, int64_t n,
+                    int64_t d)
 {
-    int64_t bytes = bytes_of(b->dtype);
-    const char *from = (const char *)b->data + j * b->col_stride * bytes;
-    WITH_TYPE(few_columns_of, b->dtype, rounds, sums, a, from, b->col_stride * bytes, M, K, n);
+    few_rows_of(sums, ld, p, ldp, (const char *)v, ldv * (int64_t)sizeof *v, M, n, d, SONDE_F32, false);
 }
 
 /* ---- the peak --------------------------------------------------------------------------------------------------------------- */

@@ -162,6 +162,80 @@ static double log_sum_exp(const float *x, int64_t n)
     return sum == 0.0 ? -INFINITY : most + log(sum); /* a NaN anywhere has made sum NaN */
 }
 
+/* ---- weights of a draw --------------------------------------------------------------------------------------------------------- */
+
+enum { AT_ONCE = 4 }; /* vectors whose maxima and checks run side by side */
+
+/* The greatest of a block; x * 0 is not 0 where x is not finite, and stays so in *check. */
+static inline float greatest_finite(const float *x, int64_t n, float *check)
+{
+    vec zero = v_set(0.0f), most[AT_ONCE], wrong[AT_ONCE];
+    float result = -INFINITY;
+    int64_t i = 0;
+
+    UNROLL for (int k = 0; k < AT_ONCE; k++) most[k] = v_set(-INFINITY), wrong[k] = zero;
+    for (; i + AT_ONCE * V_WIDTH <= n; i += AT_ONCE * V_WIDTH) {
+        UNROLL for (int k = 0; k < AT_ONCE; k++)
+        {
+            vec v = v_load(x + i + k * V_WIDTH);
+            most[k] = v_max(v, most[k]);
+            wrong[k] = v_fma(v, zero, wrong[k]);
+        }
+    }
+    if (i > 0)
+        result = v_greatest(v_max(v_max(most[0], most[1]), v_max(most[2], most[3])));
+    *check += v_sum(v_add(v_add(wrong[0], wrong[1]), v_add(wrong[2], wrong[3])));
+    for (; i < n; i++) {
+        result = x[i] > result ? x[i] : result;
+        *check += x[i] * 0.0f;
+    }
+    return result;
+}
+
+/* Weights of a block; the lanes' sums, joined, are returned. */
+static inline float weigh_block(float *y, const float *x, float most, float factor, int64_t n)
+{
+    vec sum = v_set(0.0f), f = v_set(factor), m = v_set(most), e;
+    float total, last[V_WIDTH];
+    int64_t i = 0;
+
+    for (; i + V_WIDTH <= n; i += V_WIDTH) {
+        e = v_exp(v_mul(v_sub(v_load(x + i), m), f));
+        if (y)
+            v_store(y + i, e);
+        sum = v_add(sum, e);
+    }
+    total = v_sum(sum);
+    if (i < n) {
+        v_store(last, v_exp(v_mul(v_sub(v_load_part(x + i, n - i), m), f)));
+        for (int64_t k = 0; k < n - i; k++) {
+            total += last[k];
+            if (y)
+                y[i + k] = last[k];
+        }
+    }
+    return total;
+}
+
+static void weigh(float *y, const float *x, float most, float factor, int64_t n)
+{
+    (void)weigh_block(y, x, most, factor, n);
+}
+
+/* The block is in the first cache when its exponentials are taken: the row is read from memory once. */
+static bool sum_blocks(float *most, float *sum, const float *x, float factor, int64_t n)
+{
+    float check = 0.0f;
+
+    for (int64_t i = 0; i < n; i += SONDEP_DRAW_BLOCK, most++) {
+        int64_t width = n - i < SONDEP_DRAW_BLOCK ? n - i : SONDEP_DRAW_BLOCK;
+        *most = greatest_finite(x + i, width, &check);
+        if (sum)
+            *sum++ = weigh_block(NULL, x + i, *most, factor, width);
+    }
+    return check == 0.0f;
+}
+
 /* ---- normalisation ------------------------------------------------------------------------------------------------------------ */
 
 enum { LANES = 16 };
