@@ -29,7 +29,8 @@ static size_t scratch_bytes(const sondep_backward *b)
 {
     const sonde_config *c = &b->pass->model->config;
     int64_t N = b->pass->batch->N, D = c->d_model, n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head;
-    int64_t block = N < SONDEP_LOGITS_BLOCK || sondep_gradient_wanted(b, SONDEP_POINT_UNEMBED_OUT, 0) ? N : SONDEP_LOGITS_BLOCK;
+    int64_t block =
+        N < SONDEP_LOGITS_BLOCK || sondep_gradient_wanted(b, SONDEP_POINT_UNEMBED_OUT, 0) ? N : SONDEP_LOGITS_BLOCK;
     size_t sizes[] = {sondep_linear_scratch_bytes(D, n_q + 2 * n_kv, N),
                       sondep_linear_scratch_bytes(D, n_q, N),
                       sondep_linear_scratch_bytes(D, n_kv, N),
@@ -91,8 +92,8 @@ static sondep_workbench bench_of(const sondep_backward *b)
 }
 
 /* Back through y = x W + b: its weights if they are wanted, and dx, or dx +=. */
-static void linear(const sondep_backward *b, float *dx, bool adds, const float *dy, int64_t ld_dy, const float *x, int64_t ld_x,
-                   const sondep_linear *l)
+static void linear(const sondep_backward *b, float *dx, bool adds, const float *dy, int64_t ld_dy, const float *x,
+                   int64_t ld_x, const sondep_linear *l)
 {
     sondep_workbench bench = bench_of(b);
     int64_t N = b->pass->batch->N;
@@ -121,6 +122,19 @@ static void norm(const sondep_backward *b, float *dx, bool adds, const sondep_no
 
 /* ---- blocks ----------------------------------------------------------------------------------------------------------------- */
 
+/* The gradient of what a half of a block adds to the stream: dx itself, or, where that was replaced, a copy of dx, which then
+ * becomes 0: the stream itself goes on. dy is free there. */
+static sonde_status added(const sondep_backward *b, const float **out, sondep_point_kind kind, int64_t layer)
+{
+    int64_t N = b->pass->batch->N, D = b->pass->model->config.d_model;
+    float *dout = b->dx;
+
+    if (sondep_gradient_ends(b, kind, layer))
+        dout = memcpy(b->dy, b->dx, (size_t)(N * D) * sizeof *dout);
+    *out = dout;
+    return sondep_fire_gradient(b, kind, layer, dout, D, D);
+}
+
 /* Back through the second half of a block. */
 static sonde_status mlp(const sondep_backward *b, int64_t layer)
 {
@@ -131,15 +145,18 @@ static sonde_status mlp(const sondep_backward *b, int64_t layer)
     const sondep_linear *first = model->config.gated_mlp ? &block->gate : &block->up;
     sondep_workbench bench = bench_of(b);
     float *post = b->pass->mlp, *dw = gradient_of(b, block->down.w.data);
+    const float *dout;
 
     SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_RESID_POST, layer, b->dx, D, D));
-    SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_MLP_OUT, layer, b->dx, D, D));
-    sondep_linear_backward_input(b->dpost, M, b->dx, D, &block->down, N, false, &bench);
+    SONDE_TRY(added(b, &dout, SONDEP_POINT_MLP_OUT, layer));
+    if (sondep_gradients_finished(b, SONDEP_POINT_POST, layer))
+        return SONDE_OK;
+    sondep_linear_backward_input(b->dpost, M, dout, D, &block->down, N, false, &bench);
     SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_POST, layer, b->dpost, M, M));
     /* post comes once more on the way: the gradient of W_down needs it. */
     sondep_activate_backward(b->dpost, b->dup, post, b->dpost, tape->pre, tape->up, model->act, N * M);
     if (dw)
-        sondep_linear_backward_weights(dw, gradient_of(b, block->down.b), b->dx, D, post, M, &block->down, N, &bench);
+        sondep_linear_backward_weights(dw, gradient_of(b, block->down.b), dout, D, post, M, &block->down, N, &bench);
     SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_PRE_LINEAR, layer, b->dup, M, M));
     SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_PRE, layer, b->dpost, M, M));
     /* Through the MLP's first matrices to what they both read. */
@@ -184,7 +201,8 @@ static sonde_status mixing(const sondep_backward *b, int64_t layer)
     if (c->positions == SONDE_POSITIONS_ROTARY) {
         SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_ROT_K, layer, dk, width, n_kv));
         SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_ROT_Q, layer, dq, width, n_q));
-        sondep_rotate(dq, dq, batch->position, b->pass->rope->cos, b->minus_sin, batch->N, c->n_heads, c->d_head, width, width);
+        sondep_rotate(dq, dq, batch->position, b->pass->rope->cos, b->minus_sin, batch->N, c->n_heads, c->d_head, width,
+                      width);
         sondep_rotate(dk, dk, batch->position, b->pass->rope->cos, b->minus_sin, batch->N, c->n_kv_heads, c->d_head, width,
                       width);
     }
@@ -214,11 +232,15 @@ static sonde_status attention(const sondep_backward *b, int64_t layer)
     const sondep_block *block = &b->pass->model->blocks[layer];
     const sondep_tape *tape = &b->pass->tape[layer];
     int64_t D = b->pass->model->config.d_model, n_q = block->o.n_in;
+    const float *dout;
 
     SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_RESID_MID, layer, b->dx, D, D));
-    SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_ATTN_OUT, layer, b->dx, D, D));
-    SONDE_TRY(sondep_fire_result_gradient(b, layer));
-    linear(b, b->dz, false, b->dx, D, tape->z, n_q, &block->o);
+    SONDE_TRY(added(b, &dout, SONDEP_POINT_ATTN_OUT, layer));
+    SONDE_TRY(sondep_fire_result_gradient(b, layer, dout));
+    if (sondep_gradients_finished(b, SONDEP_POINT_Z, layer))
+        return SONDE_OK;
+    linear(b, b->dz, false, dout, D, tape->z, n_q, &block->o);
+    sondep_stop_gradient(b, SONDEP_POINT_RESULT, layer, b->dz, n_q, n_q);
     SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_Z, layer, b->dz, n_q, n_q));
     SONDE_TRY(mixing(b, layer));
     renormalize(b, &block->ln1, tape->resid_pre);
@@ -265,8 +287,8 @@ static sonde_status embed(const sondep_backward *b)
     bool is_learned = model->config.positions == SONDE_POSITIONS_LEARNED;
 
     if (is_learned)
-        SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_POS_EMBED, 0, b->dx, D, D));
-    SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_EMBED, 0, b->dx, D, D));
+        SONDE_TRY(sondep_show_gradient(b, SONDEP_POINT_POS_EMBED, 0, b->dx, D, D));
+    SONDE_TRY(sondep_show_gradient(b, SONDEP_POINT_EMBED, 0, b->dx, D, D));
     if (b->gradients == NULL)
         return SONDE_OK;
     sondep_scatter_add_rows(gradient_of(b, model->wte.data), b->dx, batch->ids, batch->N, D);
@@ -282,7 +304,7 @@ sonde_status sondep_backward_run(sondep_backward *b)
 
     if (b->pass->batch->N == 0)
         return SONDE_OK;
-    SONDE_TRY(sondep_check_written(b));
+    SONDE_TRY(sondep_backward_check(b));
     for (int64_t i = 0; i < n_angles; i++)
         b->minus_sin[i] = -b->pass->rope->sin[i];
     SONDE_TRY(unembed(b));
@@ -290,11 +312,26 @@ sonde_status sondep_backward_run(sondep_backward *b)
         if (sondep_interrupted())
             return SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted before the gradients of layer %lld", (long long)layer);
         /* Without gradients of weights, the way ends where nobody reads any more. */
-        if (sondep_gradients_finished(b, layer))
+        if (sondep_gradients_finished(b, SONDEP_POINT_RESID_POST, layer))
             return SONDE_OK;
         sondep_pass_enter_layer(b->pass, layer);
         SONDE_TRY(mlp(b, layer));
+        if (sondep_gradients_finished(b, SONDEP_POINT_RESID_MID, layer))
+            return SONDE_OK;
         SONDE_TRY(attention(b, layer));
     }
     return embed(b);
+}
+
+double sondep_backward_flops(const sondep_backward *b, int64_t *n_layers)
+{
+    const sonde_config *c = &b->pass->model->config;
+    double mixing, linear = sondep_layer_flops(b->pass, &mixing);
+
+    *n_layers = 0;
+    while (*n_layers < c->n_layers && !sondep_gradients_finished(b, SONDEP_POINT_RESID_POST, c->n_layers - 1 - *n_layers))
+        ++*n_layers;
+    /* Linear layers as forward; attention makes its pattern once more, and has four products for the two of the way there. */
+    return (double)*n_layers * (linear + 2.5 * mixing) +
+           4.0 * (double)b->pass->batch->N * (double)c->d_model * (double)c->n_vocab;
 }

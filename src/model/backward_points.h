@@ -7,11 +7,11 @@
 /* Whether anybody reads the gradient of a point; false if the model lacks it. */
 bool sondep_gradient_wanted(const sondep_backward *b, sondep_point_kind kind, int64_t layer);
 
-/* Whether nothing that lies before the end of a layer is wanted. */
-bool sondep_gradients_finished(const sondep_backward *b, int64_t layer);
+/* Whether nobody reads at this point or before it, weights neither: the walk may end here. `kind` is one that every model has. */
+bool sondep_gradients_finished(const sondep_backward *b, sondep_point_kind kind, int64_t layer);
 
-/* SONDE_E_UNSUPPORTED if hooks of the forward pass write to a point that the tape does not keep. */
-sonde_status sondep_check_written(const sondep_backward *b);
+/* Whether a patch replaced the tensor of a point. */
+bool sondep_gradient_ends(const sondep_backward *b, sondep_point_kind kind, int64_t layer);
 
 /* Floats of the buffers that only hooks need. */
 typedef struct sondep_gradient_sizes {
@@ -20,10 +20,18 @@ typedef struct sondep_gradient_sizes {
 sondep_gradient_sizes sondep_gradient_points_sizes(const sondep_backward *b);
 
 /* Hands rows of a gradient to whoever reads it, checked to be finite first. */
+sonde_status sondep_show_gradient(const sondep_backward *b, sondep_point_kind kind, int64_t layer, float *data, int64_t ld,
+                                  int64_t width);
+
+/* Makes rows 0 where the point's tensor was replaced: what stood there before did not matter. */
+void sondep_stop_gradient(const sondep_backward *b, sondep_point_kind kind, int64_t layer, float *data, int64_t ld,
+                          int64_t width);
+
+/* Both: what goes on from a point. */
 sonde_status sondep_fire_gradient(const sondep_backward *b, sondep_point_kind kind, int64_t layer, float *data, int64_t ld,
                                   int64_t width);
 
-/* Inside a norm of x, whose gradient by its output is dy:   dnormalized = dy w;   dscale = -sum_d dnormalized_d normalized_d / scale */
+/* Inside a norm of x, whose gradient by its output is dy (which is 0 behind the call if the normalised rows were replaced):   dnormalized = dy w;   dscale = -sum_d dnormalized_d normalized_d / scale */
 sonde_status sondep_fire_norm_gradients(const sondep_backward *b, sondep_point_kind scale_kind,
                                         sondep_point_kind normalized_kind, int64_t layer, const sondep_norm_weights *w,
                                         const float *x);
@@ -31,8 +39,8 @@ sonde_status sondep_fire_norm_gradients(const sondep_backward *b, sondep_point_k
 /* Of patterns and scores, from dz:   dpattern = dz v^T (of all keys);   dscores = pattern (dpattern - sum_j pattern_j dpattern_j) */
 sonde_status sondep_fire_score_gradients(const sondep_backward *b, int64_t layer);
 
-/* Of hook_result: each head's output is added to the stream, so dx for each. */
-sonde_status sondep_fire_result_gradient(const sondep_backward *b, int64_t layer);
+/* Of hook_result: each head's output is a summand of what attention adds to the stream, so its gradient dout for each. */
+sonde_status sondep_fire_result_gradient(const sondep_backward *b, int64_t layer, const float *dout);
 
 /* Of hook_q_input, hook_k_input, hook_v_input and hook_attn_in: each head's part of the way back through the first norm. */
 sonde_status sondep_fire_input_gradients(const sondep_backward *b, int64_t layer);

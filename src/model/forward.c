@@ -140,7 +140,8 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
     pass->split = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
     pass->split_y = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
     pass->chosen = take(arena, &bytes, (pass->last.n > pass->streamed.n ? pass->last.n : pass->streamed.n) * c->d_model);
-    pass->logits_block = take(arena, &bytes, pass->stream ? (N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab : 0);
+    pass->logits_block =
+        take(arena, &bytes, pass->stream ? (N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab : 0);
     /* One attention problem for each sequence, and what the kernels work in. */
     pass->attention = (void *)take(arena, &bytes, (int64_t)(sizeof *pass->attention / sizeof(float) + 1) * batch->B);
     pass->product_scratch = take(arena, &bytes, (int64_t)(product / sizeof(float) + 1));
@@ -252,9 +253,9 @@ static sonde_status mlp_gated(const sondep_pass *pass, const sondep_block *block
     SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE_LINEAR, layer, pass->up, M, M));
     /* Else the gate comes last, and its epilogue multiplies the two halves. */
     if (is_fused) {
-        linear(pass, pass->mlp, M, pass->y, D, &block->gate, N,
-               (sondep_epilogue){
-                   .act = pass->model->act, .pre = kept_pre(pass), .ld_pre = M, .gate = pass->up, .ld_gate = M});
+        linear(
+            pass, pass->mlp, M, pass->y, D, &block->gate, N,
+            (sondep_epilogue){.act = pass->model->act, .pre = kept_pre(pass), .ld_pre = M, .gate = pass->up, .ld_gate = M});
         return SONDE_OK;
     }
     sondep_activate(pass->mlp, pass->pre, pass->model->act, N * M);
@@ -435,24 +436,33 @@ sonde_status sondep_pass_run(sondep_pass *pass)
     return sondep_finished(pass, SONDEP_POINT_LN_FINAL_SCALE, 0) ? SONDE_OK : unembed(pass);
 }
 
-double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
+double sondep_layer_flops(const sondep_pass *pass, double *mixing)
 {
     const sonde_config *c = &pass->model->config;
     const sondep_batch *batch = pass->batch;
     double N = (double)batch->N, D = (double)c->d_model, n_q = (double)(c->n_heads * c->d_head), pairs = 0.0;
-    double n_kv = (double)(c->n_kv_heads * c->d_head), rows = pass->logits == SONDE_LOGITS_LAST ? (double)pass->last.n : 0.0;
-    double linear_layers = 2.0 * N * (D * (n_q + 2.0 * n_kv) + n_q * D + (c->gated_mlp ? 3.0 : 2.0) * D * (double)c->d_mlp);
+    double n_kv = (double)(c->n_kv_heads * c->d_head);
 
-    *n_layers = 0;
-    /* The layers that the pass would enter. */
-    while (*n_layers < c->n_layers && !sondep_finished(pass, SONDEP_POINT_RESID_PRE, *n_layers))
-        ++*n_layers;
     /* Causal: query i of n sees n_keys - n + i + 1 keys; two products of width h for each head. */
     for (int64_t b = 0; b < batch->B; b++) {
         double n = (double)(batch->offset[b + 1] - batch->offset[b]);
         pairs += n * ((double)batch->n_keys[b] - n) + n * (n + 1.0) / 2.0;
     }
+    *mixing = 4.0 * pairs * n_q;
+    return 2.0 * N * (D * (n_q + 2.0 * n_kv) + n_q * D + (c->gated_mlp ? 3.0 : 2.0) * D * (double)c->d_mlp);
+}
+
+double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
+{
+    const sonde_config *c = &pass->model->config;
+    double N = (double)pass->batch->N, rows = pass->logits == SONDE_LOGITS_LAST ? (double)pass->last.n : 0.0, mixing;
+    double linear_layers = sondep_layer_flops(pass, &mixing);
+
+    *n_layers = 0;
+    /* The layers that the pass would enter. */
+    while (*n_layers < c->n_layers && !sondep_finished(pass, SONDEP_POINT_RESID_PRE, *n_layers))
+        ++*n_layers;
     rows += pass->logits == SONDE_LOGITS_ALL ? N : 0.0;
     rows += !pass->stream ? 0.0 : pass->streamed.row ? (double)pass->streamed.n : N;
-    return (double)*n_layers * (linear_layers + 4.0 * pairs * n_q) + 2.0 * rows * D * (double)c->n_vocab;
+    return (double)*n_layers * (linear_layers + mixing) + 2.0 * rows * (double)c->d_model * (double)c->n_vocab;
 }

@@ -95,4 +95,7 @@ void sondep_pass_enter_layer(sondep_pass *pass, int64_t layer);
 /* Floating-point operations of a pass, and layers that it computes. */
 double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers);
 
+/* Those of the linear layers of one layer; *mixing those of its attention. */
+double sondep_layer_flops(const sondep_pass *pass, double *mixing);
+
 #endif
