@@ -3,7 +3,7 @@
  *   bench_kernel [KERNEL] [--cpu] [--only PART]
  *
  * KERNEL as in SONDE_KERNEL; --cpu: one thread, by its processor time, for a machine that others use as well; PART is one
- * of attention, activations, products, rows (of the gradients, with the loss and AdamW).
+ * of attention, backward (of attention), activations, rows (of the gradients, with the loss and AdamW), products.
  *
  * Shapes are those of GPT-2-small, and of the training of small models. Every row is checked against the reference before its speed is printed; a row that is
  * wrong stops the program. `best` is the fastest repeat; `blas` the ratio to BLAS on the same tiles.
@@ -238,6 +238,84 @@ static void bench_attention(int64_t n, int64_t n_query, int64_t n_key, int64_t n
     fflush(stdout);
 }
 
+/* The gradients, for sequences of the given lengths; the first one is checked. */
+typedef struct backward_case {
+    sondep_attention_backward sequences[512];
+    int64_t n;
+    void *scratch;
+} backward_case;
+
+static void run_backward(void *ctx)
+{
+    backward_case *p = ctx;
+    sondep_attend_backward(p->sequences, p->n, p->scratch);
+}
+
+static sondep_attention_backward make_backward(int64_t T, int64_t n_heads, int64_t n_kv_heads, int64_t d)
+{
+    int64_t width = n_heads * d, kv_width = n_kv_heads * d;
+    sondep_attention_backward b = {
+        {numbers(T * width, 1), numbers(T * kv_width, 2), numbers(T * kv_width, 3), numbers(T * width, 4), width, kv_width,
+         kv_width, width, T, T, n_heads, n_kv_heads, d, 1.0f / sqrtf((float)d)},
+        numbers(T * width, 5), numbers(T * width, 6), numbers(T * kv_width, 7), numbers(T * kv_width, 8),
+        width, width, kv_width, kv_width};
+    sondep_attend(&b.forward, 1, block(sondep_attention_scratch_bytes(d)));
+    return b;
+}
+
+static void check_backward(const sondep_attention_backward *b)
+{
+    const sondep_attention *s = &b->forward;
+    sondep_attention_backward want = make_backward(s->n_query, s->n_heads, s->n_kv_heads, s->d_head);
+
+    sondep_attend_backward_ref(&want, 1, block(sondep_attend_backward_scratch_bytes_ref(s->d_head, s->n_key)));
+    for (int64_t i = 0; i < s->n_query * b->ld_dq; i++)
+        if (!(fabsf(want.dq[i] - b->dq[i]) <= 1e-5f))
+            fail("dq is wrong: no speed is printed");
+    for (int64_t i = 0; i < s->n_key * b->ld_dk; i++)
+        if (!(fabsf(want.dk[i] - b->dk[i]) <= 1e-5f && fabsf(want.dv[i] - b->dv[i]) <= 1e-5f))
+            fail("dk or dv is wrong: no speed is printed");
+}
+
+/* n sequences of `shortest` to `longest` tokens; flops are those of five products over the pairs that are seen. */
+static void bench_backward(int64_t n, int64_t shortest, int64_t longest, int64_t n_heads, int64_t n_kv_heads, int64_t d)
+{
+    static backward_case p;
+    double flops = 0.0;
+    timing t;
+
+    p.n = n;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t T = n == 1 ? longest : shortest + i * 7919 % n * (longest - shortest) / (n - 1);
+        p.sequences[i] = make_backward(T, n_heads, n_kv_heads, d);
+        flops += 10.0 * 0.5 * (double)T * (double)(T + 1) * (double)(n_heads * d);
+    }
+    p.scratch = block(sondep_attend_backward_scratch_bytes(d, longest));
+    run_backward(&p);
+    check_backward(&p.sequences[0]);
+    t = measure(run_backward, &p);
+    printf("attention back %3lld x %4lld..%4lld, %lld/%lld heads of %3lld: %7.3f ms (best %7.3f)  %5.1f GFLOP/s %5.1f %% (best "
+           "%5.1f %%)\n",
+           (long long)n, (long long)shortest, (long long)longest, (long long)n_heads, (long long)n_kv_heads, (long long)d,
+           t.median * 1e3, t.best * 1e3, flops / t.median * 1e-9, flops / t.median * 1e-7 / peak,
+           flops / t.best * 1e-7 / peak);
+    fflush(stdout);
+}
+
+static void bench_backwards(void)
+{
+    bench_backward(8, 256, 256, 8, 8, 32);
+    bench_backward(8, 256, 256, 8, 8, 64);
+    bench_backward(16, 128, 128, 8, 8, 32);
+    bench_backward(4, 512, 512, 8, 8, 32);
+    bench_backward(1, 1024, 1024, 12, 12, 64);
+    bench_backward(1, 1024, 1024, 32, 8, 64);
+    bench_backward(1, 2048, 2048, 8, 8, 128);
+    bench_backward(30, 50, 250, 8, 8, 32);
+    bench_backward(300, 1, 20, 8, 8, 32);
+    bench_backward(128, 16, 48, 6, 6, 16);
+}
+
 /* ---- activation functions ---------------------------------------------------------------------------------------------- */
 
 typedef struct act_case {
@@ -405,6 +483,8 @@ int main(int argc, char **argv)
     printf("peak %.1f GFLOP/s on %d threads%s\n", peak, sonde_threads(), by_cpu ? ", by processor time" : "");
     if (is_wanted("attention"))
         bench_attentions();
+    if (is_wanted("backward"))
+        bench_backwards();
     if (is_wanted("activations"))
         bench_activations();
     if (is_wanted("rows"))
