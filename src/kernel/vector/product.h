@@ -84,8 +84,10 @@ static inline __attribute__((always_inline)) void tile_of(float *tile, int64_t l
         vec x[TILE_VECTORS];
         UNROLL for (int v = 0; v < TILE_VECTORS; v++) x[v] = v_load(b + v * V_WIDTH);
         UNROLL for (int c = 0; c < TILE_COLUMNS; c += 16) __builtin_prefetch(b + 8 * TILE_COLUMNS + c);
-        __builtin_prefetch(next_a, 0, 2);
-        next_a += k_step;
+        if (k_step <= TILE_ROWS) { /* packed: the next strip lies behind this one */
+            __builtin_prefetch(next_a, 0, 2);
+            next_a += k_step;
+        }
         UNROLL for (int i = 0; i < rows; i++)
         {
             vec w = v_set(a[i * row_step]);
@@ -155,6 +157,31 @@ static void tile_of_scores(float *tile, int64_t ld, const float *a, const void *
         TILE_CASE(12, SONDEP_SCORE_STRIDE, 1)
         TILE_CASE(13, SONDEP_SCORE_STRIDE, 1)
         TILE_CASE(14, SONDEP_SCORE_STRIDE, 1)
+#endif
+    }
+}
+
+/* The same with the block of scores turned: element (i, k) is row k, column i of it. */
+static void tile_of_turned_scores(float *tile, int64_t ld, const float *a, const void *b, int64_t K, int rows, bool add)
+{
+    switch (rows) {
+        TILE_CASE(1, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(2, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(3, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(4, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(5, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(6, 1, SONDEP_SCORE_STRIDE)
+#if TILE_ROWS > 6
+        TILE_CASE(7, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(8, 1, SONDEP_SCORE_STRIDE)
+#endif
+#if TILE_ROWS > 8
+        TILE_CASE(9, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(10, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(11, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(12, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(13, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(14, 1, SONDEP_SCORE_STRIDE)
 #endif
     }
 }
