@@ -27,7 +27,7 @@ typedef struct survey {
     struct listener {
         struct survey *survey;
         sonde_stats *stats;
-    } *listeners;
+    } * listeners;
     sonde_run *run;
     bool *leave_out; /* (B,T) of the present batch */
     counted *tokens; /* only if they are listed */

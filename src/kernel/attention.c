@@ -460,7 +460,7 @@ static void in_steps(const sondep_leaf *leaf, const sondep_attention *s, float *
     sondep_meeting meeting = SONDEP_MEETING;
     int64_t blocks = n_blocks(s);
 
-#pragma omp parallel num_threads(sonde_threads()) if (s -> n_query * s->n_key * s->n_heads * s->d_head > SONDEP_ALONE)
+#pragma omp parallel num_threads(sonde_threads()) if (s->n_query * s->n_key * s->n_heads * s->d_head > SONDEP_ALONE)
     {
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < s->n_heads * blocks; task++) {

@@ -17,7 +17,10 @@ typedef struct sondep_meeting {
     atomic_int round; /* meetings held so far */
 } sondep_meeting;
 
-#define SONDEP_MEETING {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0}
+#define SONDEP_MEETING                                            \
+    {                                                             \
+        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0 \
+    }
 
 /* Returns when all threads of the innermost parallel region have called it; may be called again after that. */
 void sondep_meet(sondep_meeting *m);

@@ -30,7 +30,7 @@ typedef struct sondep_vocab {
     struct sondep_slot {
         uint32_t hash;
         int32_t entry; /* its number + 1; 0: free */
-    } *slots;          /* open addressing; n_slots is a power of two */
+    } * slots;         /* open addressing; n_slots is a power of two */
     int64_t n_slots;
     int32_t *by_id; /* (n_ids) entry of an id, -1 if there is none */
     int64_t n_ids;  /* one more than the highest */
@@ -69,7 +69,7 @@ typedef struct sondep_bpe {
     struct sondep_rank {
         uint64_t pair;
         int32_t id;
-    } *ranks; /* merges by rank */
+    } * ranks; /* merges by rank */
     int64_t n_ranks, ranks_capacity;
     int32_t next_joined;               /* the entry that the next merge probably makes: files list them in order */
     int32_t byte_ids[256];             /* of the character that stands for a byte, -1 */

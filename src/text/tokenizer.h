@@ -232,7 +232,7 @@ typedef struct sondep_trie {
     struct sondep_trie_node {
         int32_t child, sibling, token; /* node numbers, -1; index of the added token that ends here, -1 */
         unsigned char byte;
-    } *nodes;
+    } * nodes;
     int64_t n, capacity;
     int32_t roots[256]; /* node of a first byte, -1 */
 } sondep_trie;
