@@ -35,6 +35,7 @@
     X(lm_train)         \
     X(demo)             \
     X(bench_forward)    \
+    X(bench_lm)         \
     X(doctor)           \
     X(completion)
 

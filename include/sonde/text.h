@@ -126,6 +126,7 @@ typedef struct sonde_corpus sonde_corpus;
 
 /* An empty corpus.
  *
+ * tokenizer   of the texts; NULL where only ids will be added, n_vocab says the vocabulary then
  * separator   id that stands before each document
  * n_vocab     size of the model's vocabulary, which no id may reach; 0: the tokenizer's
  *
@@ -159,6 +160,13 @@ SONDE_API void sonde_corpus_opts_init(sonde_corpus_opts *out);
  * SONDE_E_INTERRUPTED, SONDE_E_NOMEM. The corpus is as it was then. */
 SONDE_API sonde_status sonde_corpus_add(sonde_corpus *corpus, const char *path,
                                         const sonde_corpus_opts *opts) SONDE_MUST_USE;
+
+/* Puts one document whose tokens are known already behind those that are there; it counts no bytes.
+ *
+ * ids   (n) inside the vocabulary; the separator is put before them
+ *
+ * Owns: copies the ids. Errors: SONDE_E_RANGE (an id outside the vocabulary: its place), SONDE_E_NOMEM. The corpus is as it was then. */
+SONDE_API sonde_status sonde_corpus_add_ids(sonde_corpus *corpus, const int32_t *ids, int64_t n) SONDE_MUST_USE;
 
 /* Takes "book.txt:2" apart: the file's name, which has *path_bytes bytes of `text`, and how often it is to be read (1 where
  * nothing is said). A file that bears the whole text as its name is that file, once.

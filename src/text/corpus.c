@@ -204,7 +204,7 @@ static sonde_status check_ids(const adding *a, const int32_t *ids, int64_t n, in
     const sonde_corpus *c = a->corpus;
     for (int64_t i = 0; i < n; i++)
         if (ids[i] >= c->n_vocab) {
-            const char *token = sonde_tokenizer_token(c->tokenizer, ids[i]);
+            const char *token = c->tokenizer ? sonde_tokenizer_token(c->tokenizer, ids[i]) : NULL;
             return SONDE_FAIL(SONDE_E_RANGE,
                               "'%s': document %lld has the token id %d ('%s'), outside the vocabulary of %lld", a->path,
                               (long long)number, (int)ids[i], token ? token : "", (long long)c->n_vocab);
@@ -353,6 +353,33 @@ done:
     return status;
 }
 
+sonde_status sonde_corpus_add_ids(sonde_corpus *corpus, const int32_t *ids, int64_t n)
+{
+    adding a = {.corpus = corpus,
+                .path = "ids",
+                .opts = {.repeat = 1},
+                .first_id = corpus->n_ids,
+                .first_document = corpus->n_documents};
+    sonde_status status;
+
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0)
+            return SONDE_FAIL(SONDE_E_RANGE, "token %lld is %d, below 0", (long long)i, (int)ids[i]);
+    SONDE_TRY(check_ids(&a, ids, n, 1));
+    SONDE_TRY(sondep_room_grow(&corpus->ids, &corpus->ids_capacity, corpus->n_ids + n + 1, corpus->is_wide ? 4 : 2));
+    SONDE_TRY(sondep_room_grow(&corpus->documents, &corpus->documents_capacity, corpus->n_documents + 1,
+                               sizeof *corpus->documents));
+    corpus->documents[corpus->n_documents++] = (document){corpus->n_ids, 0};
+    store_ids(corpus, &corpus->separator, 1);
+    store_ids(corpus, ids, n);
+    status = put_part(&a);
+    if (status != SONDE_OK) {
+        corpus->n_ids = a.first_id;
+        corpus->n_documents = a.first_document;
+    }
+    return status;
+}
+
 sonde_status sonde_corpus_split(size_t *path_bytes, int64_t *repeat, const char *text)
 {
     const char *colon = strrchr(text, ':'), *digit;
@@ -381,7 +408,7 @@ sonde_status sonde_corpus_new(sonde_corpus **out, const sonde_tokenizer *tokeniz
     sonde_corpus *c;
 
     *out = NULL;
-    if (n_vocab == 0)
+    if (n_vocab == 0 && tokenizer != NULL)
         n_vocab = sonde_tokenizer_n_vocab(tokenizer);
     if (n_vocab < 1 || n_vocab > INT32_MAX)
         return SONDE_FAIL(SONDE_E_RANGE, "the size of the vocabulary is %lld, outside [1, %d]", (long long)n_vocab,
