@@ -33,6 +33,7 @@
     X(generate)         \
     X(demo)             \
     X(bench_forward)    \
+    X(bench_generate)   \
     X(doctor)           \
     X(completion)
 
