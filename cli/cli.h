@@ -36,6 +36,7 @@
     X(demo)             \
     X(bench_forward)    \
     X(bench_lm)         \
+    X(bench_generate)   \
     X(doctor)           \
     X(completion)
 

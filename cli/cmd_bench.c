@@ -37,22 +37,21 @@ typedef struct bench_result {
     double check_error;
 } bench_result;
 
-/* A model from its folder, or one with random weights of a known shape. */
-static sonde_status open_model(cli_model *m, const cli_call *call)
+sonde_status bench_open_model(cli_model *m, const cli_call *call, const char *command, const char *name)
 {
     sonde_config config;
     sonde_model_opts opts;
 
     /* Exactly one of them: a folder or a shape. */
-    if ((shape != NULL) == (call->n_arguments == 1))
-        return cli_misuse("'bench forward' takes MODEL or '--shape NAME'");
-    if (shape == NULL)
+    if ((name != NULL) == (call->n_arguments == 1))
+        return cli_misuse("'%s' takes MODEL or '--shape NAME'", command);
+    if (name == NULL)
         return cli_model_open(m, call->arguments[0]);
     /* Random weights take the same options as loaded ones; seed 0, so that each run has the same. */
     sonde_model_opts_init(&opts);
     opts.products = cli.products;
-    CLI_TRY(sonde_config_shape(&config, shape));
-    m->path = shape;
+    CLI_TRY(sonde_config_shape(&config, name));
+    m->path = name;
     CLI_TRY(sonde_model_random(&m->model, &config, 0, &opts));
     m->config = sonde_model_config(m->model);
     return SONDE_OK;
@@ -218,7 +217,7 @@ static sonde_status run(const cli_call *call)
     /* Without logits a pass ends behind the last hooked layer; without hooks nothing is left of it. */
     if (cli.hooks.n == 0 && no_logits)
         return cli_misuse("nothing to compute: '--no-logits' without '--hook'");
-    CLI_TRY_DONE(open_model(&m, call));
+    CLI_TRY_DONE(bench_open_model(&m, call, "bench forward", shape));
     CLI_TRY_DONE(measure(&r, &m));
     /* What keeps this machine below its best: a speed should not stand without that. */
     if (sonde_kernel_warning()[0] != '\0')
