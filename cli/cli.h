@@ -118,7 +118,7 @@ typedef struct cli_command {
     const char *summary;   /* one line for `sonde --help`, lower case, no full stop */
     const char *arguments; /* "MODEL [TEXT]" */
     int min_arguments, max_arguments;
-    const char *examples[4];      /* at least two command lines that work; NULL ends them */
+    const char *examples[5];      /* at least two command lines that work; NULL ends them */
     const cli_option *options[8]; /* tables: its own and shared ones; NULL ends them (the common ones are always added) */
     const char *notes;            /* paragraphs behind the options in --help, or NULL */
     sonde_status (*run)(const cli_call *call);

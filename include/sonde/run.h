@@ -120,11 +120,12 @@ typedef struct sonde_objective {
     int64_t position;       /* of LOGIT: negative ones count from the end of each sequence */
     int64_t token;          /* of LOGIT: whose logit */
     int64_t minus;          /* of LOGIT: whose logit is subtracted; -1: none */
+    double weight;          /* of LOSS and LOGIT: multiplies the value, so that several passes can make one mean */
     sonde_objective_fn *fn; /* of FUNCTION */
     void *ctx;
 } sonde_objective;
 
-/* The defaults: the loss; position -1, token 0, minus -1. Owns: nothing. Errors: none. */
+/* The defaults: the loss; position -1, token 0, minus -1, weight 1. Owns: nothing. Errors: none. */
 SONDE_API void sonde_objective_init(sonde_objective *out);
 
 /* Keeps the gradients of the objective by the tensors of all points that `pattern` names, in passes that go back: shapes and

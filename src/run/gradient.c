@@ -8,6 +8,8 @@
  */
 #include "run/run.h"
 
+#include <math.h>
+
 /* An objective while a pass goes back. */
 typedef struct goal {
     const sonde_run *run;
@@ -19,7 +21,8 @@ typedef struct goal {
 
 void sonde_objective_init(sonde_objective *out)
 {
-    *out = (sonde_objective){.struct_size = sizeof *out, .kind = SONDE_OBJECTIVE_LOSS, .position = -1, .minus = -1};
+    *out = (sonde_objective){
+        .struct_size = sizeof *out, .kind = SONDE_OBJECTIVE_LOSS, .position = -1, .minus = -1, .weight = 1.0};
 }
 
 /* ---- objectives ------------------------------------------------------------------------------------------------------------ */
@@ -30,7 +33,7 @@ static sonde_status loss_of(float *logits, int64_t first_row, int64_t n_rows, in
     goal *g = ctx;
     const sondep_batch *batch = &g->run->batch;
     int64_t n_counted = batch->N - g->run->last.n, b = 0;
-    double weight = n_counted > 0 ? 1.0 / (double)n_counted : 0.0;
+    double weight = n_counted > 0 ? g->what.weight / (double)n_counted : 0.0;
 
     for (int64_t i = 0; i < n_rows; i++) {
         int64_t row = first_row + i;
@@ -57,17 +60,18 @@ static sonde_status logit_of(float *logits, int64_t first_row, int64_t n_rows, i
 {
     goal *g = ctx;
     int64_t token = g->what.token, minus = g->what.minus, B = g->run->batch.B, at;
+    double weight = g->what.weight;
 
     for (int64_t b = 0; b < B; b++)
         if ((at = place_of(g, b, first_row, n_rows)) >= 0)
-            g->value += (double)logits[at * V + token] - (minus >= 0 ? (double)logits[at * V + minus] : 0.0);
+            g->value += weight * ((double)logits[at * V + token] - (minus >= 0 ? (double)logits[at * V + minus] : 0.0));
     memset(logits, 0, (size_t)(n_rows * V) * sizeof *logits);
     for (int64_t b = 0; b < B; b++) {
         if ((at = place_of(g, b, first_row, n_rows)) < 0)
             continue;
-        logits[at * V + token] += 1.0f; /* a token minus itself is 0 */
+        logits[at * V + token] += (float)weight; /* a token minus itself is 0 */
         if (minus >= 0)
-            logits[at * V + minus] -= 1.0f;
+            logits[at * V + minus] -= (float)weight;
     }
     return SONDE_OK;
 }
@@ -85,7 +89,8 @@ static sondep_objective_fn *const functions[] = {
 enum { N_KINDS = sizeof functions / sizeof *functions };
 
 /* Tokens within the vocabulary, the position within each sequence. */
-static sonde_status check_logit(const sonde_objective *what, const sonde_run *run, const int64_t *lengths, int64_t B, int64_t T)
+static sonde_status check_logit(const sonde_objective *what, const sonde_run *run, const int64_t *lengths, int64_t B,
+                                int64_t T)
 {
     int64_t V = run->model->config.n_vocab, tokens[] = {what->token, what->minus < 0 ? 0 : what->minus};
 
@@ -114,6 +119,8 @@ static sonde_status read_objective(sonde_objective *out, const sonde_objective *
     memcpy(out, objective, objective->struct_size);
     if (out->kind < 0 || out->kind >= N_KINDS)
         return SONDE_FAIL(SONDE_E_ARG, "the objective is of kind %lld, outside [0, %d]", (long long)out->kind, N_KINDS - 1);
+    if (!isfinite(out->weight))
+        return SONDE_FAIL(SONDE_E_ARG, "the objective's weight is %g", out->weight);
     if (out->kind == SONDE_OBJECTIVE_FUNCTION && out->fn == NULL)
         return SONDE_FAIL(SONDE_E_ARG, "the objective has no function");
     return SONDE_OK;
