@@ -22,6 +22,7 @@ test: ## all tests: release build, then AddressSanitizer and UndefinedBehaviorSa
 	@scripts/test release asan
 
 oracle: build ## compares with PyTorch, transformers and tokenizers, in a virtual environment (.venv)
+	@scripts/build release tool_save_model
 	@scripts/oracle
 
 bench: build ## speed and memory, beside the peer libraries where they are there

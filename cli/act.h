@@ -30,10 +30,14 @@ typedef struct act_next {
 
 typedef struct act act;
 
-/* One hooked point and its tensor in the file. */
+enum { ACT_PREVIEW = 6, ACT_SHOWN = 24, ACT_NAME = 128 };
+
+/* One hooked point, or its gradient, and its tensor in the file. */
 typedef struct act_slot {
     act *act;
     const sonde_hook_point *point;
+    char name[ACT_NAME]; /* of the tensor: the point's, with _grad behind it for its gradient */
+    bool is_gradient;
     int64_t index;      /* of the tensor in the file */
     sonde_tensor shape; /* as it is stored, without data */
     float fill;         /* what stands where there is no token: 0, -inf in attention scores */
@@ -42,7 +46,13 @@ typedef struct act_slot {
     double *norm;   /* (n_shown) L2 norm there */
 } act_slot;
 
-enum { ACT_PREVIEW = 6, ACT_SHOWN = 24 };
+/* What --grad asks for: whose derivative, and its value over all texts. */
+typedef struct act_goal {
+    bool is_on;
+    sonde_objective objective;
+    int64_t n_predictions; /* tokens that predict another, over all texts: the mean loss divides by them */
+    double value;
+} act_goal;
 
 struct act {
     cli_model m;
@@ -60,6 +70,7 @@ struct act {
     bool wants_logits, wants_sums;
     int64_t top;
     sonde_dtype dtype;
+    act_goal goal;
     /* where it goes */
     sonde_sink *sink; /* NULL without -o */
     int64_t logits_index;
@@ -86,6 +97,18 @@ sonde_status act_read_documents(act *a, const cli_call *call, const act_choice *
 
 /* Positions of document d that are stored, as an array; all of them where none were chosen (then the array is NULL). */
 const int64_t *act_chosen(const act *a, int64_t d, int64_t *n);
+
+/* Reads --grad, and checks it against the documents: tokens that the vocabulary has, a position that each text has.
+ * `text` NULL: no gradients. Errors: SONDE_E_ARG, SONDE_E_NOTFOUND, SONDE_E_RANGE. */
+sonde_status act_read_goal(act *a, const char *text, int64_t position);
+
+/* A pass forward and back over documents `first` .. of a batch. */
+sonde_status act_run_back(act *a, sonde_run *run, const int32_t *tokens, const int64_t *lengths, int64_t first, int64_t B,
+                          int64_t T);
+
+/* "loss", or "logit |a| - |b| at position -1", without its value. Owns: *out is the caller's (free). */
+sonde_status act_describe_goal(char **out, const act *a);
+json_t *act_goal_json(const act *a);
 
 /* The hook of every slot: sums, preview, file. */
 sonde_status act_on_hook(const sonde_hook_event *event, sonde_tensor *x, void *ctx);

@@ -37,7 +37,7 @@ static json_t *shape_json(const sonde_tensor *t)
 /* One hook point: its tensor and its statistics. */
 static json_t *slot_json(const act *a, const act_slot *slot)
 {
-    json_t *out = json_pack("{s:s, s:s, s:o}", "name", slot->point->name, "dtype", sonde_dtype_name(a->dtype), "shape",
+    json_t *out = json_pack("{s:s, s:s, s:o}", "name", slot->name, "dtype", sonde_dtype_name(a->dtype), "shape",
                             shape_json(&slot->shape));
 
     if (out == NULL)
@@ -116,6 +116,8 @@ static sonde_status print_json(const act *a, const char *path)
     json_object_set_new(out, "prepends_bos", json_string(act_bos(a)));
     json_object_set_new(out, "documents", documents_json(a));
     json_object_set_new(out, "hooks", hooks);
+    if (a->goal.is_on)
+        json_object_set_new(out, "gradient", act_goal_json(a));
     if (a->top > 0)
         json_object_set_new(out, "top", top);
     else
@@ -140,7 +142,7 @@ static sonde_status print_summary(const act *a)
     sonde_tensor logits = {.rank = 3, .shape = {a->n_documents, a->has_chosen ? a->P : a->T, a->m.config->n_vocab}};
 
     for (int64_t i = 0; i < a->n_slots; i++)
-        summary_row(table, a->slots[i].point->name, &a->slots[i].shape, &a->slots[i].sums);
+        summary_row(table, a->slots[i].name, &a->slots[i].shape, &a->slots[i].sums);
     if (a->wants_logits)
         summary_row(table, "logits", &logits, &a->logits_sums);
     return cli_table_print(table);
@@ -169,7 +171,7 @@ static sonde_status print_preview(const act *a, const act_slot *slot)
     cli_table *table = cli_table_new("rrlrl", "text\tposition\ttoken\tL2\tvalues");
     int64_t row = 0;
 
-    printf("\n%s\n", slot->point->name);
+    printf("\n%s\n", slot->name);
     for (int64_t d = 0; d < a->n_documents; d++) {
         int64_t n;
         const int64_t *chosen = act_chosen(a, d, &n);
@@ -200,6 +202,18 @@ static sonde_status print_next(const act *a, const act_next *next)
     return cli_table_print(table);
 }
 
+/* What was differentiated, and its value. */
+static sonde_status print_goal(const act *a)
+{
+    char *goal;
+
+    CLI_TRY(act_describe_goal(&goal, a));
+    printf("gradient of %s: %.6g%s\n", goal, a->goal.value,
+           a->n_documents > 1 && a->goal.objective.kind == SONDE_OBJECTIVE_LOGIT ? ", summed over texts" : "");
+    free(goal);
+    return SONDE_OK;
+}
+
 /* Statistics are for those who write no file: a file holds the numbers themselves. */
 sonde_status act_print(const act *a, const char *path)
 {
@@ -208,6 +222,8 @@ sonde_status act_print(const act *a, const char *path)
     if (path == NULL || !cli.quiet) /* that a file was written need not be said */
         printf("%s, %s, BOS in front: %s\n", cli_counted(a->n_documents, "text"), cli_counted(a->n_ids, "token"),
                act_bos(a));
+    if (a->goal.is_on && (path == NULL || !cli.quiet))
+        CLI_TRY(print_goal(a));
     if (path != NULL && !cli.quiet)
         printf("written to '%s'\n", path);
     if (path == NULL && (a->n_slots > 0 || a->wants_logits)) {

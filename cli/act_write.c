@@ -80,7 +80,7 @@ static int64_t declare_tensors(act *a, const char **names, sonde_tensor *declare
 
     *extra = (extra_tensors){-1, -1, -1};
     for (; n < a->n_slots; n++) {
-        names[n] = a->slots[n].point->name;
+        names[n] = a->slots[n].name;
         declared[n] = a->slots[n].shape;
         a->slots[n].index = n;
     }
@@ -108,7 +108,7 @@ static int64_t declare_tensors(act *a, const char **names, sonde_tensor *declare
     return n;
 }
 
-/* The hook names, joined by commas. */
+/* The hook names, joined by commas; a gradient is of one of them. */
 static sonde_status join_hooks(char **out, const act *a)
 {
     size_t n = 1, used = 0;
@@ -117,7 +117,8 @@ static sonde_status join_hooks(char **out, const act *a)
         n += strlen(a->slots[i].point->name) + 1;
     CLI_TRY(CLI_NEW(*out, (int64_t)n));
     for (int64_t i = 0; i < a->n_slots; i++)
-        used += (size_t)snprintf(*out + used, n - used, "%s%s", i > 0 ? "," : "", a->slots[i].point->name);
+        if (!a->slots[i].is_gradient)
+            used += (size_t)snprintf(*out + used, n - used, "%s%s", i > 0 ? "," : "", a->slots[i].point->name);
     return SONDE_OK;
 }
 
@@ -134,7 +135,7 @@ sonde_status act_open_sink(act *a, const char *path)
     const char **names = NULL;
     sonde_tensor *declared = NULL;
     extra_tensors extra;
-    char *hooks = NULL, hash[32], *model = NULL;
+    char *hooks = NULL, hash[32], *model = NULL, *goal = NULL;
     int64_t n;
     sonde_status status;
 
@@ -147,12 +148,16 @@ sonde_status act_open_sink(act *a, const char *path)
     CLI_TRY_DONE(CLI_NEW(declared, a->n_slots + 4));
     CLI_TRY_DONE(join_hooks(&hooks, a));
     CLI_TRY_DONE(cli_escape(&model, a->m.path, strlen(a->m.path)));
+    if (a->goal.is_on)
+        CLI_TRY_DONE(act_describe_goal(&goal, a));
     snprintf(hash, sizeof hash, "fnv1a64:%016llx", (unsigned long long)a->hash);
     n = declare_tensors(a, names, declared, &extra, ends_with(path, ".npy"));
     {
-        const char *metadata[] = {"sonde_version", sonde_version(), "model",       model, "hooks",  hooks,
-                                  "prepends_bos",  act_bos(a),      "tokens_hash", hash,  "kernel", sonde_kernel_name()};
-        CLI_TRY_DONE(sonde_sink_open(&a->sink, path, names, declared, n, metadata, sizeof metadata / sizeof *metadata / 2));
+        const char *metadata[] = {"sonde_version", sonde_version(),     "model",       model,         "hooks",
+                                  hooks,           "prepends_bos",      act_bos(a),    "tokens_hash", hash,
+                                  "kernel",        sonde_kernel_name(), "gradient_of", goal};
+        int64_t n_pairs = sizeof metadata / sizeof *metadata / 2 - (goal == NULL);
+        CLI_TRY_DONE(sonde_sink_open(&a->sink, path, names, declared, n, metadata, n_pairs));
     }
     if (extra.tokens >= 0)
         CLI_TRY_DONE(put_integers(a, extra.tokens, a->T, false, 0));
@@ -165,6 +170,7 @@ done:
     free(declared);
     free(hooks);
     free(model);
+    free(goal);
     return status;
 }
 

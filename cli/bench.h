@@ -13,4 +13,10 @@ void bench_fill_tokens(int32_t *tokens, int64_t n, int64_t n_vocab);
 /* The middle of n numbers, which are sorted here. */
 double bench_median(double *x, int64_t n);
 
+/* The higher of two measurements of the peak, before and after what is timed: other programs and the clock change it. */
+typedef struct bench_peak {
+    double gflops;
+} bench_peak;
+void bench_measure_peak(bench_peak *peak);
+
 #endif

@@ -25,14 +25,17 @@
 #define CLI_COMMANDS(X) \
     X(info)             \
     X(tokenize)         \
+    X(tokenizer_train)  \
     X(act)              \
     X(stats)            \
     X(heatmap)          \
     X(compare)          \
     X(loss)             \
     X(generate)         \
+    X(lm_train)         \
     X(demo)             \
     X(bench_forward)    \
+    X(bench_lm)         \
     X(bench_generate)   \
     X(doctor)           \
     X(completion)
@@ -115,7 +118,7 @@ typedef struct cli_command {
     const char *summary;   /* one line for `sonde --help`, lower case, no full stop */
     const char *arguments; /* "MODEL [TEXT]" */
     int min_arguments, max_arguments;
-    const char *examples[4];      /* at least two command lines that work; NULL ends them */
+    const char *examples[5];      /* at least two command lines that work; NULL ends them */
     const cli_option *options[8]; /* tables: its own and shared ones; NULL ends them (the common ones are always added) */
     const char *notes;            /* paragraphs behind the options in --help, or NULL */
     sonde_status (*run)(const cli_call *call);
@@ -161,6 +164,12 @@ void cli_each_option(const cli_command *command, cli_option_fn *fn, void *ctx);
 
 /* A command by its name ("bench forward"), or NULL. */
 const cli_command *cli_find_command(const char *name);
+
+/* The verb of a command that has this noun ("forward" for "bench"), else NULL. The first word of any command, copied, and
+ * what follows it ("" for most). Whether command i is the first of its noun; a command of one word always is. */
+const char *cli_verb_of(const cli_command *command, const char *noun);
+const char *cli_noun_of(char *out, size_t out_bytes, const cli_command *command);
+bool cli_begins_noun(int i);
 
 /* The help of a command on stdout, and the usage of the program on a stream. */
 void cli_print_help(const cli_command *command);

@@ -1,7 +1,7 @@
 /* cmd_act.c - `sonde act`: activations of a text, by name, to a file or as numbers.   floor 10: cli
  *
  *   texts -> ids and positions (act_select.c)
- *         -> passes over batches, with a reading hook at every point that is wanted
+ *         -> passes over batches, with a reading hook at every point that is wanted; with --grad there and back
  *         -> the file and running sums (act_write.c), while the pass goes on
  *         -> tables or JSON (act_print.c)
  *
@@ -19,7 +19,8 @@ enum { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
 static const char *output;
 static act_choice choice;
 static bool wants_logits;
-static int64_t top, act_dtype;
+static const char *gradient;
+static int64_t top, act_dtype, gradient_position = -1;
 
 static const cli_option options[] = {
     {"output", 'o', CLI_TEXT, &output, "FILE", 0, 0, "write the tensors to a .safetensors, .npz, .npy or .json"},
@@ -30,6 +31,9 @@ static const cli_option options[] = {
     {"word", 0, CLI_TEXT, &choice.word, "N", 0, 0, "only at the tokens of the Nth word (0 is the first, -1 the last)"},
     {"logits", 0, CLI_FLAG, &wants_logits, NULL, 0, 0, "the logits too, as tensor 'logits'"},
     {"top", 0, CLI_INT, &top, "K", 1, 1000, "print the K likeliest next tokens (behind the last token, or the chosen ones)"},
+    {"grad", 0, CLI_TEXT, &gradient, "OF", 0, 0,
+     "the gradients of the hooks too, as '<hook>_grad': of the 'loss', of 'logit:TOKEN', or of 'logit:A,B' (A minus B)"},
+    {"grad-position", 0, CLI_INT, &gradient_position, "N", -1e9, 1e9, "position of the logits of --grad (-1, the last)"},
     {"act-dtype", 0, CLI_CHOICE, &act_dtype, "f32|bf16|f16", 0, 0, "type in which activations are stored"},
     {0},
 };
@@ -56,21 +60,27 @@ static void store_shape(act_slot *slot)
     }
 }
 
-/* One slot for each point that the patterns name. Previews are for people, and for few points only. */
+/* One slot for each point that the patterns name, with --grad a second one behind it. Previews are for people, and for few
+ * points only. */
 static sonde_status make_slots(act *a)
 {
-    int64_t *wanted = NULL, n_points;
+    int64_t *wanted = NULL, n_points, each = a->goal.is_on ? 2 : 1;
     const sonde_hook_point *points = sonde_model_hook_points(a->m.model, &n_points);
     sonde_status status;
 
     CLI_TRY_DONE(cli_match_hooks(&wanted, &a->n_slots, a->m.model));
+    a->n_slots *= each;
     CLI_TRY_DONE(CLI_NEW(a->slots, a->n_slots));
     for (int64_t i = 0; i < a->n_slots; i++) {
         act_slot *slot = &a->slots[i];
-        size_t n = strlen(points[wanted[i]].name);
-        bool is_scores = n >= 11 && strcmp(points[wanted[i]].name + n - 11, "attn_scores") == 0;
+        const sonde_hook_point *point = &points[wanted[i / each]];
+        size_t n = strlen(point->name);
+        bool is_gradient = i % each == 1, is_scores = n >= 11 && strcmp(point->name + n - 11, "attn_scores") == 0;
 
-        *slot = (act_slot){.act = a, .point = &points[wanted[i]], .fill = is_scores ? -INFINITY : 0};
+        /* where scores are masked they are -inf, and their gradient 0 */
+        *slot = (act_slot){
+            .act = a, .point = point, .is_gradient = is_gradient, .fill = is_scores && !is_gradient ? -INFINITY : 0};
+        snprintf(slot->name, sizeof slot->name, "%s%s", point->name, is_gradient ? "_grad" : "");
         slot->sums = (act_sums){.smallest = INFINITY, .largest = -INFINITY};
         store_shape(slot);
         if (output == NULL && !cli.json && strcmp(slot->point->axes, "BHTT") != 0 && a->n_slots <= 4) {
@@ -107,8 +117,11 @@ static void free_act(act *a)
 static sonde_status make_run(sonde_run **run, act *a)
 {
     CLI_TRY(sonde_run_new(run, a->m.model));
-    for (int64_t i = 0; i < a->n_slots; i++)
-        CLI_TRY(sonde_run_hook(*run, a->slots[i].point->name, SONDE_HOOK_READ, act_on_hook, &a->slots[i], NULL));
+    for (int64_t i = 0; i < a->n_slots; i++) {
+        act_slot *slot = &a->slots[i];
+        CLI_TRY(slot->is_gradient ? sonde_run_hook_gradient(*run, slot->point->name, act_on_hook, slot, NULL)
+                                  : sonde_run_hook(*run, slot->point->name, SONDE_HOOK_READ, act_on_hook, slot, NULL));
+    }
     if (a->wants_logits || (a->top > 0 && a->has_chosen))
         sonde_run_stream_logits(*run, act_on_logits, a); /* in blocks: all logits of a pass would be its largest tensor */
     else if (a->top > 0)
@@ -182,7 +195,8 @@ static sonde_status run_batch(act *a, sonde_run *run, int64_t first, int64_t B, 
     a->first_document = a->row_document = first;
     a->row_position = 0;
     CLI_TRY_DONE(choose_rows(a, run, first, B, T));
-    CLI_TRY_DONE(sonde_run_forward(run, tokens, lengths, B, T));
+    CLI_TRY_DONE(a->goal.is_on ? act_run_back(a, run, tokens, lengths, first, B, T)
+                               : sonde_run_forward(run, tokens, lengths, B, T));
     if (a->top > 0 && !a->wants_logits && !a->has_chosen)
         status = take_last_logits(a, run, B);
 done:
@@ -273,6 +287,10 @@ static sonde_status check_options(void)
 
     if (cli.hooks.n == 0 && !wants_logits && top == 0)
         return cli_misuse("nothing is asked for: give '--hook PATTERN', '--logits' or '--top K'");
+    if (gradient != NULL && cli.hooks.n == 0)
+        return cli_misuse("'--grad' needs '--hook PATTERN': gradients of what");
+    if (gradient == NULL && gradient_position != -1)
+        return cli_misuse("'--grad-position' needs '--grad logit:TOKEN'");
     for (size_t i = 0; output != NULL && i < sizeof endings / sizeof *endings; i++) {
         size_t m = strlen(endings[i]);
         if (n > m && strcmp(output + n - m, endings[i]) == 0)
@@ -327,6 +345,7 @@ static sonde_status run(const cli_call *call)
     CLI_TRY(check_options());
     CLI_TRY_DONE(cli_model_open(&a.m, call->arguments[0]));
     CLI_TRY_DONE(act_read_documents(&a, call, &choice));
+    CLI_TRY_DONE(act_read_goal(&a, gradient, gradient_position));
     if (!(a.has_chosen && a.P == 0)) /* no match has been said */
         status = extract(&a);
 done:
@@ -340,9 +359,11 @@ const cli_command cli_cmd_act = {
     .arguments = "MODEL [TEXT]",
     .min_arguments = 1,
     .max_arguments = 2,
-    .examples = {"sonde act stories15M \"The cat sat on the mat\" --hook resid_post3 --token \" cat\" -o cat.safetensors",
-                 "sonde act stories15M \"Once upon a\" --hook 'blocks.{0,5}.mlp.hook_post' --pos -1 --top 10",
-                 "sonde act stories15M -f stories.jsonl --limit 4 --hook '*' --logits -o stories.npz"},
+    .examples =
+        {"sonde act stories15M \"The cat sat on the mat\" --hook resid_post3 --token \" cat\" -o cat.safetensors",
+         "sonde act stories15M \"Once upon a\" --hook 'blocks.{0,5}.mlp.hook_post' --pos -1 --top 10",
+         "sonde act stories15M -f stories.jsonl --limit 4 --hook '*' --logits -o stories.npz",
+         "sonde act stories15M \"The cat sat on the\" --hook 'blocks.*.mlp.hook_post' --grad 'logit: mat, dog' -o grad.npz"},
     .options = {options, cli_hook_options, cli_text_options, cli_model_options, cli_dry_run_options},
     .notes = "One tensor for each hook point, named by it, batch axis kept, plus 'tokens' (int64). Several texts are padded "
              "on the\n"
@@ -351,6 +372,9 @@ const cli_command cli_cmd_act = {
              "tensor alone. --token \" cat\" matches the token with exactly that text; without the space in front it "
              "matches both\n"
              "\"cat\" and \" cat\". A word is what stands between white space; all tokens that own a byte of it are taken.\n"
-             "Without a match the exit status is 1 and nothing is written.",
+             "Without a match the exit status is 1 and nothing is written.\n"
+             "--grad goes back from the mean loss of all tokens, or from logits behind one position of each text (summed "
+             "over\n"
+             "texts), to the hooks: tensor '<hook>_grad' beside each. A token is a text that is one token, or #ID.",
     .run = run,
 };

@@ -57,12 +57,6 @@ sonde_status bench_open_model(cli_model *m, const cli_call *call, const char *co
     return SONDE_OK;
 }
 
-void bench_fill_tokens(int32_t *tokens, int64_t n, int64_t n_vocab)
-{
-    for (int64_t i = 0; i < n; i++)
-        tokens[i] = (int32_t)(sonde_random_uniform(1, 0, (uint64_t)i) * (double)n_vocab);
-}
-
 /* ---- the check --------------------------------------------------------------------------------------------------- */
 
 /* Logits behind the last of a few tokens, with the kernels that are chosen. */
@@ -135,19 +129,6 @@ done:
 
 /* ---- the measurement --------------------------------------------------------------------------------------------- */
 
-/* Order of numbers for qsort. */
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double bench_median(double *x, int64_t n)
-{
-    qsort(x, (size_t)n, sizeof *x, by_value);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
-
 /* Times the passes. The first ones fill caches and pages, and do not count. */
 static sonde_status time_passes(bench_result *out, sonde_run *run, const int32_t *tokens)
 {
@@ -174,7 +155,7 @@ static sonde_status measure(bench_result *out, const cli_model *m)
     sonde_run *run = NULL;
     int32_t *tokens = NULL;
     sonde_plan plan;
-    double peak_before, peak_after;
+    bench_peak peak = {0};
     sonde_status status;
 
     CLI_TRY_DONE(check_kernels(&out->check_error, m->model));
@@ -185,10 +166,10 @@ static sonde_status measure(bench_result *out, const cli_model *m)
         CLI_TRY_DONE(sonde_run_capture(run, cli.hooks.items[i], NULL));
     sonde_run_want_logits(run, no_logits ? SONDE_LOGITS_NONE : SONDE_LOGITS_ALL);
     CLI_TRY_DONE(sonde_run_plan(&plan, run, batch, n_tokens));
-    peak_before = sonde_measure_peak_gflops();
+    bench_measure_peak(&peak);
     CLI_TRY_DONE(time_passes(out, run, tokens));
-    peak_after = sonde_measure_peak_gflops();
-    out->peak_gflops = peak_before > peak_after ? peak_before : peak_after;
+    bench_measure_peak(&peak);
+    out->peak_gflops = peak.gflops;
     out->flops = plan.flops;
     /* Of the whole process so far: loading, check and passes. */
     out->peak_bytes = cli_peak_bytes();

@@ -10,28 +10,18 @@
 /* No options of its own: those that all commands have are added by the parser. */
 static const cli_option options[] = {{0}};
 
-/* First word of a command's name, and the rest ("" for most). */
-static const char *split_name(char *noun, size_t noun_bytes, const char *name)
+/* The verbs of a noun, in their order: "train eval". */
+static void print_verbs(const char *noun)
 {
-    /* Names have one word or two: "act", "bench forward". */
-    size_t n = strcspn(name, " ");
+    const char *between = "";
 
-    snprintf(noun, noun_bytes, "%.*s", (int)n, name);
-    return name[n] == ' ' ? name + n + 1 : "";
-}
-
-/* Whether an earlier command has the same first word. */
-static bool is_repeated_noun(int i)
-{
-    char noun[64], other[64];
-
-    split_name(noun, sizeof noun, cli_commands[i]->name);
-    for (int k = 0; k < i; k++) {
-        split_name(other, sizeof other, cli_commands[k]->name);
-        if (strcmp(noun, other) == 0)
-            return true;
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        const char *verb = cli_verb_of(cli_commands[i], noun);
+        if (verb == NULL)
+            continue;
+        printf("%s%s", between, verb);
+        between = " ";
     }
-    return false;
 }
 
 /* A text inside single quotes of a shell, with some characters behind a backslash and quotes taken out. */
@@ -87,8 +77,8 @@ static void print_bash(void)
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '");
     /* The first word: nouns, each once. */
     for (int i = 0; cli_commands[i] != NULL; i++) {
-        split_name(noun, sizeof noun, cli_commands[i]->name);
-        if (!is_repeated_noun(i))
+        cli_noun_of(noun, sizeof noun, cli_commands[i]);
+        if (cli_begins_noun(i))
             printf("%s ", noun);
     }
     printf("--help --version' -- \"$word\"))\n        return\n    fi\n"
@@ -105,13 +95,16 @@ static void print_bash(void)
     printf("    esac\n    case \"$name\" in\n");
     /* Options of each command, by its full name. */
     for (int i = 0; cli_commands[i] != NULL; i++) {
-        const char *verb = split_name(noun, sizeof noun, cli_commands[i]->name);
+        const char *verb = cli_noun_of(noun, sizeof noun, cli_commands[i]);
         printf("        '%s') options='", cli_commands[i]->name);
         cli_each_option(cli_commands[i], bash_option, NULL);
         printf("' ;;\n");
         /* a noun alone offers its verbs */
-        if (verb[0] != '\0')
-            printf("        '%s') verbs='%s' ;;\n", noun, verb);
+        if (verb[0] != '\0' && cli_begins_noun(i)) {
+            printf("        '%s') verbs='", noun);
+            print_verbs(noun);
+            printf("' ;;\n");
+        }
     }
     /* A word that begins with a dash is an option; else verbs, and files where bash has nothing better. */
     printf(
@@ -151,30 +144,50 @@ static void zsh_option(const cli_option *option, void *ctx)
     }
 }
 
-/* _describe for commands, _arguments for the options of each. */
+/* The commands with what they do; a noun of several verbs has these. */
+static void zsh_commands(void)
+{
+    char noun[64];
+
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        const char *verb = cli_noun_of(noun, sizeof noun, cli_commands[i]);
+        bool is_alone = true;
+        if (!cli_begins_noun(i))
+            continue;
+        for (int k = i + 1; verb[0] != '\0' && cli_commands[k] != NULL; k++)
+            is_alone &= cli_verb_of(cli_commands[k], noun) == NULL;
+        printf("        '%s:", noun);
+        if (is_alone)
+            print_quoted(cli_commands[i]->summary, ":\\");
+        else
+            print_verbs(noun);
+        printf("'\n");
+    }
+}
+
+/* _describe for commands, compadd for the verbs of a noun, _arguments for the options of each. */
 static void print_zsh(void)
 {
     char noun[64];
 
     printf("#compdef sonde\n# zsh completion of sonde; put it as _sonde into a folder of $fpath\n"
-           "_sonde() {\n    local -a commands\n    commands=(\n");
-    for (int i = 0; cli_commands[i] != NULL; i++) {
-        /* A noun once, with the summary of its first verb. */
-        if (is_repeated_noun(i))
-            continue;
-        split_name(noun, sizeof noun, cli_commands[i]->name);
-        printf("        '%s:", noun);
-        print_quoted(cli_commands[i]->summary, ":\\");
-        printf("'\n");
-    }
+           "_sonde() {\n    local name=\"${words[2]}\"\n    local -a commands\n    commands=(\n");
+    zsh_commands();
     printf("    )\n    if (( CURRENT == 2 )); then\n        _describe command commands\n        return\n    fi\n"
-           "    case \"${words[2]}\" in\n");
+           "    case \"$name\" in\n");
+    /* A noun: its verbs are offered, and behind one the name has two words. */
     for (int i = 0; cli_commands[i] != NULL; i++) {
-        const char *verb = split_name(noun, sizeof noun, cli_commands[i]->name);
-        printf("    %s)\n        _arguments \\\n", noun);
+        const char *verb = cli_noun_of(noun, sizeof noun, cli_commands[i]);
+        if (verb[0] == '\0' || !cli_begins_noun(i))
+            continue;
+        printf("    %s)\n        if (( CURRENT == 3 )); then\n            compadd ", noun);
+        print_verbs(noun);
+        printf("\n            return\n        fi\n        name=\"$name ${words[3]}\" ;;\n");
+    }
+    printf("    esac\n    case \"$name\" in\n");
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        printf("    '%s')\n        _arguments \\\n", cli_commands[i]->name);
         cli_each_option(cli_commands[i], zsh_option, NULL);
-        if (verb[0] != '\0')
-            printf("            '2:verb:(%s)' ", verb);
         printf("            '*:file:_files' ;;\n");
     }
     printf("    esac\n}\n_sonde \"$@\"\n");
@@ -182,10 +195,10 @@ static void print_zsh(void)
 
 /* ---- fish -------------------------------------------------------------------------------------------------------- */
 
-/* One `complete` line, valid behind its command. */
+/* One `complete` line, valid behind its command; ctx is the condition. */
 static void fish_option(const cli_option *option, void *ctx)
 {
-    printf("complete -c sonde -n '__fish_seen_subcommand_from %s' -l %s", (const char *)ctx, option->name);
+    printf("complete -c sonde -n '%s' -l %s", (const char *)ctx, option->name);
     if (option->letter != 0)
         printf(" -s %c", option->letter);
     /* -x: takes a value and no files; -r -F: takes a file. */
@@ -204,19 +217,23 @@ static void fish_option(const cli_option *option, void *ctx)
 /* Lines that fish reads one by one: commands, verbs, options. */
 static void print_fish(void)
 {
-    char noun[64];
+    char noun[64], when[192];
 
     printf("# fish completion of sonde; put it into ~/.config/fish/completions/sonde.fish\n");
     for (int i = 0; cli_commands[i] != NULL; i++) {
-        const char *verb = split_name(noun, sizeof noun, cli_commands[i]->name);
-        if (!is_repeated_noun(i)) {
+        const char *verb = cli_noun_of(noun, sizeof noun, cli_commands[i]);
+        snprintf(when, sizeof when, "__fish_seen_subcommand_from %s", noun);
+        if (cli_begins_noun(i)) {
             printf("complete -c sonde -n __fish_use_subcommand -f -a %s -d '", noun);
             print_quoted(cli_commands[i]->summary, "\\");
             printf("'\n");
         }
-        if (verb[0] != '\0')
-            printf("complete -c sonde -n '__fish_seen_subcommand_from %s' -f -a %s\n", noun, verb);
-        cli_each_option(cli_commands[i], fish_option, noun);
+        /* The options of a noun's verb, once that stands there too. */
+        if (verb[0] != '\0') {
+            printf("complete -c sonde -n '%s' -f -a %s\n", when, verb);
+            snprintf(when, sizeof when, "__fish_seen_subcommand_from %s; and __fish_seen_subcommand_from %s", noun, verb);
+        }
+        cli_each_option(cli_commands[i], fish_option, when);
     }
 }
 

@@ -7,6 +7,21 @@
 
 #include <string.h>
 
+/* Commands with their summaries, those of one noun or (NULL) all, in a column as wide as the longest name needs. */
+static void list_commands(FILE *stream, const char *noun)
+{
+    int width = 0;
+
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        int n = (int)strlen(cli_commands[i]->name);
+        width = n > width ? n : width;
+    }
+    for (int i = 0; cli_commands[i] != NULL; i++) {
+        if (noun == NULL || cli_verb_of(cli_commands[i], noun) != NULL)
+            fprintf(stream, "  %-*s  %s\n", width, cli_commands[i]->name, cli_commands[i]->summary);
+    }
+}
+
 /* The whole program on one screen. */
 void cli_print_usage(FILE *stream)
 {
@@ -17,11 +32,18 @@ void cli_print_usage(FILE *stream)
           "  sonde act stories15M \"The cat sat\" --hook resid_post3 --token \" cat\" -o cat.safetensors\n\n"
           "commands:\n",
           stream);
-    for (int i = 0; cli_commands[i] != NULL; i++)
-        fprintf(stream, "  %-14s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
+    list_commands(stream, NULL);
     fputs("\n'sonde COMMAND --help' has examples and options; 'sonde --version' the version.\n"
           "exit status: 0 done, 1 the answer is no, 2 usage, 3 bad input, 4 system, 5 not finite, 130 interrupted\n",
           stream);
+}
+
+/* A noun alone: what can be done to it. */
+void cli_print_noun(const char *noun)
+{
+    printf("usage: sonde %s VERB [ARGUMENTS] [OPTIONS]\n\n", noun);
+    list_commands(stdout, noun);
+    printf("\n'sonde %s VERB --help' has examples and options\n", noun);
 }
 
 /* What an option is when nobody says otherwise, as " (default: 5)", for those where that is a value. */

@@ -58,70 +58,6 @@ static int finish(sonde_status status)
     return status == SONDE_E_INTERRUPTED && caught_signal ? 128 + (int)caught_signal : code;
 }
 
-/* A dozen commands: no need for more than a loop. */
-const cli_command *cli_find_command(const char *name)
-{
-    for (int i = 0; cli_commands[i] != NULL; i++) {
-        if (strcmp(cli_commands[i]->name, name) == 0)
-            return cli_commands[i];
-    }
-    return NULL;
-}
-
-/* An unknown command, with the nearest one as a hint. */
-static sonde_status unknown_command(const char *name)
-{
-    const char *names[64], *nearest;
-    int64_t n = 0;
-
-    for (; cli_commands[n] != NULL && n < 64; n++)
-        names[n] = cli_commands[n]->name;
-    cli_fail(SONDE_E_ARG, "unknown command: '%s'", name);
-    nearest = cli_nearest(name, names, n);
-    if (nearest != NULL)
-        return cli_hint(SONDE_E_ARG, "did you mean '%s'? 'sonde --help' lists the commands", nearest);
-    return cli_hint(SONDE_E_ARG, "'sonde --help' lists the commands");
-}
-
-/* A noun without a verb that is known: its verbs, or the help of the first where that is what was asked for. */
-static sonde_status choose_verb(const cli_command **out, int argc, char **argv)
-{
-    size_t n = strlen(argv[1]);
-    bool wants_help = argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0);
-
-    for (int i = 0; cli_commands[i] != NULL; i++) {
-        const char *name = cli_commands[i]->name;
-        if (strncmp(name, argv[1], n) != 0 || name[n] != ' ')
-            continue;
-        *out = cli_commands[i];
-        if (wants_help)
-            return SONDE_OK;
-        if (argc > 2)
-            cli_fail(SONDE_E_ARG, "unknown verb of '%s': '%s'", argv[1], argv[2]);
-        else
-            cli_fail(SONDE_E_ARG, "'%s' needs a verb", argv[1]);
-        return cli_hint(SONDE_E_ARG, "try 'sonde %s --help'", name);
-    }
-    return unknown_command(argv[1]);
-}
-
-/* The command that the first words name, and how many words that are. */
-static sonde_status choose_command(const cli_command **out, int *n_words, int argc, char **argv)
-{
-    char both[128];
-
-    /* two words before one: `bench forward` */
-    *n_words = 2;
-    if (argc > 2 && snprintf(both, sizeof both, "%s %s", argv[1], argv[2]) < (int)sizeof both) {
-        *out = cli_find_command(both);
-        if (*out != NULL)
-            return SONDE_OK;
-    }
-    *n_words = 1;
-    *out = cli_find_command(argv[1]);
-    return *out != NULL ? SONDE_OK : choose_verb(out, argc, argv);
-}
-
 /* Settings that hold for the whole process. */
 static sonde_status apply_settings(void)
 {
@@ -168,8 +104,9 @@ static sonde_status run_builtin(bool *is_done, int argc, char **argv)
     else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || (strcmp(argv[1], "help") == 0 && argc == 2))
         cli_print_usage(stdout);
     else if (strcmp(argv[1], "help") == 0) {
-        CLI_TRY(choose_command(&command, &n_words, argc - 1, argv + 1));
-        cli_print_help(command);
+        CLI_TRY(cli_choose_command(&command, &n_words, argc - 1, argv + 1, true));
+        if (command != NULL)
+            cli_print_help(command);
     } else if (argv[1][0] == '-') {
         cli_fail(SONDE_E_ARG, "unknown option: '%s'", argv[1]);
         return cli_hint(SONDE_E_ARG, "the command comes first; 'sonde --help' lists them");
@@ -193,8 +130,8 @@ int cli_main(int argc, char **argv)
     status = run_builtin(&is_done, argc, argv);
     if (status != SONDE_OK || is_done)
         return finish(status);
-    status = choose_command(&command, &n_words, argc, argv);
-    if (status == SONDE_OK)
+    status = cli_choose_command(&command, &n_words, argc, argv, false);
+    if (status == SONDE_OK && command != NULL)
         status = run_command(command, argc - 1 - n_words, argv + 1 + n_words);
     return finish(status);
 }

@@ -22,5 +22,6 @@
 #include <sonde/run.h>
 #include <sonde/tensor.h>
 #include <sonde/text.h>
+#include <sonde/train.h>
 
 #endif

@@ -73,6 +73,45 @@ SONDE_API sonde_status sonde_model_random(sonde_model **out, const sonde_config 
 /* Config of a well-known shape: "gpt2-small", "one-layer", ... Owns: nothing. Errors: SONDE_E_ARG lists the names. */
 SONDE_API sonde_status sonde_config_shape(sonde_config *out, const char *name) SONDE_MUST_USE;
 
+/* Config from a config.json, or from the directory that has one: what sonde_model_load would see.
+ * Owns: nothing. Errors: as sonde_model_load's for that file; `out` is untouched then. */
+SONDE_API sonde_status sonde_config_load(sonde_config *out, const char *path) SONDE_MUST_USE;
+
+/* Writes a config as the config.json that transformers 4 and 5 read to the same model; its `dtype` says float32.
+ * Owns: nothing. Errors: SONDE_E_UNSUPPORTED (what the config's family cannot express: the name of the field), SONDE_E_RANGE and
+ * SONDE_E_SHAPE (sizes that do not fit together), SONDE_E_IO, SONDE_E_NOMEM. No file is left then. */
+SONDE_API sonde_status sonde_config_save(const sonde_config *config, const char *path) SONDE_MUST_USE;
+
+enum { SONDE_AS_STORED = -1 };
+
+/* How a model is saved. */
+typedef struct sonde_save_opts {
+    size_t struct_size;
+    int64_t dtype;               /* SONDE_F32, SONDE_F16, SONDE_BF16; SONDE_AS_STORED (default): each tensor as it is */
+    const char *tokenizer;       /* a tokenizer.json that is copied, or a directory that has one; NULL: none */
+    const char *const *metadata; /* n_metadata pairs key, value for the file's __metadata__, such as where it came from */
+    int64_t n_metadata;
+} sonde_save_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
+SONDE_API void sonde_save_opts_init(sonde_save_opts *out);
+
+/* Writes a model as a directory in the layout of Hugging Face, which transformers 4 and 5 load: config.json, model.safetensors
+ * (names and layout of the family's class, a tied matrix once) and, where one is given, tokenizer.json with a
+ * tokenizer_config.json. `opts` NULL means defaults.
+ *
+ * Everything is written into `<directory>.<pid>.part` and flushed; then it takes the place of `directory` as a whole: a model that
+ * was there is replaced, whatever files of a model it had. A directory that is something else is refused. The model may be the one
+ * that was loaded from there.
+ *
+ * Owns: nothing. Cost: one copy of the weights on the disk, 512 KiB of memory.
+ * Errors: SONDE_E_ARG (the directory is a file, or no model's: what was found; options), SONDE_E_UNSUPPORTED (what the family cannot
+ *         express: the field), SONDE_E_NONFINITE and SONDE_E_RANGE (a weight that is not finite, or would not be as `dtype`: its
+ *         name and element), SONDE_E_IO (a full disk), SONDE_E_NOMEM, and those of sonde_tokenizer_load. What was there is as it was
+ *         then, and nothing is left beside it. */
+SONDE_API sonde_status sonde_model_save(const sonde_model *model, const char *directory,
+                                        const sonde_save_opts *opts) SONDE_MUST_USE;
+
 /* Frees a model; NULL is fine. Runs over it must be freed before. Owns: takes the model. Errors: none. */
 SONDE_API void sonde_model_free(sonde_model *model);
 

@@ -1,4 +1,4 @@
-/* sonde/run.h - forward passes with hooks: capture, change, generate.          floor 6: run
+/* sonde/run.h - passes with hooks: capture, change, gradients, generate.       floor 6: run
  *
  * A run belongs to one model. It is told what to keep and what to change, then takes tokens; its memory is planned from
  * that and kept from pass to pass. Only what somebody reads is computed: a pass ends behind the last hooked layer unless
@@ -49,7 +49,7 @@ SONDE_API sonde_status sonde_run_hook(sonde_run *run, const char *pattern, sonde
 SONDE_API sonde_status sonde_run_patch(sonde_run *run, const char *pattern, const sonde_tensor *value,
                                        int64_t *id) SONDE_MUST_USE;
 
-/* Removes one hook or patch, or all hooks, patches and captures. Owns: nothing. Errors: sonde_run_unhook gives SONDE_E_ARG for an unknown id. */
+/* Removes one hook or patch, or all hooks, patches and captures, those of gradients too. Owns: nothing. Errors: sonde_run_unhook gives SONDE_E_ARG for an unknown id. */
 SONDE_API sonde_status sonde_run_unhook(sonde_run *run, int64_t id) SONDE_MUST_USE;
 SONDE_API void sonde_run_reset(sonde_run *run);
 
@@ -94,9 +94,78 @@ typedef struct sonde_plan {
     int64_t n_layers; /* layers that are computed */
 } sonde_plan;
 
-/* The plan of a pass over B x T tokens with the present hooks. What the last pass captured stays. Owns: nothing.
- * Errors: SONDE_E_RANGE. */
+/* The plan of a pass over B x T tokens with the present hooks; where gradients are asked for, of one that goes back. What the last
+ * pass captured stays. Owns: nothing. Errors: SONDE_E_RANGE, SONDE_E_NOMEM. */
 SONDE_API sonde_status sonde_run_plan(sonde_plan *out, sonde_run *run, int64_t B, int64_t T) SONDE_MUST_USE;
+
+/* ---- gradients ------------------------------------------------------------------------------------------------------ */
+
+/* What is differentiated. */
+typedef enum sonde_objective_kind {
+    SONDE_OBJECTIVE_LOSS = 0, /* the mean cross-entropy of the next token, over all tokens that have one */
+    SONDE_OBJECTIVE_LOGIT =
+        1, /* a logit, or the difference of two, at one position of each sequence; summed over sequences */
+    SONDE_OBJECTIVE_FUNCTION = 2 /* what a function of the logits says */
+} sonde_objective_kind;
+
+/* An objective of one's own. Adds to *value what rows `first_row` .. of the batch contribute, and turns their logits (n_rows, V)
+ * in place into its derivatives by them. Rows are those of real tokens, in order of sequences and positions without padding; they
+ * come in blocks, each once. A non-zero return stops the pass and comes back from it unchanged. */
+typedef sonde_status sonde_objective_fn(double *value, float *logits, int64_t first_row, int64_t n_rows, int64_t n_vocab,
+                                        void *ctx);
+
+typedef struct sonde_objective {
+    size_t struct_size;
+    int64_t kind;           /* of sonde_objective_kind */
+    int64_t position;       /* of LOGIT: negative ones count from the end of each sequence */
+    int64_t token;          /* of LOGIT: whose logit */
+    int64_t minus;          /* of LOGIT: whose logit is subtracted; -1: none */
+    double weight;          /* of LOSS and LOGIT: multiplies the value, so that several passes can make one mean */
+    sonde_objective_fn *fn; /* of FUNCTION */
+    void *ctx;
+} sonde_objective;
+
+/* The defaults: the loss; position -1, token 0, minus -1, weight 1. Owns: nothing. Errors: none. */
+SONDE_API void sonde_objective_init(sonde_objective *out);
+
+/* Keeps the gradients of the objective by the tensors of all points that `pattern` names, in passes that go back: shapes and
+ * positions as sonde_run_capture keeps the activations. A masked score has the gradient 0; a masked entry of a pattern has one,
+ * since it would count if it were set.
+ *
+ * Owns: copies what it is given.
+ * Errors: SONDE_E_HOOK (the pattern matches nothing), SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_run_want_gradient(sonde_run *run, const char *pattern,
+                                               const sonde_position_list *where) SONDE_MUST_USE;
+
+/* Calls `fn` with the gradients of all points that `pattern` names, from the last point to the first; they may be read only.
+ * *id (may be NULL) names the hook for sonde_run_unhook. Owns: borrows ctx. Errors: SONDE_E_HOOK, SONDE_E_ARG, SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_run_hook_gradient(sonde_run *run, const char *pattern, sonde_hook_fn *fn, void *ctx,
+                                               int64_t *id) SONDE_MUST_USE;
+
+/* One pass forward, as sonde_run_forward, and back from an objective (NULL: the defaults) to the points whose gradients are asked
+ * for; it ends below the first of them. *value (may be NULL) becomes the objective.
+ *
+ *   gradient of a point[b,t,..] = d objective / d point[b,t,..]      0 in rows of padding
+ *
+ * Hooks that write: the gradient is that of the pass with what they wrote. What a hook wrote counts as constants that were added,
+ * so the gradient goes through unchanged; a patch is a constant, so nothing goes back through it, and it has itself the gradient
+ * of what stands there.
+ *
+ * Owns: nothing. Cost: the pass forward, and as much again for the layers on the way back; activations of all layers are held
+ * (sonde_run_plan).
+ * Errors: as sonde_run_forward; SONDE_E_ARG (an objective outside its bounds), SONDE_E_RANGE (a token or a position that is not
+ * there), SONDE_E_UNSUPPORTED (a hook writes scores, patterns, scales, inputs of heads or of the MLP, or what comes behind the last
+ * layer; hook_attn_in where key/value heads are grouped), SONDE_E_NONFINITE (names point, sequence and position), what the function
+ * of an objective returned.
+ * Source: TransformerLens's backward hooks and caches (incl_bwd), whose values these are.
+ * Threads: bytes do not depend on their number. */
+SONDE_API sonde_status sonde_run_backward(sonde_run *run, const int32_t *tokens, const int64_t *lengths, int64_t B,
+                                          int64_t T, const sonde_objective *objective, double *value) SONDE_MUST_USE;
+
+/* What the last pass kept of the gradient of a point (exact name or shorthand; of the logits: unembed.hook_out).
+ * Owns: a view, valid until the next pass or the run's end.
+ * Errors: SONDE_E_HOOK (not asked for), SONDE_E_STATE (the last pass did not go back). */
+SONDE_API sonde_status sonde_run_get_gradient(sonde_tensor *out, const sonde_run *run, const char *name) SONDE_MUST_USE;
 
 /* ---- generation ---------------------------------------------------------------------------------------------------- */
 

@@ -13,13 +13,32 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 
 static int system_open(const char *path, int flags, mode_t mode)
 {
     return open(path, flags, mode);
 }
 
-sondep_sys sondep_syscalls = {system_open, read, write, pwrite, fsync, close, rename, ftruncate, mmap};
+/* Each of the two names has what the other had. The C library of Linux wraps the call only for GNU programs. */
+static int system_exchange(const char *a, const char *b)
+{
+#if defined(__linux__) && defined(SYS_renameat2)
+    const unsigned in_one_step = 2; /* RENAME_EXCHANGE */
+    return (int)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, in_one_step);
+#elif defined(__APPLE__)
+    return renamex_np(a, b, RENAME_SWAP);
+#else
+    (void)a, (void)b;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+sondep_sys sondep_syscalls = {system_open, read,      write, pwrite, fsync,          close,
+                              rename,      ftruncate, mmap,  mkdir,  system_exchange};
 
 /* The system's words for what failed; a missing file is an error of its own. */
 static sonde_status fail_system(const char *what, const char *path)

@@ -21,6 +21,9 @@ typedef struct sondep_sys {
     int (*rename)(const char *from, const char *to);
     int (*ftruncate)(int fd, off_t length);
     void *(*mmap)(void *address, size_t n, int protection, int flags, int fd, off_t offset);
+    int (*mkdir)(const char *path, mode_t mode);
+    int (*exchange)(const char *a,
+                    const char *b); /* two names of one file system, in one step; ENOSYS where there is none */
 } sondep_sys;
 extern sondep_sys sondep_syscalls;
 

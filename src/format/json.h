@@ -1,4 +1,4 @@
-/* format/json.h - JSON files with limits, and fields of them with good errors.  floor 2: format
+/* format/json.h - JSON files with limits, fields of them with good errors, and small files written.  floor 2: format
  *
  * jansson does the parsing; its memory comes through base's door. What is read may be hostile: sizes and depth are limited,
  * duplicate keys are refused, and every error names the file and the field or the line.
@@ -39,6 +39,30 @@ sonde_status sondep_json_quote_bytes(sondep_string *s, const char *text, size_t 
 enum { SONDEP_NUMBER_BYTES = 32 };
 int sondep_json_float(char out[SONDEP_NUMBER_BYTES], float x);
 int sondep_json_double(char out[SONDEP_NUMBER_BYTES], double x);
+
+/* ---- writing small files ----------------------------------------------------------------------------------------------- */
+
+/* A JSON text that grows field by field, for files that people open. Zero-initialise it. The first failure stays: the
+ * functions return nothing, and write() says what went wrong. */
+enum { SONDEP_JSON_DEPTH = 8 };
+typedef struct sondep_json_writer {
+    sondep_string text;
+    sonde_status status;
+    int depth; /* objects and arrays that are open */
+    int n_inside[SONDEP_JSON_DEPTH];
+} sondep_json_writer;
+
+/* `name` is NULL for the top and for elements of an array; texts are UTF-8; `bracket` is { or [, and } or ]. */
+void sondep_json_put_begin(sondep_json_writer *w, const char *name, char bracket);
+void sondep_json_put_end(sondep_json_writer *w, char bracket);
+void sondep_json_put_null(sondep_json_writer *w, const char *name);
+void sondep_json_put_text(sondep_json_writer *w, const char *name, const char *value);
+void sondep_json_put_int(sondep_json_writer *w, const char *name, int64_t value);
+void sondep_json_put_number(sondep_json_writer *w, const char *name, double value);
+void sondep_json_put_bool(sondep_json_writer *w, const char *name, bool value);
+
+/* Writes the text as a file, and releases it whether or not that succeeds. Errors: the first failure; SONDE_E_IO. */
+sonde_status sondep_json_write(sondep_json_writer *w, const char *path);
 
 /* ---- fields: SONDE_E_NOTFOUND if missing or null, SONDE_E_FORMAT if of another type; `path` is for messages -------- */
 

@@ -134,6 +134,64 @@ double sondep_log_sum_exp(const float *x, int64_t n);
 /* Index of the first element that is not finite (skipping -inf if allowed), or -1  (parallel). */
 int64_t sondep_find_nonfinite(const float *x, int64_t n, bool allow_minus_infinity);
 
+/* ---- gradients --------------------------------------------------------------------------------------------------------- */
+
+/* Backward partners of the operations above, all (parallel). d<name> is the derivative of the loss by <name>. Where a
+ * gradient is said to be added to, what lies there before counts; parameters' gradients are always added to. */
+
+/* Gradient of sondep_norm, from its input x: with n = (x - mean) / scale and g = dy w,
+ *   dx = (g - mean(g) - n mean(g n)) / scale   (RMSNorm: without mean(g));   dw += sum_rows dy n;   db += sum_rows dy
+ * dx (N,D) is written, or added to with `adds`; it may be dy unless it is added to. dw, db (D) may be NULL. Sums over rows go by blocks whose size
+ * depends on the shape alone. scratch: sondep_norm_backward_scratch_bytes. */
+void sondep_norm_backward(float *dx, float *dw, float *db, const float *dy, const float *x, const float *w, bool is_rms,
+                          double eps, int64_t N, int64_t D, bool adds, void *scratch);
+size_t sondep_norm_backward_scratch_bytes(int64_t N, int64_t D);
+
+/* Gradient of post = act(pre), or of post = act(pre) up:   dpre = dpost act'(pre) [up];   dup = dpost act(pre)
+ * and post once more, as the forward pass had it. up and dup are both NULL or both not; post may be NULL; dpre may be dpost,
+ * post may be pre and dup may be up: each element is read before it is written. */
+void sondep_activate_backward(float *dpre, float *dup, float *post, const float *dpost, const float *pre, const float *up,
+                              sondep_act act, int64_t n);
+
+/* Gradient of sondep_attend, from its inputs; heads lie side by side as there. dk and dv are summed over the heads of a group. */
+typedef struct sondep_attention_backward {
+    sondep_attention forward; /* z as it was computed; n_query and n_key as there */
+    const float *dz;          /* n_query rows */
+    float *dq, *dk, *dv;      /* written whole; n_query, n_key, n_key rows */
+    int64_t ld_dz, ld_dq, ld_dk, ld_dv;
+} sondep_attention_backward;
+
+/* With p = softmax(q k^T scale + causal), s_i = sum_d dz_id z_id:   dv = p^T dz;   ds = p (dz v^T - s);
+ * dq = ds k scale;   dk = ds^T q scale   for n sequences (parallel over sequences and groups of heads); only a block of queries
+ * by all keys is held. scratch: sondep_attend_backward_scratch_bytes(largest d_head, largest n_key).
+ * Source: Dao et al. 2022, arXiv 2205.14135, algorithm 4. */
+void sondep_attend_backward(const sondep_attention_backward *sequences, int64_t n, void *scratch);
+size_t sondep_attend_backward_scratch_bytes(int64_t d_head, int64_t n_key);
+
+/* Cross-entropy of rows of logits, and its gradient in their place:
+ *   loss[i] = log(sum_v exp(x[i,v])) - x[i,target[i]];   x[i,v] = (softmax(x[i])[v] - [v == target[i]]) weight
+ * x (N,V), rows ld apart; target -1: the row does not count, its loss and gradient are 0. With is_gradient false x stays as it is. */
+void sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient, int64_t N,
+                          int64_t V);
+
+/* out[c] += sum_rows x[n,c], rows ld apart; by blocks of rows as in sondep_norm_backward, with its scratch. */
+void sondep_add_column_sums(float *out, const float *x, int64_t ld, int64_t N, int64_t D, void *scratch);
+
+/* table[ids[n]] += x[n], rows of D floats, in the order of n. */
+void sondep_scatter_add_rows(float *table, const float *x, const int64_t *ids, int64_t N, int64_t D);
+
+/* Sum of squares in double: blocks of a fixed size, joined in order. */
+double sondep_sum_squares(const float *x, int64_t n);
+
+/* One step of AdamW on n parameters, with step size and bias corrections as numbers:
+ *   g' = g clip;  m = m + (1 - beta1) (g' - m);  v = v + (1 - beta2) (g'^2 - v);
+ *   w = w (1 - rate decay) - rate (m / correction1) / (sqrt(v / correction2) + eps);   correction_i = 1 - beta_i^step
+ * Source: Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2, as torch.optim.AdamW computes it. */
+typedef struct sondep_adamw {
+    double rate, beta1, beta2, eps, decay, clip, correction1, correction2;
+} sondep_adamw;
+void sondep_adamw_step(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
+
 /* ---- drawing tokens ------------------------------------------------------------------------------------------------------ */
 
 /* How a token is chosen from a row of logits. Filters come in the order of transformers. */

@@ -48,9 +48,13 @@ typedef struct sondep_leaf {
 
     /* tile (rows x columns, row stride ld) (+)= P B: P (rows, K) lies row by row, SONDEP_SCORE_STRIDE apart. */
     void (*tile_of_scores)(float *tile, int64_t ld, const float *p, const void *b, int64_t K, int rows, bool add);
+    /* The same with P^T: element (i, k) is row k, column i of a block of scores. */
+    void (*tile_of_turned_scores)(float *tile, int64_t ld, const float *p, const void *b, int64_t K, int rows, bool add);
     /* One row of a block of scores: x = exp(x scale - most), most the larger of the old one and the row's greatest; the
      * factor that brings what was summed before to the new `most` is returned, and the sum of x added to it in *sum. */
     float (*soften)(float *x, int64_t n, float scale, float *most, double *sum);
+    /* The way back: p *= factor, dp = p (dp - along) scale. */
+    void (*unsoften)(float *p, float *dp, float factor, float along, float scale, int64_t n);
     float (*dot)(const float *a, const float *b, int64_t n);
     void (*add_scaled)(float *y, const float *x, float factor, int64_t n); /* y += factor x */
     void (*scale)(float *y, const float *x, float factor, int64_t n);      /* y = factor x */
@@ -66,6 +70,16 @@ typedef struct sondep_leaf {
     void (*convert_row)(float *out, const void *x, sonde_dtype dtype, bool add, int64_t n);
     double (*log_sum_exp)(const float *x, int64_t n);
     int64_t (*find_nonfinite)(const float *x, int64_t n, bool allow_minus_infinity);
+
+    void (*activate_backward)(float *dpre, float *dup, float *post, const float *dpost, const float *pre, const float *up,
+                              sondep_act act, int64_t n);
+    /* One row; dw and db (NULL: not wanted) are added to, before dx is written. */
+    void (*norm_backward_row)(float *dx, float *dw, float *db, const float *dy, const float *x, const float *w, bool is_rms,
+                              double eps, int64_t D, bool adds);
+    double (*cross_entropy)(float *x, int64_t target, float weight, bool is_gradient, int64_t V); /* one row's */
+    double (*sum_squares)(const float *x, int64_t n);
+    void (*adamw)(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
+
     /* Blocks of SONDEP_DRAW_BLOCK numbers, the last one shorter: the greatest of each, and the sum of
      * exp((x - greatest) factor) where sum is not NULL. False if a number is not finite. */
     bool (*sum_blocks)(float *most, float *sum, const float *x, float factor, int64_t n);
@@ -98,6 +112,9 @@ const char *sondep_blas_core(void); /* what BLAS says that it runs on ("Haswell"
 
 void sondep_tiled_attend(const sondep_leaf *leaf, const sondep_attention *sequences, int64_t n, void *scratch);
 size_t sondep_tiled_attention_scratch_bytes(const sondep_leaf *leaf, int64_t d_head);
+void sondep_tiled_attend_backward(const sondep_leaf *leaf, const sondep_attention_backward *sequences, int64_t n,
+                                  void *scratch);
+size_t sondep_tiled_attend_backward_scratch_bytes(const sondep_leaf *leaf, int64_t d_head, int64_t n_key);
 void sondep_tiled_scores(const sondep_leaf *leaf, float *scores, const sondep_attention *sequence, void *scratch);
 void sondep_tiled_mix(const sondep_leaf *leaf, const float *pattern, const sondep_attention *sequence, void *scratch);
 
@@ -117,5 +134,20 @@ void sondep_blocks_draw(const sondep_leaf *leaf, int32_t *ids, const float *logi
                         const sondep_draw_rule *rule, const double *uniform, void *scratch);
 size_t sondep_blocks_draw_scratch_bytes(int64_t V);
 int64_t sondep_rows_find_nonfinite(const sondep_leaf *leaf, const float *x, int64_t n, bool allow_minus_infinity);
+
+void sondep_rows_activate_backward(const sondep_leaf *leaf, float *dpre, float *dup, float *post, const float *dpost,
+                                   const float *pre, const float *up, sondep_act act, int64_t n);
+void sondep_rows_norm_backward(const sondep_leaf *leaf, float *dx, float *dw, float *db, const float *dy, const float *x,
+                               const float *w, bool is_rms, double eps, int64_t N, int64_t D, bool adds, void *scratch);
+size_t sondep_rows_norm_backward_scratch_bytes(int64_t N, int64_t D);
+void sondep_rows_add_column_sums(const sondep_leaf *leaf, float *out, const float *x, int64_t ld, int64_t N, int64_t D,
+                                 void *scratch);
+void sondep_rows_cross_entropy(const sondep_leaf *leaf, double *loss, float *x, int64_t ld, const int64_t *target,
+                               float weight, bool is_gradient, int64_t N, int64_t V);
+void sondep_rows_scatter_add(const sondep_leaf *leaf, float *table, const float *x, const int64_t *ids, int64_t N,
+                             int64_t D);
+double sondep_rows_sum_squares(const sondep_leaf *leaf, const float *x, int64_t n);
+void sondep_rows_adamw(const sondep_leaf *leaf, float *w, float *m, float *v, const float *g, const sondep_adamw *a,
+                       int64_t n);
 
 #endif

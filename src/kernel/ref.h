@@ -28,6 +28,21 @@ void sondep_rotate_ref(float *out, const float *x, const int64_t *position, cons
 void sondep_gather_rows_ref(float *out, const sondep_matrix *table, const int64_t *ids, bool add, int64_t N, int64_t D);
 double sondep_log_sum_exp_ref(const float *x, int64_t n);
 int64_t sondep_find_nonfinite_ref(const float *x, int64_t n, bool allow_minus_infinity);
+void sondep_norm_backward_ref(float *dx, float *dw, float *db, const float *dy, const float *x, const float *w, bool is_rms,
+                              double eps, int64_t N, int64_t D, bool adds, void *scratch);
+size_t sondep_norm_backward_scratch_bytes_ref(int64_t N, int64_t D);
+double sondep_act_slope_ref(sondep_act act, double x); /* the derivatives of the formulas, in double */
+void sondep_activate_backward_ref(float *dpre, float *dup, float *post, const float *dpost, const float *pre, const float *up,
+                                  sondep_act act, int64_t n);
+void sondep_attend_backward_ref(const sondep_attention_backward *sequences, int64_t n, void *scratch);
+size_t sondep_attend_backward_scratch_bytes_ref(int64_t d_head, int64_t n_key);
+void sondep_cross_entropy_ref(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient,
+                              int64_t N, int64_t V);
+void sondep_add_column_sums_ref(float *out, const float *x, int64_t ld, int64_t N, int64_t D, void *scratch);
+void sondep_scatter_add_rows_ref(float *table, const float *x, const int64_t *ids, int64_t N, int64_t D);
+double sondep_sum_squares_ref(const float *x, int64_t n);
+void sondep_adamw_step_ref(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
+
 void sondep_draw_ref(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
                      const double *uniform, void *scratch);
 size_t sondep_draw_scratch_bytes_ref(int64_t V);

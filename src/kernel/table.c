@@ -124,7 +124,8 @@ const char *sondep_kernel_name(void)
 /* What serves each operation: its name, and in what it is written. */
 static int describe(char *out, size_t bytes, int64_t i)
 {
-    static const char *const small[] = {"attention", "softmax", "norm", "activation", "rotary", "rows", "draw"};
+    static const char *const small[] = {"attention", "softmax", "norm", "activation", "rotary", "rows", "draw",
+                                        "attention backward", "norm backward", "activation backward", "loss", "optimizer"};
     const kernel_set *k = set();
     const sondep_tiler *f32 = k->leaf ? &k->leaf->f32 : NULL, *bf16 = k->leaf ? &k->leaf->bf16 : NULL;
     const char *written = k->leaf ? f32->name : "ref";
@@ -343,6 +344,91 @@ int64_t sondep_find_nonfinite(const float *x, int64_t n, bool allow_minus_infini
     const sondep_leaf *leaf = set()->leaf;
     return leaf ? sondep_rows_find_nonfinite(leaf, x, n, allow_minus_infinity)
                 : sondep_find_nonfinite_ref(x, n, allow_minus_infinity);
+}
+
+/* The gradients. */
+void sondep_norm_backward(float *dx, float *dw, float *db, const float *dy, const float *x, const float *w, bool is_rms,
+                          double eps, int64_t N, int64_t D, bool adds, void *scratch)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_norm_backward(leaf, dx, dw, db, dy, x, w, is_rms, eps, N, D, adds, scratch);
+    else
+        sondep_norm_backward_ref(dx, dw, db, dy, x, w, is_rms, eps, N, D, adds, scratch);
+}
+
+size_t sondep_norm_backward_scratch_bytes(int64_t N, int64_t D)
+{
+    return set()->leaf ? sondep_rows_norm_backward_scratch_bytes(N, D) : sondep_norm_backward_scratch_bytes_ref(N, D);
+}
+
+void sondep_activate_backward(float *dpre, float *dup, float *post, const float *dpost, const float *pre, const float *up,
+                              sondep_act act, int64_t n)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_activate_backward(leaf, dpre, dup, post, dpost, pre, up, act, n);
+    else
+        sondep_activate_backward_ref(dpre, dup, post, dpost, pre, up, act, n);
+}
+
+void sondep_attend_backward(const sondep_attention_backward *sequences, int64_t n, void *scratch)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_tiled_attend_backward(leaf, sequences, n, scratch);
+    else
+        sondep_attend_backward_ref(sequences, n, scratch);
+}
+
+size_t sondep_attend_backward_scratch_bytes(int64_t d_head, int64_t n_key)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? sondep_tiled_attend_backward_scratch_bytes(leaf, d_head, n_key)
+                : sondep_attend_backward_scratch_bytes_ref(d_head, n_key);
+}
+
+void sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient, int64_t N,
+                          int64_t V)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_cross_entropy(leaf, loss, x, ld, target, weight, is_gradient, N, V);
+    else
+        sondep_cross_entropy_ref(loss, x, ld, target, weight, is_gradient, N, V);
+}
+
+void sondep_add_column_sums(float *out, const float *x, int64_t ld, int64_t N, int64_t D, void *scratch)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_add_column_sums(leaf, out, x, ld, N, D, scratch);
+    else
+        sondep_add_column_sums_ref(out, x, ld, N, D, scratch);
+}
+
+void sondep_scatter_add_rows(float *table, const float *x, const int64_t *ids, int64_t N, int64_t D)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_scatter_add(leaf, table, x, ids, N, D);
+    else
+        sondep_scatter_add_rows_ref(table, x, ids, N, D);
+}
+
+double sondep_sum_squares(const float *x, int64_t n)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? sondep_rows_sum_squares(leaf, x, n) : sondep_sum_squares_ref(x, n);
+}
+
+void sondep_adamw_step(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_adamw(leaf, w, m, v, g, a, n);
+    else
+        sondep_adamw_step_ref(w, m, v, g, a, n);
 }
 
 void sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,

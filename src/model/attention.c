@@ -179,11 +179,11 @@ sonde_status sondep_attention_qkv(const sondep_pass *pass, int64_t layer)
 
 /* ---- mixing ----------------------------------------------------------------------------------------------------------------- */
 
-/* The attention problem of sequence b. */
-static sondep_attention problem(const sondep_pass *pass, const parts *p, int64_t b, int64_t layer)
+sondep_attention sondep_attention_of(const sondep_pass *pass, int64_t b, int64_t layer)
 {
     const sonde_config *c = &pass->model->config;
     const sondep_batch *batch = pass->batch;
+    parts own = parts_of(pass), *p = &own;
     int64_t first = batch->offset[b], row = pass->cache ? cache_row(pass->cache, layer, b, 0) : 0;
 
     /* Keys and values of a cached sequence lie in the cache, the new ones among them. */
@@ -228,14 +228,14 @@ static void pack(float *scores, int64_t H, int64_t n_query, int64_t n_key, int64
 }
 
 /* Attention with its interior written out: scores, their hook, softmax, the pattern's hook, mixing. */
-static sonde_status mix_in_steps(const sondep_pass *pass, const parts *p, int64_t layer)
+static sonde_status mix_in_steps(const sondep_pass *pass, int64_t layer)
 {
     const sondep_batch *batch = pass->batch;
     int64_t H = pass->model->config.n_heads, place = H * batch->T * batch->most_keys;
 
     /* Each sequence is computed by itself and spread to the common shape that hooks see. */
     for (int64_t b = 0; b < batch->B; b++) {
-        sondep_attention a = problem(pass, p, b, layer);
+        sondep_attention a = sondep_attention_of(pass, b, layer);
         sondep_attention_scores(pass->scores + b * place, &a, pass->attention_scratch);
         spread(pass->scores + b * place, H, a.n_query, a.n_key, batch->T, batch->most_keys);
     }
@@ -246,7 +246,7 @@ static sonde_status mix_in_steps(const sondep_pass *pass, const parts *p, int64_
     sondep_softmax_rows(pass->scores, batch->B * H * batch->T, batch->most_keys);
     SONDE_TRY(sondep_fire_scores(pass, SONDEP_POINT_PATTERN, layer, pass->scores));
     for (int64_t b = 0; b < batch->B; b++) {
-        sondep_attention a = problem(pass, p, b, layer);
+        sondep_attention a = sondep_attention_of(pass, b, layer);
         pack(pass->scores + b * place, H, a.n_query, a.n_key, batch->T, batch->most_keys);
         sondep_attention_mix(pass->scores + b * place, &a, pass->attention_scratch);
     }
@@ -258,10 +258,10 @@ sonde_status sondep_attention_mixed(const sondep_pass *pass, int64_t layer)
     parts p = parts_of(pass);
 
     if (sondep_wanted(pass, SONDEP_POINT_SCORES, layer) || sondep_wanted(pass, SONDEP_POINT_PATTERN, layer)) {
-        SONDE_TRY(mix_in_steps(pass, &p, layer));
+        SONDE_TRY(mix_in_steps(pass, layer));
     } else {
         for (int64_t b = 0; b < pass->batch->B; b++)
-            pass->attention[b] = problem(pass, &p, b, layer);
+            pass->attention[b] = sondep_attention_of(pass, b, layer);
         sondep_attend(pass->attention, pass->batch->B, pass->attention_scratch);
     }
     return sondep_finished(pass, SONDEP_POINT_Z, layer) ? SONDE_OK

@@ -12,6 +12,9 @@ sonde_status sondep_attention_split(const sondep_pass *pass, int64_t layer);
 /* qkv = y W + b, the hooks on q, k and v, rotation and the hooks behind it, the cache. */
 sonde_status sondep_attention_qkv(const sondep_pass *pass, int64_t layer);
 
+/* The attention problem of sequence b of the pass, with the buffers of the layer that it is in. */
+sondep_attention sondep_attention_of(const sondep_pass *pass, int64_t b, int64_t layer);
+
 /* z from queries, keys and values: in one go, or with scores and pattern written out where they are hooked; fires hook_z. */
 sonde_status sondep_attention_mixed(const sondep_pass *pass, int64_t layer);
 

@@ -17,10 +17,10 @@ static inline bool sondep_finished_hooks(const sondep_pass *pass, sondep_point_k
     return sondep_point(&pass->model->points, kind, layer) > pass->hooks->last;
 }
 
-/* The same, and nobody wants logits either: the pass may end here. */
+/* The same, and nobody wants logits or a tape either: the pass may end here. */
 static inline bool sondep_finished(const sondep_pass *pass, sondep_point_kind kind, int64_t layer)
 {
-    return pass->logits == SONDE_LOGITS_NONE && pass->stream == NULL && sondep_finished_hooks(pass, kind, layer);
+    return pass->logits == SONDE_LOGITS_NONE && pass->stream == NULL && pass->tape == NULL && sondep_finished_hooks(pass, kind, layer);
 }
 
 /* Hands rows of tokens to whoever listens at a point: N rows of `width` floats, `ld` apart. The values are checked to be

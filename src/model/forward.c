@@ -24,8 +24,6 @@
 
 #include <math.h>
 
-enum { LOGITS_BLOCK = 256 }; /* rows of logits at a time where they are streamed: 51 MB for GPT-2's vocabulary */
-
 /* ---- plan --------------------------------------------------------------------------------------------------------------- */
 
 /* Takes n floats from the arena, or only counts them while there is none. */
@@ -55,8 +53,8 @@ static size_t product_bytes(const sondep_pass *pass)
         {N, c->d_mlp, D},
         {N, D, c->d_mlp},
         {kept, c->n_vocab, D},
-        {streamed < LOGITS_BLOCK ? streamed : LOGITS_BLOCK, c->n_vocab, D},
-        {streamed % LOGITS_BLOCK, c->n_vocab, D},
+        {streamed < SONDEP_LOGITS_BLOCK ? streamed : SONDEP_LOGITS_BLOCK, c->n_vocab, D},
+        {streamed % SONDEP_LOGITS_BLOCK, c->n_vocab, D},
     };
     size_t most = 0;
 
@@ -88,25 +86,51 @@ static bool any_norm_wanted(const sondep_pass *pass)
     return false;
 }
 
+/* The buffers of a pass without a tape, or of each layer with one. */
+static size_t plan_layers(sondep_pass *pass, sondep_arena *arena)
+{
+    const sonde_config *c = &pass->model->config;
+    int64_t N = pass->batch->N, n_q = c->n_heads * c->d_head, width = n_q + 2 * c->n_kv_heads * c->d_head;
+    int64_t n_up = c->gated_mlp ? N * c->d_mlp : 0;
+    size_t bytes = 0;
+
+    for (int64_t layer = 0; pass->tape && layer <= c->n_layers; layer++) {
+        bool is_layer = layer < c->n_layers;
+        pass->tape[layer] = (sondep_tape){.resid_pre = take(arena, &bytes, N * c->d_model),
+                                          .resid_mid = take(arena, &bytes, is_layer ? N * c->d_model : 0),
+                                          .qkv = take(arena, &bytes, is_layer ? N * width : 0),
+                                          .z = take(arena, &bytes, is_layer ? N * n_q : 0),
+                                          .pre = take(arena, &bytes, is_layer ? N * c->d_mlp : 0),
+                                          .up = take(arena, &bytes, is_layer ? n_up : 0)};
+    }
+    pass->mlp = take(arena, &bytes, N * c->d_mlp);
+    if (pass->tape) {
+        pass->x = pass->tape[0].resid_pre;
+        return bytes;
+    }
+    pass->x = take(arena, &bytes, N * c->d_model);
+    pass->z = take(arena, &bytes, N * n_q);
+    pass->qkv = take(arena, &bytes, N * width);
+    pass->pre = pass->mlp;
+    pass->up = take(arena, &bytes, n_up);
+    return bytes;
+}
+
 size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
 {
     const sonde_config *c = &pass->model->config;
     const sondep_batch *batch = pass->batch;
     const int any = SONDE_HOOK_READ | SONDE_HOOK_WRITE;
-    int64_t N = batch->N, n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head;
+    int64_t N = batch->N;
     bool has_norm = any_norm_wanted(pass);
     bool has_scores = any_wanted(pass, SONDEP_POINT_SCORES, any) || any_wanted(pass, SONDEP_POINT_PATTERN, any);
     bool has_split = any_wanted(pass, SONDEP_POINT_ATTN_IN, any) || any_wanted(pass, SONDEP_POINT_Q_INPUT, any) ||
                      any_wanted(pass, SONDEP_POINT_K_INPUT, any) || any_wanted(pass, SONDEP_POINT_V_INPUT, any);
-    size_t bytes = 0, product = product_bytes(pass), attention = sondep_attention_scratch_bytes(c->d_head);
+    size_t bytes = plan_layers(pass, arena), product = product_bytes(pass);
+    size_t attention = sondep_attention_scratch_bytes(c->d_head);
 
-    /* What every pass needs: the residual stream, one row-wise buffer beside it, and what lies within a block. */
-    pass->x = take(arena, &bytes, N * c->d_model);
+    /* What every pass needs beside that: one row-wise buffer. */
     pass->y = take(arena, &bytes, N * c->d_model);
-    pass->z = take(arena, &bytes, N * n_q);
-    pass->qkv = take(arena, &bytes, N * (n_q + 2 * n_kv));
-    pass->mlp = take(arena, &bytes, N * c->d_mlp);
-    pass->up = take(arena, &bytes, c->gated_mlp ? N * c->d_mlp : 0);
     /* What only hooks need. */
     pass->normalized = take(arena, &bytes, has_norm ? N * c->d_model : 0);
     pass->scale = take(arena, &bytes, has_norm ? N : 0);
@@ -116,7 +140,8 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
     pass->split = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
     pass->split_y = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
     pass->chosen = take(arena, &bytes, (pass->last.n > pass->streamed.n ? pass->last.n : pass->streamed.n) * c->d_model);
-    pass->logits_block = take(arena, &bytes, pass->stream ? (N < LOGITS_BLOCK ? N : LOGITS_BLOCK) * c->n_vocab : 0);
+    pass->logits_block =
+        take(arena, &bytes, pass->stream ? (N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab : 0);
     /* One attention problem for each sequence, and what the kernels work in. */
     pass->attention = (void *)take(arena, &bytes, (int64_t)(sizeof *pass->attention / sizeof(float) + 1) * batch->B);
     pass->product_scratch = take(arena, &bytes, (int64_t)(product / sizeof(float) + 1));
@@ -130,10 +155,8 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
 static void linear(const sondep_pass *pass, float *out, int64_t ld_out, const float *in, int64_t ld_in,
                    const sondep_linear *l, int64_t n_rows, sondep_epilogue epilogue)
 {
-    sondep_matrix a = {in, SONDE_F32, ld_in, 1};
-    epilogue.bias = l->b;
-    sondep_product(out, ld_out, &a, &l->w, n_rows, l->n_out, l->n_in, &epilogue, pass->model->precision,
-                   pass->product_scratch);
+    sondep_workbench bench = {pass->model->precision, pass->product_scratch};
+    sondep_linear_forward(out, ld_out, in, ld_in, l, n_rows, epilogue, &bench);
 }
 
 /* Rows whose scale a hook changed are scaled again; the others keep their bits. */
@@ -171,24 +194,33 @@ static sonde_status norm(const sondep_pass *pass, const sondep_norm_weights *wei
     return SONDE_OK;
 }
 
-/* x += out of a linear layer: in one go, or with a hook on what is added. */
-static sonde_status add_to_residual(const sondep_pass *pass, const sondep_linear *l, const float *in, sondep_point_kind kind,
-                                    int64_t layer)
+/* x += out of a linear layer: in one go, or with a hook on what is added. The stream goes on in `to`: x itself, or with a
+ * tape the next place where it is kept. */
+static sonde_status add_to_residual(sondep_pass *pass, const sondep_linear *l, const float *in, sondep_point_kind kind,
+                                    int64_t layer, float *to)
 {
     int64_t N = pass->batch->N, D = pass->model->config.d_model;
+    const float *x = pass->x;
 
+    pass->x = to;
     if (sondep_wanted(pass, kind, layer) == 0) {
-        linear(pass, pass->x, D, in, l->n_in, l, N, (sondep_epilogue){.residual = pass->x, .ld_residual = D});
+        linear(pass, to, D, in, l->n_in, l, N, (sondep_epilogue){.residual = x, .ld_residual = D});
         return SONDE_OK;
     }
     /* The same sums in the same order, so hooking here changes no bit of the stream. */
     linear(pass, pass->y, D, in, l->n_in, l, N, (sondep_epilogue){0});
     SONDE_TRY(sondep_fire(pass, kind, layer, pass->y, D, D));
-    sondep_add(pass->x, pass->x, pass->y, N * D);
+    sondep_add(to, x, pass->y, N * D);
     return SONDE_OK;
 }
 
 /* ---- blocks --------------------------------------------------------------------------------------------------------------- */
+
+/* Where a fused activation leaves what it was computed from: nowhere without a tape. */
+static float *kept_pre(const sondep_pass *pass)
+{
+    return pass->tape ? pass->pre : NULL;
+}
 
 /* The plain MLP: post = act(y W + b). */
 static sonde_status mlp_plain(const sondep_pass *pass, const sondep_block *block, int64_t layer)
@@ -196,12 +228,13 @@ static sonde_status mlp_plain(const sondep_pass *pass, const sondep_block *block
     int64_t N = pass->batch->N, D = pass->model->config.d_model, M = pass->model->config.d_mlp;
 
     if (sondep_wanted(pass, SONDEP_POINT_PRE, layer) == 0) {
-        linear(pass, pass->mlp, M, pass->y, D, &block->up, N, (sondep_epilogue){.act = pass->model->act});
+        linear(pass, pass->mlp, M, pass->y, D, &block->up, N,
+               (sondep_epilogue){.act = pass->model->act, .pre = kept_pre(pass), .ld_pre = M});
         return SONDE_OK;
     }
-    linear(pass, pass->mlp, M, pass->y, D, &block->up, N, (sondep_epilogue){0});
-    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE, layer, pass->mlp, M, M));
-    sondep_activate(pass->mlp, pass->mlp, pass->model->act, N * M);
+    linear(pass, pass->pre, M, pass->y, D, &block->up, N, (sondep_epilogue){0});
+    SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE, layer, pass->pre, M, M));
+    sondep_activate(pass->mlp, pass->pre, pass->model->act, N * M);
     return SONDE_OK;
 }
 
@@ -213,24 +246,25 @@ static sonde_status mlp_gated(const sondep_pass *pass, const sondep_block *block
 
     /* TransformerLens fires hook_pre first: the gate is computed before the other half where it is hooked. */
     if (!is_fused) {
-        linear(pass, pass->mlp, M, pass->y, D, &block->gate, N, (sondep_epilogue){0});
-        SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE, layer, pass->mlp, M, M));
+        linear(pass, pass->pre, M, pass->y, D, &block->gate, N, (sondep_epilogue){0});
+        SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE, layer, pass->pre, M, M));
     }
     linear(pass, pass->up, M, pass->y, D, &block->up, N, (sondep_epilogue){0});
     SONDE_TRY(sondep_fire(pass, SONDEP_POINT_PRE_LINEAR, layer, pass->up, M, M));
     /* Else the gate comes last, and its epilogue multiplies the two halves. */
     if (is_fused) {
-        linear(pass, pass->mlp, M, pass->y, D, &block->gate, N,
-               (sondep_epilogue){.act = pass->model->act, .gate = pass->up, .ld_gate = M});
+        linear(
+            pass, pass->mlp, M, pass->y, D, &block->gate, N,
+            (sondep_epilogue){.act = pass->model->act, .pre = kept_pre(pass), .ld_pre = M, .gate = pass->up, .ld_gate = M});
         return SONDE_OK;
     }
-    sondep_activate(pass->mlp, pass->mlp, pass->model->act, N * M);
+    sondep_activate(pass->mlp, pass->pre, pass->model->act, N * M);
     sondep_multiply(pass->mlp, pass->mlp, pass->up, N * M);
     return SONDE_OK;
 }
 
 /* The second half of a block, up to what it adds to the stream. */
-static sonde_status mlp(const sondep_pass *pass, int64_t layer)
+static sonde_status mlp(sondep_pass *pass, int64_t layer)
 {
     const sondep_block *block = &pass->model->blocks[layer];
     int64_t N = pass->batch->N, D = pass->model->config.d_model, M = pass->model->config.d_mlp;
@@ -245,14 +279,16 @@ static sonde_status mlp(const sondep_pass *pass, int64_t layer)
     SONDE_TRY(norm(pass, &block->ln2, SONDEP_POINT_LN2_SCALE, SONDEP_POINT_LN2_NORMALIZED, layer, in));
     SONDE_TRY(pass->model->config.gated_mlp ? mlp_gated(pass, block, layer) : mlp_plain(pass, block, layer));
     SONDE_TRY(sondep_fire(pass, SONDEP_POINT_POST, layer, pass->mlp, M, M));
-    return add_to_residual(pass, &block->down, pass->mlp, SONDEP_POINT_MLP_OUT, layer);
+    return add_to_residual(pass, &block->down, pass->mlp, SONDEP_POINT_MLP_OUT, layer,
+                           pass->tape ? pass->tape[layer + 1].resid_pre : pass->x);
 }
 
 /* The first half of a block. It ends early where nobody listens behind. */
-static sonde_status attention(const sondep_pass *pass, int64_t layer)
+static sonde_status attention(sondep_pass *pass, int64_t layer)
 {
     const sondep_block *block = &pass->model->blocks[layer];
     int64_t D = pass->model->config.d_model;
+    float *mid = pass->tape ? pass->tape[layer].resid_mid : pass->x;
 
     SONDE_TRY(sondep_fire(pass, SONDEP_POINT_RESID_PRE, layer, pass->x, D, D));
     if (sondep_finished(pass, SONDEP_POINT_ATTN_IN, layer))
@@ -270,11 +306,12 @@ static sonde_status attention(const sondep_pass *pass, int64_t layer)
         /* Written results replace the product with W_O: their sum lies in y already. */
         if (sondep_wanted(pass, SONDEP_POINT_RESULT, layer) & SONDE_HOOK_WRITE) {
             SONDE_TRY(sondep_fire(pass, SONDEP_POINT_ATTN_OUT, layer, pass->y, D, D));
-            sondep_add(pass->x, pass->x, pass->y, pass->batch->N * D);
+            sondep_add(mid, pass->x, pass->y, pass->batch->N * D);
+            pass->x = mid;
             return sondep_fire(pass, SONDEP_POINT_RESID_MID, layer, pass->x, D, D);
         }
     }
-    SONDE_TRY(add_to_residual(pass, &block->o, pass->z, SONDEP_POINT_ATTN_OUT, layer));
+    SONDE_TRY(add_to_residual(pass, &block->o, pass->z, SONDEP_POINT_ATTN_OUT, layer, mid));
     return sondep_fire(pass, SONDEP_POINT_RESID_MID, layer, pass->x, D, D);
 }
 
@@ -306,7 +343,7 @@ static sonde_status embed(const sondep_pass *pass)
  * batch they are. */
 static sonde_status logits_of(const sondep_pass *pass, float *out, const float *y, int64_t n_lines, const int64_t *rows)
 {
-    int64_t D = pass->model->config.d_model, V = pass->model->config.n_vocab, block = out ? n_lines : LOGITS_BLOCK;
+    int64_t D = pass->model->config.d_model, V = pass->model->config.n_vocab, block = out ? n_lines : SONDEP_LOGITS_BLOCK;
 
     for (int64_t first = 0; first < n_lines; first += block) {
         int64_t n = n_lines - first < block ? n_lines - first : block;
@@ -361,6 +398,19 @@ static sonde_status unembed(const sondep_pass *pass)
     return is_streamed_whole ? logits_of(pass, NULL, pass->y, N, NULL) : logits_of_rows(pass, NULL, from, &pass->streamed);
 }
 
+void sondep_pass_enter_layer(sondep_pass *pass, int64_t layer)
+{
+    const sondep_tape *own = pass->tape ? &pass->tape[layer] : NULL;
+
+    if (own == NULL)
+        return;
+    pass->x = own->resid_pre;
+    pass->qkv = own->qkv;
+    pass->z = own->z;
+    pass->pre = own->pre;
+    pass->up = own->up;
+}
+
 sonde_status sondep_pass_run(sondep_pass *pass)
 {
     int64_t D = pass->model->config.d_model;
@@ -375,6 +425,7 @@ sonde_status sondep_pass_run(sondep_pass *pass)
             return SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted before layer %lld", (long long)layer);
         if (sondep_finished(pass, SONDEP_POINT_RESID_PRE, layer))
             return SONDE_OK;
+        sondep_pass_enter_layer(pass, layer);
         SONDE_TRY(attention(pass, layer));
         if (sondep_finished(pass, SONDEP_POINT_MLP_IN, layer))
             return SONDE_OK;
@@ -385,24 +436,33 @@ sonde_status sondep_pass_run(sondep_pass *pass)
     return sondep_finished(pass, SONDEP_POINT_LN_FINAL_SCALE, 0) ? SONDE_OK : unembed(pass);
 }
 
-double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
+double sondep_layer_flops(const sondep_pass *pass, double *mixing)
 {
     const sonde_config *c = &pass->model->config;
     const sondep_batch *batch = pass->batch;
     double N = (double)batch->N, D = (double)c->d_model, n_q = (double)(c->n_heads * c->d_head), pairs = 0.0;
-    double n_kv = (double)(c->n_kv_heads * c->d_head), rows = pass->logits == SONDE_LOGITS_LAST ? (double)pass->last.n : 0.0;
-    double linear_layers = 2.0 * N * (D * (n_q + 2.0 * n_kv) + n_q * D + (c->gated_mlp ? 3.0 : 2.0) * D * (double)c->d_mlp);
+    double n_kv = (double)(c->n_kv_heads * c->d_head);
 
-    *n_layers = 0;
-    /* The layers that the pass would enter. */
-    while (*n_layers < c->n_layers && !sondep_finished(pass, SONDEP_POINT_RESID_PRE, *n_layers))
-        ++*n_layers;
     /* Causal: query i of n sees n_keys - n + i + 1 keys; two products of width h for each head. */
     for (int64_t b = 0; b < batch->B; b++) {
         double n = (double)(batch->offset[b + 1] - batch->offset[b]);
         pairs += n * ((double)batch->n_keys[b] - n) + n * (n + 1.0) / 2.0;
     }
+    *mixing = 4.0 * pairs * n_q;
+    return 2.0 * N * (D * (n_q + 2.0 * n_kv) + n_q * D + (c->gated_mlp ? 3.0 : 2.0) * D * (double)c->d_mlp);
+}
+
+double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers)
+{
+    const sonde_config *c = &pass->model->config;
+    double N = (double)pass->batch->N, rows = pass->logits == SONDE_LOGITS_LAST ? (double)pass->last.n : 0.0, mixing;
+    double linear_layers = sondep_layer_flops(pass, &mixing);
+
+    *n_layers = 0;
+    /* The layers that the pass would enter. */
+    while (*n_layers < c->n_layers && !sondep_finished(pass, SONDEP_POINT_RESID_PRE, *n_layers))
+        ++*n_layers;
     rows += pass->logits == SONDE_LOGITS_ALL ? N : 0.0;
     rows += !pass->stream ? 0.0 : pass->streamed.row ? (double)pass->streamed.n : N;
-    return (double)*n_layers * (linear_layers + 4.0 * pairs * n_q) + 2.0 * rows * D * (double)c->n_vocab;
+    return (double)*n_layers * (linear_layers + mixing) + 2.0 * rows * (double)c->d_model * (double)c->n_vocab;
 }

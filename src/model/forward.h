@@ -52,12 +52,21 @@ typedef struct sondep_rows {
     int64_t n;
 } sondep_rows;
 
+/* What a layer leaves for the backward pass, as hooks left it; the entry behind the last layer has the final stream. */
+typedef struct sondep_tape {
+    float *resid_pre, *resid_mid; /* (N,D) */
+    float *qkv;                   /* (N, H h + 2 K h), rotated */
+    float *z;                     /* (N, H h) */
+    float *pre, *up;              /* (N,M); up NULL without a gate */
+} sondep_tape;
+
 typedef struct sondep_pass {
     const sonde_model *model;
     const sondep_hooks *hooks;
     const sondep_batch *batch;
     sondep_cache *cache; /* NULL: none */
     const sondep_rope_table *rope;
+    sondep_tape *tape; /* (L + 1), laid out by the plan: the pass goes to its end and leaves them; NULL: none */
 
     /* Kept logits: none, those of `last`, or of all N rows, into logits_out. Streamed ones: those of `streamed`, or all. */
     sonde_logits logits;
@@ -68,7 +77,7 @@ typedef struct sondep_pass {
     bool is_drawn_from; /* what draws from the logits looks at all of them: they are not checked before */
 
     /* Scratch, laid out by sondep_pass_plan; NULL where it is not needed. */
-    float *x, *y, *z, *qkv, *mlp, *up;
+    float *x, *y, *z, *qkv, *mlp, *pre, *up; /* with a tape x, z, qkv, pre and up are the present layer's; else pre is mlp */
     float *normalized, *scale, *old_scale, *scores, *result, *split, *split_y, *chosen, *logits_block;
     sondep_attention *attention;
     void *product_scratch, *attention_scratch;
@@ -80,7 +89,13 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena);
 /* Runs it. Errors: SONDE_E_NONFINITE (point, sequence, position), SONDE_E_INTERRUPTED, what a hook returned. */
 sonde_status sondep_pass_run(sondep_pass *pass);
 
+/* Makes the buffers of a layer the present ones: with a tape each layer has its own. */
+void sondep_pass_enter_layer(sondep_pass *pass, int64_t layer);
+
 /* Floating-point operations of a pass, and layers that it computes. */
 double sondep_pass_flops(const sondep_pass *pass, int64_t *n_layers);
+
+/* Those of the linear layers of one layer; *mixing those of its attention. */
+double sondep_layer_flops(const sondep_pass *pass, double *mixing);
 
 #endif

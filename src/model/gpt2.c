@@ -107,4 +107,43 @@ static sonde_status take_weights(sonde_model *model, const sondep_source *source
     return sondep_take_norm(model, source, &model->ln_final, true, "ln_f");
 }
 
-const sondep_family sondep_gpt2 = {"gpt2", model_types, "n_embd", prefixes, "ln_f.weight", read_config, take_weights};
+/* The class has one kind of block, all of it with biases. */
+static sonde_status check_config(const sonde_config *c, const char *path)
+{
+    const sondep_fit fits[] = {
+        {"norm", c->norm == SONDE_LAYERNORM, "LayerNorm"},
+        {"positions", c->positions == SONDE_POSITIONS_LEARNED, "learned"},
+        {"gated_mlp", !c->gated_mlp, "false"},
+        {"n_kv_heads", c->n_kv_heads == c->n_heads, "the number of heads"},
+        {"d_head", c->d_head * c->n_heads == c->d_model, "the width of the residual stream by the number of heads"},
+        {"has_qkv_bias", c->has_qkv_bias, "true"},
+        {"has_o_bias", c->has_o_bias, "true"},
+        {"has_mlp_bias", c->has_mlp_bias, "true"},
+        {"norm_bias", c->norm_bias, "true"},
+        {"unembed_bias", !c->unembed_bias, "false"},
+    };
+    return sondep_config_fits(fits, sizeof fits / sizeof *fits, c, path);
+}
+
+/* Dropout is written as none, where the class would take 0.1: nothing here trains with it. */
+static void write_config(sondep_json_writer *out, const sonde_config *c)
+{
+    sondep_json_put_begin(out, "architectures", '[');
+    sondep_json_put_text(out, NULL, "GPT2LMHeadModel");
+    sondep_json_put_end(out, ']');
+    sondep_json_put_int(out, "n_layer", c->n_layers);
+    sondep_json_put_int(out, "n_embd", c->d_model);
+    sondep_json_put_int(out, "n_head", c->n_heads);
+    sondep_json_put_int(out, "n_inner", c->d_mlp);
+    sondep_json_put_int(out, "n_positions", c->n_context);
+    sondep_json_put_int(out, "n_ctx", c->n_context);
+    sondep_json_put_text(out, "activation_function", c->activation);
+    sondep_json_put_number(out, "layer_norm_epsilon", c->norm_eps);
+    sondep_json_put_bool(out, "scale_attn_weights", c->scale_attention);
+    sondep_json_put_number(out, "attn_pdrop", 0.0);
+    sondep_json_put_number(out, "embd_pdrop", 0.0);
+    sondep_json_put_number(out, "resid_pdrop", 0.0);
+}
+
+const sondep_family sondep_gpt2 = {"gpt2",       model_types, "n_embd",     prefixes,     "ln_f.weight",
+                                   "wte.weight", read_config, take_weights, check_config, write_config};

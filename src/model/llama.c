@@ -201,5 +201,90 @@ static sonde_status take_weights(sonde_model *model, const sondep_source *source
     return sondep_take_norm(model, source, &model->ln_final, false, "norm");
 }
 
-const sondep_family sondep_llama = {"llama",       model_types, "rms_norm_eps", prefixes,
-                                    "norm.weight", read_config, take_weights};
+/* Which biases there are is a matter of the class: Llama's has one switch for attention, Mistral's none at all, and Qwen2's
+ * has them on queries, keys and values alone. */
+static sonde_status check_config(const sonde_config *c, const char *path)
+{
+    bool is_qwen2 = strcmp(c->model_type, "qwen2") == 0, is_mistral = strcmp(c->model_type, "mistral") == 0;
+    bool is_llama3 = strcmp(c->rope.type, "llama3") == 0, is_linear = strcmp(c->rope.type, "linear") == 0;
+    bool qkv_bias = is_qwen2 || (!is_mistral && c->has_o_bias);
+    const sondep_fit fits[] = {
+        {"norm", c->norm == SONDE_RMSNORM, "RMSNorm"},
+        {"positions", c->positions == SONDE_POSITIONS_ROTARY, "rotary"},
+        {"gated_mlp", c->gated_mlp, "true"},
+        {"scale_attention", c->scale_attention, "true"},
+        {"norm_bias", !c->norm_bias, "false"},
+        {"unembed_bias", !c->unembed_bias, "false"},
+        {"has_o_bias", !c->has_o_bias || !(is_qwen2 || is_mistral), "false for this model_type"},
+        {"has_qkv_bias", c->has_qkv_bias == qkv_bias, qkv_bias ? "true here" : "false here (qwen2 has such models)"},
+        {"has_mlp_bias", !c->has_mlp_bias || !(is_qwen2 || is_mistral), "false for this model_type"},
+        {"rope.type", is_llama3 || is_linear || strcmp(c->rope.type, "default") == 0, "default, linear or llama3"},
+        {"rope.factor", !(is_llama3 || is_linear) || c->rope.factor > 0.0, "positive"},
+        {"rope.low_freq_factor", !is_llama3 || c->rope.low_freq_factor > 0.0, "positive"},
+        {"rope.high_freq_factor", !is_llama3 || c->rope.high_freq_factor > c->rope.low_freq_factor, "above the low one"},
+        {"rope.original_context", !is_llama3 || c->rope.original_context > 0, "positive"},
+    };
+    return sondep_config_fits(fits, sizeof fits / sizeof *fits, c, path);
+}
+
+/* The object of a rope type, which transformers 5 calls rope_parameters and 4 rope_scaling; 4 has theta beside it. */
+static void write_rope(sondep_json_writer *out, const sonde_rope *rope, const char *name, bool has_theta)
+{
+    sondep_json_put_begin(out, name, '{');
+    sondep_json_put_text(out, "rope_type", rope->type);
+    if (has_theta)
+        sondep_json_put_number(out, "rope_theta", rope->theta);
+    if (strcmp(rope->type, "default") != 0)
+        sondep_json_put_number(out, "factor", rope->factor);
+    if (strcmp(rope->type, "llama3") == 0) {
+        sondep_json_put_number(out, "low_freq_factor", rope->low_freq_factor);
+        sondep_json_put_number(out, "high_freq_factor", rope->high_freq_factor);
+        sondep_json_put_int(out, "original_max_position_embeddings", rope->original_context);
+    }
+    sondep_json_put_end(out, '}');
+}
+
+/* The names of the class, and of a field where the classes differ. */
+static void write_class(sondep_json_writer *out, const sonde_config *c)
+{
+    bool is_qwen2 = strcmp(c->model_type, "qwen2") == 0, is_mistral = strcmp(c->model_type, "mistral") == 0;
+
+    sondep_json_put_begin(out, "architectures", '[');
+    sondep_json_put_text(out, NULL, is_qwen2 ? "Qwen2ForCausalLM" : is_mistral ? "MistralForCausalLM" : "LlamaForCausalLM");
+    sondep_json_put_end(out, ']');
+    /* A window is Mistral's default, so that none must be said; Qwen2's is off unless it is said. */
+    if (is_qwen2 || is_mistral)
+        sondep_json_put_null(out, "sliding_window");
+    if (is_qwen2)
+        sondep_json_put_bool(out, "use_sliding_window", false);
+    if (!is_qwen2 && !is_mistral) {
+        sondep_json_put_bool(out, "attention_bias", c->has_o_bias);
+        sondep_json_put_bool(out, "mlp_bias", c->has_mlp_bias);
+    }
+}
+
+/* The fields of all three classes. */
+static void write_config(sondep_json_writer *out, const sonde_config *c)
+{
+    write_class(out, c);
+    sondep_json_put_int(out, "num_hidden_layers", c->n_layers);
+    sondep_json_put_int(out, "hidden_size", c->d_model);
+    sondep_json_put_int(out, "num_attention_heads", c->n_heads);
+    sondep_json_put_int(out, "num_key_value_heads", c->n_kv_heads);
+    sondep_json_put_int(out, "head_dim", c->d_head);
+    sondep_json_put_int(out, "intermediate_size", c->d_mlp);
+    sondep_json_put_int(out, "max_position_embeddings", c->n_context);
+    sondep_json_put_text(out, "hidden_act", c->activation);
+    sondep_json_put_number(out, "rms_norm_eps", c->norm_eps);
+    sondep_json_put_number(out, "attention_dropout", 0.0);
+    sondep_json_put_number(out, "rope_theta", c->rope.theta);
+    if (strcmp(c->rope.type, "default") == 0)
+        sondep_json_put_null(out, "rope_scaling");
+    else
+        write_rope(out, &c->rope, "rope_scaling", false);
+    write_rope(out, &c->rope, "rope_parameters", true);
+}
+
+const sondep_family sondep_llama = {"llama",       model_types,           "rms_norm_eps", prefixes,
+                                    "norm.weight", "embed_tokens.weight", read_config,    take_weights,
+                                    check_config,  write_config};

@@ -116,6 +116,7 @@ sonde_status sonde_model_load(sonde_model **out, const char *directory, const so
     SONDE_TRY_DONE(sonde_safetensors_open(&model->file, directory));
     source.file = model->file;
     SONDE_TRY_DONE(find_prefix(&source, family));
+    model->prefix = source.prefix;
     SONDE_TRY_DONE(model_fill(model, family, &source));
     note_unused(model);
     /* From here on the model is the caller's; what is left is freed below. */
@@ -137,13 +138,35 @@ sonde_status sonde_model_random(sonde_model **out, const sonde_config *config, u
 
     *out = NULL;
     SONDE_TRY(read_opts(&options, opts));
-    SONDE_TRY(sondep_config_check(config, "random model"));
+    SONDE_TRY(sondep_config_check_family(&family, config, "random model"));
     SONDE_TRY_DONE(SONDE_NEW(model, 1));
     model->precision = options.products == SONDE_PRODUCTS_BF16 ? SONDEP_BF16 : SONDEP_F32;
     model->config = *config;
     SONDE_TRY_DONE(sondep_copy_string(&model->directory, ""));
-    SONDE_TRY_DONE(sondep_family_by_name(&family, config->family));
-    source.prefix = family->prefixes[0];
+    model->prefix = source.prefix = family->prefixes[0];
+    SONDE_TRY_DONE(model_fill(model, family, &source));
+    *out = model;
+    model = NULL;
+done:
+    sonde_model_free(model);
+    return status;
+}
+
+sonde_status sondep_model_trainable(sonde_model **out, const sonde_model *from)
+{
+    sonde_model *model = NULL;
+    const sondep_family *family;
+    sondep_source source = {.path = from->directory, .prefix = from->prefix, .from = from};
+    sonde_status status;
+
+    *out = NULL;
+    SONDE_TRY(sondep_family_by_name(&family, from->config.family));
+    SONDE_TRY_DONE(SONDE_NEW(model, 1));
+    model->precision = from->precision;
+    model->config = from->config;
+    model->prefix = from->prefix;
+    SONDE_TRY_DONE(sondep_copy_string(&model->directory, from->directory));
+    SONDE_TRY_DONE(sondep_weights_reserve(model, from));
     SONDE_TRY_DONE(model_fill(model, family, &source));
     *out = model;
     model = NULL;

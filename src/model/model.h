@@ -12,7 +12,8 @@
 
 #include <jansson.h>
 
-#include "kernel/kernel.h"
+#include "format/json.h"
+#include "layer/layer.h"
 
 /* ---- hook points ---------------------------------------------------------------------------------------------------- */
 
@@ -86,16 +87,6 @@ static inline int64_t sondep_point(const sondep_points *points, sondep_point_kin
 
 /* ---- weights ---------------------------------------------------------------------------------------------------------- */
 
-typedef struct sondep_norm_weights {
-    const float *w, *b; /* (D); b NULL for RMSNorm */
-} sondep_norm_weights;
-
-typedef struct sondep_linear {
-    sondep_matrix w; /* (n_in, n_out) */
-    const float *b;  /* (n_out) or NULL */
-    int64_t n_in, n_out;
-} sondep_linear;
-
 typedef struct sondep_block {
     sondep_norm_weights ln1, ln2;
     sondep_linear q, k, v, o;
@@ -103,9 +94,10 @@ typedef struct sondep_block {
     sondep_linear gate, up, down; /* no gate: up is the MLP's first matrix */
 } sondep_block;
 
-/* Where tensors come from while a model is made: a file, or a generator of random numbers. */
+/* Where tensors come from while a model is made: a file, another model, or a generator of random numbers. */
 typedef struct sondep_source {
-    const sonde_safetensors *file; /* NULL: random */
+    const sonde_safetensors *file;  /* NULL: none */
+    const struct sonde_model *from; /* whose weights are copied, as floats, into one block; NULL: none */
     const char *path;
     const char *prefix; /* put before every name: "transformer." or "" */
     uint64_t seed;
@@ -124,6 +116,7 @@ typedef struct sondep_mapped {
 struct sonde_model {
     sonde_config config;
     char *directory;
+    const char *prefix; /* of the names of its tensors */
     sonde_safetensors *file;
     sondep_points points;
     sondep_act act;
@@ -138,6 +131,8 @@ struct sonde_model {
     int64_t n_named, named_capacity;
     void **owned; /* converted vectors */
     int64_t n_owned, owned_capacity;
+    float *parameters; /* all weights one behind the other, if it can be trained; else NULL. One of `mapped` */
+    int64_t n_parameters;
     sondep_mapped *mapped; /* random matrices, and matrices that lie unaligned in their file */
     int64_t n_mapped, mapped_capacity;
 };
@@ -164,10 +159,15 @@ sonde_status sondep_take_norm(sonde_model *model, const sondep_source *source, s
  * different values, they are not, as transformers decides; where the file has only one, it serves for both. */
 sonde_status sondep_take_embeddings(sonde_model *model, const sondep_source *source, const char *name);
 
-/* Columns [first, first + n) of a linear layer, sharing its memory. */
-sondep_linear sondep_linear_columns(const sondep_linear *whole, int64_t first, int64_t n);
+/* Room in `parameters` for all weights of another model. */
+sonde_status sondep_weights_reserve(sonde_model *model, const sonde_model *from);
 
 void sondep_weights_release(sonde_model *model);
+
+/* A model that can be trained: the weights of `from` as floats in one block of n_parameters, each tensor on a line of the
+ * cache, gaps 0. A gradient or a moment of the same size has the one of weight w at w - model->parameters.
+ * Owns: *out is the caller's: sonde_model_free; it does not need `from` any more. Errors: SONDE_E_NOMEM. */
+sonde_status sondep_model_trainable(sonde_model **out, const sonde_model *from);
 
 /* ---- families --------------------------------------------------------------------------------------------------------- */
 
@@ -177,8 +177,11 @@ typedef struct sondep_family {
     const char *distinctive_field;  /* decides where config.json has no model_type */
     const char *const *prefixes;    /* what may stand before the names of the file, NULL at the end */
     const char *probe;              /* a tensor that every model of the family has, without its prefix */
+    const char *embedding;          /* the matrix that a tied unembedding shares, without its prefix */
     sonde_status (*read_config)(sonde_config *out, const json_t *json, const char *path);
     sonde_status (*take_weights)(sonde_model *model, const sondep_source *source);
+    sonde_status (*check_config)(const sonde_config *config, const char *path); /* the family can express it */
+    void (*write_config)(sondep_json_writer *out, const sonde_config *config);  /* fields of config.json that are its own */
 } sondep_family;
 
 extern const sondep_family sondep_gpt2, sondep_llama;

@@ -152,6 +152,36 @@ static sonde_status align_data(sonde_model *model, sonde_tensor *tensor)
     return SONDE_OK;
 }
 
+/* Floats that a tensor takes in the block of a trainable model: whole lines of the cache. */
+static int64_t floats_of(const sonde_tensor *tensor)
+{
+    return (sonde_tensor_n_elements(tensor) + 15) / 16 * 16;
+}
+
+/* The next piece of a trainable model's block, filled with the weight of another model. */
+static sonde_status copy_weight(sonde_model *model, const sonde_model *from, sonde_tensor *out, const char *name)
+{
+    float *to = model->parameters + model->n_parameters;
+    sonde_tensor stored;
+
+    SONDE_TRY(sonde_model_weight(&stored, from, name));
+    sonde_convert_to_f32(to, stored.data, stored.dtype, sonde_tensor_n_elements(&stored));
+    model->n_parameters += floats_of(&stored);
+    return sonde_tensor_view(out, to, SONDE_F32, stored.shape, stored.rank);
+}
+
+sonde_status sondep_weights_reserve(sonde_model *model, const sonde_model *from)
+{
+    int64_t n = 0;
+    void *block;
+
+    for (int64_t i = 0; i < from->n_named; i++)
+        n += floats_of(&from->named[i].tensor);
+    SONDE_TRY(own_block(model, &block, (size_t)n * sizeof(float)));
+    model->parameters = block;
+    return SONDE_OK;
+}
+
 sonde_status sondep_take_matrix(sonde_model *model, const sondep_source *source, sondep_matrix *out, sondep_layout layout,
                                 int64_t n_in, int64_t n_out, const char *name)
 {
@@ -160,7 +190,9 @@ sonde_status sondep_take_matrix(sonde_model *model, const sondep_source *source,
     sonde_tensor tensor;
 
     SONDE_TRY(full_name(text, sizeof text, source, name));
-    if (source->file != NULL) {
+    if (source->from != NULL) {
+        SONDE_TRY(copy_weight(model, source->from, &tensor, text));
+    } else if (source->file != NULL) {
         SONDE_TRY(find_tensor(&tensor, source, text, shape, 2));
         SONDE_TRY(align_data(model, &tensor));
     } else {
@@ -183,6 +215,11 @@ sonde_status sondep_take_vector(sonde_model *model, const sondep_source *source,
     float *copy;
 
     SONDE_TRY(full_name(text, sizeof text, source, name));
+    if (source->from != NULL) {
+        SONDE_TRY(copy_weight(model, source->from, &tensor, text));
+        *out = tensor.data;
+        return remember(model, text, &tensor);
+    }
     /* Random gains are 1 and biases 0, as a model begins its training. */
     if (source->file == NULL) {
         SONDE_TRY(own_floats(model, &copy, n));
@@ -253,6 +290,10 @@ sonde_status sondep_take_embeddings(sonde_model *model, const sondep_source *sou
     bool has_embedding = true, has_head = !c->tied;
 
     SONDE_TRY(full_name(text, sizeof text, source, name));
+    if (source->from != NULL && c->tied) {
+        has_head = strcmp(source->from->named[0].name, head) == 0; /* the one matrix has the name that it had */
+        has_embedding = !has_head;
+    }
     if (source->file != NULL && c->tied) {
         has_embedding = sonde_safetensors_has(source->file, text);
         has_head = sonde_safetensors_has(source->file, head);
@@ -270,16 +311,4 @@ sonde_status sondep_take_embeddings(sonde_model *model, const sondep_source *sou
         (sondep_linear){.w = {model->wte.data, model->wte.dtype, 1, c->d_model}, .n_in = c->d_model, .n_out = c->n_vocab};
     return c->tied ? SONDE_OK
                    : sondep_take_matrix(model, source, &model->unembed.w, SONDEP_OUT_IN, c->d_model, c->n_vocab, head);
-}
-
-sondep_linear sondep_linear_columns(const sondep_linear *whole, int64_t first, int64_t n)
-{
-    sondep_linear part = *whole;
-    size_t step = sonde_dtype_bytes(whole->w.dtype) * (size_t)whole->w.col_stride;
-
-    /* Columns are col_stride apart, in whichever layout the matrix has. */
-    part.w.data = (const char *)whole->w.data + (size_t)first * step;
-    part.b = whole->b ? whole->b + first : NULL;
-    part.n_out = n;
-    return part;
 }

@@ -75,17 +75,18 @@ static sonde_status apply_patch(const sondep_hook *hook, const sonde_hook_point 
 }
 
 /* Whether any hook, other than a capture, is at this point. */
-static bool is_listening(const sonde_run *run, int64_t point)
+static bool is_listening(const sondep_listeners *l, int64_t point)
 {
-    for (int64_t i = 0; i < run->n_hooks; i++)
-        if (run->hooks[i].points[point])
+    for (int64_t i = 0; i < l->n_hooks; i++)
+        if (l->hooks[i].points[point])
             return true;
     return false;
 }
 
 /* Shows the tensor to every hook of the point, in order of registration. */
-static sonde_status call_hooks(sonde_run *run, int64_t point, const sondep_values *values)
+static sonde_status call_hooks(const sondep_listeners *l, int64_t point, const sondep_values *values)
 {
+    sonde_run *run = l->run;
     const sonde_hook_point *p = &run->model->points.points[point];
     const sondep_batch *batch = &run->batch;
     /* Where nothing is padded and rows lie close, hooks look at the pass's own memory. */
@@ -94,7 +95,7 @@ static sonde_status call_hooks(sonde_run *run, int64_t point, const sondep_value
     bool is_written = false;
     sonde_tensor x;
 
-    if (!is_listening(run, point))
+    if (!is_listening(l, point))
         return SONDE_OK;
     SONDE_TRY(point_shape(&x, run, point, values->data));
     if (!is_direct) {
@@ -102,8 +103,8 @@ static sonde_status call_hooks(sonde_run *run, int64_t point, const sondep_value
         x.data = run->event.block;
         pad_rows(x.data, values, batch);
     }
-    for (int64_t i = 0; i < run->n_hooks; i++) {
-        const sondep_hook *hook = &run->hooks[i];
+    for (int64_t i = 0; i < l->n_hooks; i++) {
+        const sondep_hook *hook = &l->hooks[i];
         sonde_tensor view = x; /* a hook that changes the struct changes its own copy */
         if (!hook->points[point])
             continue;
@@ -119,22 +120,20 @@ static sonde_status call_hooks(sonde_run *run, int64_t point, const sondep_value
 /* ---- captures --------------------------------------------------------------------------------------------------------------- */
 
 /* Shape of what a capture keeps: that of the point, with its positions on the (query) position axis. */
-static sonde_status capture_shape(sonde_tensor *out, const sonde_run *run, int64_t point)
+static sonde_status capture_shape(sonde_tensor *out, const sondep_listeners *l, int64_t point)
 {
-    const sondep_capture *capture = &run->captures[point];
-    const char *axes = run->model->points.points[point].axes;
+    const sondep_capture *capture = &l->captures[point];
+    const char *axes = l->run->model->points.points[point].axes;
 
-    SONDE_TRY(point_shape(out, run, point, NULL));
+    SONDE_TRY(point_shape(out, l->run, point, NULL));
     if (capture->has_positions)
         out->shape[strchr(axes, 'T') - axes] = capture->n_positions;
     return sonde_tensor_view(out, NULL, SONDE_F32, out->shape, out->rank);
 }
 
 /* Every chosen position must exist in every sequence. */
-static sonde_status check_positions(const sonde_run *run, int64_t point)
+static sonde_status check_positions(const sonde_run *run, const sondep_capture *capture)
 {
-    const sondep_capture *capture = &run->captures[point];
-
     for (int64_t b = 0; b < run->batch.B; b++)
         for (int64_t i = 0; i < capture->n_positions; i++) {
             int64_t p = capture->positions[i], length = run->lengths[b];
@@ -145,10 +144,10 @@ static sonde_status check_positions(const sonde_run *run, int64_t point)
     return SONDE_OK;
 }
 
-sonde_status sondep_run_prepare_captures(sonde_run *run, int64_t *kept_bytes)
+sonde_status sondep_run_prepare_captures(sondep_listeners *l, int64_t *kept_bytes)
 {
-    for (int64_t i = 0; i < run->model->points.n; i++) {
-        sondep_capture *capture = &run->captures[i];
+    for (int64_t i = 0; i < l->run->model->points.n; i++) {
+        sondep_capture *capture = &l->captures[i];
         sondep_buffer buffer = {capture->block, capture->block_bytes};
         sonde_tensor kept;
         sonde_status status;
@@ -156,12 +155,12 @@ sonde_status sondep_run_prepare_captures(sonde_run *run, int64_t *kept_bytes)
         if (!capture->is_on)
             continue;
         /* A plan only counts; a pass makes room. */
-        SONDE_TRY(capture_shape(&kept, run, i));
+        SONDE_TRY(capture_shape(&kept, l, i));
         if (kept_bytes != NULL) {
             *kept_bytes += (int64_t)sonde_tensor_bytes(&kept);
             continue;
         }
-        SONDE_TRY(check_positions(run, i));
+        SONDE_TRY(check_positions(l->run, capture));
         status = sondep_buffer_grow(&buffer, sonde_tensor_bytes(&kept));
         capture->block = buffer.block;
         capture->block_bytes = buffer.bytes;
@@ -215,18 +214,18 @@ static void keep_scores(const sonde_run *run, sondep_capture *capture, const son
 
 sonde_status sondep_run_fire(int64_t point, const sondep_values *values, void *ctx)
 {
-    sonde_run *run = ctx;
-    sondep_capture *capture = &run->captures[point];
+    sondep_listeners *l = ctx;
+    sondep_capture *capture = &l->captures[point];
 
     /* First who may change the values, then who keeps them. */
-    run->fired[point] = true;
-    SONDE_TRY(call_hooks(run, point, values));
+    l->fired[point] = true;
+    SONDE_TRY(call_hooks(l, point, values));
     if (!capture->is_on)
         return SONDE_OK;
     if (values->n_keys > 0)
-        keep_scores(run, capture, values);
+        keep_scores(l->run, capture, values);
     else
-        keep_rows(run, capture, values);
+        keep_rows(l->run, capture, values);
     capture->is_filled = true;
     return SONDE_OK;
 }

@@ -5,7 +5,7 @@
  *   the batch      padded tokens (B,T) become N rows of real ones, each with its position; ids are checked
  *   wanted         hooks and captures become one byte for each point; the last one says where the pass may end
  *   memory         captures, logits and the arena grow to what this pass needs; later passes of the size take none
- *   the pass       model/forward.c
+ *   the pass       model/forward.c, and where gradients are wanted model/backward.c behind it, in the same memory
  *   the results    every hooked point was reached; rows of logits are spread to the shape that was asked for
  */
 #include "run/run.h"
@@ -87,20 +87,19 @@ static sonde_status fill_batch(sonde_run *run, const int32_t *tokens, const int6
 
 /* ---- what the pass looks at ---------------------------------------------------------------------------------------------------- */
 
-/* Gathers hooks and captures into one byte for each point; gives the last point that is wanted. */
-static int64_t gather_wanted(sonde_run *run)
+int64_t sondep_run_gather(sondep_listeners *l)
 {
     int64_t last = -1;
 
     /* Captures read; hooks bring their own modes. Several listeners at a point are one byte. */
-    for (int64_t i = 0; i < run->model->points.n; i++) {
-        run->wanted[i] = run->captures[i].is_on ? SONDE_HOOK_READ : 0;
-        for (int64_t k = 0; k < run->n_hooks; k++)
-            if (run->hooks[k].points[i])
-                run->wanted[i] |= (uint8_t)run->hooks[k].mode;
-        if (run->wanted[i])
+    for (int64_t i = 0; i < l->run->model->points.n; i++) {
+        l->wanted[i] = l->captures[i].is_on ? SONDE_HOOK_READ : 0;
+        for (int64_t k = 0; k < l->n_hooks; k++)
+            if (l->hooks[k].points[i])
+                l->wanted[i] |= (uint8_t)l->hooks[k].mode;
+        if (l->wanted[i])
             last = i;
-        run->fired[i] = false;
+        l->fired[i] = false;
     }
     return last;
 }
@@ -109,7 +108,7 @@ static int64_t gather_wanted(sonde_run *run)
 static sondep_pass make_pass(sonde_run *run, const sondep_hooks *hooks, sondep_cache *cache)
 {
     const sondep_points *points = &run->model->points;
-    bool is_logits_hooked = run->wanted[sondep_point(points, SONDEP_POINT_UNEMBED_OUT, 0)] != 0;
+    bool is_logits_hooked = run->activations.wanted[sondep_point(points, SONDEP_POINT_UNEMBED_OUT, 0)] != 0;
 
     /* A hook on the logits needs all of them, whatever was asked for besides. */
     return (sondep_pass){.model = run->model,
@@ -117,6 +116,7 @@ static sondep_pass make_pass(sonde_run *run, const sondep_hooks *hooks, sondep_c
                          .batch = &run->batch,
                          .cache = cache,
                          .rope = &run->rope,
+                         .tape = run->back ? run->tape : NULL,
                          .logits = is_logits_hooked ? SONDE_LOGITS_ALL : run->logits,
                          .last = run->last,
                          .streamed = run->streamed,
@@ -126,10 +126,12 @@ static sondep_pass make_pass(sonde_run *run, const sondep_hooks *hooks, sondep_c
 }
 
 /* Every hooked point must have been reached: a hook that does nothing silently is the worst of bugs. */
-static sonde_status check_fired(const sonde_run *run)
+static sonde_status check_fired(const sondep_listeners *l)
 {
+    const sonde_run *run = l->run;
+
     for (int64_t i = 0; i < run->model->points.n; i++)
-        if (run->wanted[i] && !run->fired[i])
+        if (l->wanted[i] && !l->fired[i])
             return SONDE_FAIL(SONDE_E_HOOK, "hook point '%s' was never reached: the batch has %lld tokens",
                               run->model->points.points[i].name, (long long)run->batch.N);
     return SONDE_OK;
@@ -189,31 +191,62 @@ static sonde_status place_logits(sonde_run *run, const sondep_pass *pass)
 
 /* ---- the pass ------------------------------------------------------------------------------------------------------------------------ */
 
+/* Scratch of a pass and of the way back, as sondep_pass_plan. */
+static size_t plan_scratch(sondep_pass *pass, sondep_backward *back, sondep_arena *arena)
+{
+    size_t bytes = sondep_pass_plan(pass, arena);
+    return back ? bytes + sondep_backward_plan(back, arena) : bytes;
+}
+
+/* What the way back needs before the pass begins. */
+static sonde_status prepare_back(sonde_run *run, sondep_pass *pass)
+{
+    run->has_gone_back = false;
+    if (run->back == NULL)
+        return SONDE_OK;
+    run->back->pass = pass;
+    SONDE_TRY(sondep_backward_check(run->back));
+    return sondep_run_prepare_captures(&run->gradients, NULL);
+}
+
+/* Forward, and back; the scratch is given back whatever happened. */
+static sonde_status run_scratched(sonde_run *run, sondep_pass *pass)
+{
+    sonde_status status;
+
+    SONDE_TRY(sondep_arena_reserve(&run->arena, plan_scratch(pass, run->back, NULL)));
+    plan_scratch(pass, run->back, &run->arena);
+    status = sondep_pass_run(pass);
+    if (status == SONDE_OK && run->back)
+        status = sondep_backward_run(run->back);
+    sondep_arena_reset(&run->arena, 0);
+    return status;
+}
+
 sonde_status sondep_run_pass(sonde_run *run, const int32_t *tokens, const int64_t *lengths, const int64_t *first_positions,
                              int64_t B, int64_t T, sondep_cache *cache)
 {
-    sondep_hooks hooks = {.wanted = run->wanted, .fire = sondep_run_fire, .ctx = run};
+    sondep_hooks hooks = {.wanted = run->activations.wanted, .fire = sondep_run_fire, .ctx = &run->activations};
     sondep_pass pass;
-    sonde_status status;
 
     run->has_run = false;
     /* What is wrong with the input is found before anything is computed or any memory taken. */
     SONDE_TRY(fill_batch(run, tokens, lengths, first_positions, B, T));
-    hooks.last = gather_wanted(run);
+    hooks.last = sondep_run_gather(&run->activations);
     pass = make_pass(run, &hooks, cache);
+    SONDE_TRY(prepare_back(run, &pass));
     /* Everything that a pass needs is there before it begins: it cannot run out of memory half-way. */
     SONDE_TRY(sondep_rope_grow(&run->rope, &run->model->config, run->batch.most_keys));
-    SONDE_TRY(sondep_run_prepare_captures(run, NULL));
+    SONDE_TRY(sondep_run_prepare_captures(&run->activations, NULL));
     SONDE_TRY(prepare_logits(run, &pass));
-    SONDE_TRY(sondep_arena_reserve(&run->arena, sondep_pass_plan(&pass, NULL)));
-    sondep_pass_plan(&pass, &run->arena);
-    status = sondep_pass_run(&pass);
-    sondep_arena_reset(&run->arena, 0);
-    SONDE_TRY(status);
+    SONDE_TRY(run_scratched(run, &pass));
     /* Only a pass that came to its end shows which hooks were never reached. */
-    SONDE_TRY(check_fired(run));
+    SONDE_TRY(check_fired(&run->activations));
+    if (run->back)
+        SONDE_TRY(check_fired(&run->gradients));
     SONDE_TRY(place_logits(run, &pass));
     run->has_run = true;
+    run->has_gone_back = run->back != NULL;
     return SONDE_OK;
 }
 
@@ -235,24 +268,42 @@ static int64_t block_bytes(const sondep_block *b)
            linear_bytes(&b->up) + linear_bytes(&b->down);
 }
 
+/* Where gradients are asked for, the way back: its memory, and its flops beside those of a pass with a tape. */
+static sonde_status plan_back(sonde_plan *plan, sonde_run *run, sondep_pass *pass)
+{
+    sondep_hooks hooks = {.wanted = run->gradients.wanted, .last = sondep_run_gather(&run->gradients)};
+    sondep_backward back = {.pass = pass, .hooks = &hooks};
+    int64_t n_layers;
+
+    if (hooks.last < 0) {
+        plan->scratch_bytes = (int64_t)sondep_pass_plan(pass, NULL);
+        plan->flops = sondep_pass_flops(pass, &plan->n_layers);
+        return SONDE_OK;
+    }
+    SONDE_TRY(sondep_run_make_tape(run));
+    pass->tape = run->tape;
+    plan->scratch_bytes = (int64_t)plan_scratch(pass, &back, NULL);
+    plan->flops = sondep_pass_flops(pass, &plan->n_layers) + sondep_backward_flops(&back, &n_layers);
+    return sondep_run_prepare_captures(&run->gradients, &plan->kept_bytes);
+}
+
 sonde_status sonde_run_plan(sonde_plan *out, sonde_run *run, int64_t B, int64_t T)
 {
     const sonde_model *model = run->model;
-    sondep_hooks hooks = {.wanted = run->wanted};
+    sondep_hooks hooks = {.wanted = run->activations.wanted};
     sondep_pass pass;
     sonde_plan plan = {0};
     int64_t D = model->config.d_model;
 
     SONDE_TRY(fill_batch(run, NULL, NULL, NULL, B, T));
-    hooks.last = gather_wanted(run);
+    hooks.last = sondep_run_gather(&run->activations);
     pass = make_pass(run, &hooks, NULL);
-    SONDE_TRY(sondep_run_prepare_captures(run, &plan.kept_bytes));
-    plan.scratch_bytes = (int64_t)sondep_pass_plan(&pass, NULL);
-    plan.flops = sondep_pass_flops(&pass, &plan.n_layers);
+    SONDE_TRY(sondep_run_prepare_captures(&run->activations, &plan.kept_bytes));
+    SONDE_TRY(plan_back(&plan, run, &pass));
     for (int64_t layer = 0; layer < plan.n_layers; layer++)
         plan.weight_bytes += block_bytes(&model->blocks[layer]);
     plan.weight_bytes += B * T * D * (int64_t)sonde_dtype_bytes(model->wte.dtype);
-    if (pass.logits != SONDE_LOGITS_NONE || pass.stream != NULL)
+    if (pass.logits != SONDE_LOGITS_NONE || pass.stream != NULL || pass.tape != NULL)
         plan.weight_bytes += linear_bytes(&model->unembed);
     if (pass.logits != SONDE_LOGITS_NONE)
         plan.kept_bytes += (pass.logits == SONDE_LOGITS_ALL ? B * T : B) * model->config.n_vocab * (int64_t)sizeof(float);

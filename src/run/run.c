@@ -6,23 +6,33 @@
  *              without a function: its value is copied over the tensor.
  *   captures   one entry for every hook point; most are off.
  *
+ * There are two of each: for activations, and for the gradients of a pass that goes back (gradient.c).
  * A pass turns both into one byte for each point (pass.c), and looks at nothing else while it computes.
  */
 #include "run/run.h"
 
 /* One entry for each hook point of the model: what is captured there, who listens, whether it was reached. */
+static sonde_status make_listeners(sondep_listeners *out, sonde_run *run)
+{
+    int64_t n_points = run->model->points.n;
+
+    out->run = run;
+    SONDE_TRY(SONDE_NEW(out->captures, n_points));
+    SONDE_TRY(SONDE_NEW(out->wanted, n_points));
+    return SONDE_NEW(out->fired, n_points);
+}
+
 sonde_status sonde_run_new(sonde_run **out, const sonde_model *model)
 {
     sonde_run *run = NULL;
-    int64_t n_points = model->points.n;
     sonde_status status;
 
     *out = NULL;
     SONDE_TRY_DONE(SONDE_NEW(run, 1));
     run->model = model;
-    SONDE_TRY_DONE(SONDE_NEW(run->captures, n_points));
-    SONDE_TRY_DONE(SONDE_NEW(run->wanted, n_points));
-    SONDE_TRY_DONE(SONDE_NEW(run->fired, n_points));
+    SONDE_TRY_DONE(make_listeners(&run->activations, run));
+    SONDE_TRY_DONE(make_listeners(&run->gradients, run));
+    SONDE_TRY_DONE(SONDE_NEW(run->replaced, model->points.n));
     *out = run;
     run = NULL;
 done:
@@ -58,25 +68,40 @@ static void capture_release(sondep_capture *capture)
     *capture = (sondep_capture){0};
 }
 
-/* Hooks, patches and captures go; memory of the arena stays for the next pass. */
+/* Hooks, patches and captures go. */
+static void reset_listeners(sondep_listeners *l)
+{
+    for (int64_t i = 0; i < l->n_hooks; i++)
+        sondep_free(l->hooks[i].points);
+    l->n_hooks = 0;
+    for (int64_t i = 0; l->captures && i < l->run->model->points.n; i++)
+        capture_release(&l->captures[i]);
+}
+
+static void release_listeners(sondep_listeners *l)
+{
+    reset_listeners(l);
+    sondep_free(l->hooks);
+    sondep_free(l->captures);
+    sondep_free(l->wanted);
+    sondep_free(l->fired);
+}
+
+/* Memory of the arena stays for the next pass. */
 void sonde_run_reset(sonde_run *run)
 {
-    for (int64_t i = 0; i < run->n_hooks; i++)
-        sondep_free(run->hooks[i].points);
-    run->n_hooks = 0;
-    for (int64_t i = 0; run->captures && i < run->model->points.n; i++)
-        capture_release(&run->captures[i]);
+    reset_listeners(&run->activations);
+    reset_listeners(&run->gradients);
 }
 
 void sonde_run_free(sonde_run *run)
 {
     if (run == NULL)
         return;
-    sonde_run_reset(run);
-    sondep_free(run->hooks);
-    sondep_free(run->captures);
-    sondep_free(run->wanted);
-    sondep_free(run->fired);
+    release_listeners(&run->activations);
+    release_listeners(&run->gradients);
+    sondep_free(run->tape);
+    sondep_free(run->replaced);
     buffer_release(&run->numbers);
     buffer_release(&run->event);
     buffer_release(&run->logits_buffer);
@@ -100,14 +125,14 @@ static sonde_status points_of(bool **out, const sonde_run *run, const char *patt
     return status;
 }
 
-sonde_status sonde_run_capture(sonde_run *run, const char *pattern, const sonde_position_list *where)
+sonde_status sondep_run_add_capture(sondep_listeners *l, const char *pattern, const sonde_position_list *where)
 {
     bool *points;
     sonde_status status = SONDE_OK;
 
-    SONDE_TRY(points_of(&points, run, pattern));
-    for (int64_t i = 0; i < run->model->points.n && status == SONDE_OK; i++) {
-        sondep_capture *capture = &run->captures[i];
+    SONDE_TRY(points_of(&points, l->run, pattern));
+    for (int64_t i = 0; i < l->run->model->points.n && status == SONDE_OK; i++) {
+        sondep_capture *capture = &l->captures[i];
         int64_t *positions = NULL;
 
         if (!points[i])
@@ -128,21 +153,25 @@ done:
     return status;
 }
 
-/* Adds a hook to the list; takes over `hook->points` if it succeeds. */
-static sonde_status add_hook(sonde_run *run, const char *pattern, sondep_hook hook, int64_t *id)
+sonde_status sonde_run_capture(sonde_run *run, const char *pattern, const sonde_position_list *where)
 {
-    if (run->n_hooks == run->hooks_capacity) {
-        int64_t capacity = run->hooks_capacity ? 2 * run->hooks_capacity : 8;
-        sondep_hook *larger = sondep_resize(run->hooks, capacity, sizeof *larger);
+    return sondep_run_add_capture(&run->activations, pattern, where);
+}
+
+sonde_status sondep_run_add_hook(sondep_listeners *l, const char *pattern, sondep_hook hook, int64_t *id)
+{
+    if (l->n_hooks == l->hooks_capacity) {
+        int64_t capacity = l->hooks_capacity ? 2 * l->hooks_capacity : 8;
+        sondep_hook *larger = sondep_resize(l->hooks, capacity, sizeof *larger);
         if (larger == NULL)
             return SONDE_E_NOMEM;
-        run->hooks = larger;
-        run->hooks_capacity = capacity;
+        l->hooks = larger;
+        l->hooks_capacity = capacity;
     }
     /* Nothing was changed until here, so a pattern that matches nothing leaves the run as it was. */
-    SONDE_TRY(points_of(&hook.points, run, pattern));
-    hook.id = run->next_id++;
-    run->hooks[run->n_hooks++] = hook;
+    SONDE_TRY(points_of(&hook.points, l->run, pattern));
+    hook.id = l->run->next_id++;
+    l->hooks[l->n_hooks++] = hook;
     if (id != NULL)
         *id = hook.id;
     return SONDE_OK;
@@ -156,26 +185,34 @@ sonde_status sonde_run_hook(sonde_run *run, const char *pattern, sonde_hook_mode
         return SONDE_FAIL(SONDE_E_ARG, "hook mode is %d, neither read nor write", (int)mode);
     if (fn == NULL)
         return SONDE_FAIL(SONDE_E_ARG, "a hook at '%s' has no function", pattern);
-    return add_hook(run, pattern, (sondep_hook){.mode = mode, .fn = fn, .ctx = ctx}, id);
+    return sondep_run_add_hook(&run->activations, pattern, (sondep_hook){.mode = mode, .fn = fn, .ctx = ctx}, id);
 }
 
 sonde_status sonde_run_patch(sonde_run *run, const char *pattern, const sonde_tensor *value, int64_t *id)
 {
     if (value->dtype != SONDE_F32)
         return SONDE_FAIL(SONDE_E_ARG, "a patch at '%s' is %s, not F32", pattern, sonde_dtype_name(value->dtype));
-    return add_hook(run, pattern, (sondep_hook){.mode = SONDE_HOOK_WRITE, .value = *value}, id);
+    return sondep_run_add_hook(&run->activations, pattern, (sondep_hook){.mode = SONDE_HOOK_WRITE, .value = *value}, id);
+}
+
+/* Whether the hook was there. */
+static bool remove_hook(sondep_listeners *l, int64_t id)
+{
+    for (int64_t i = 0; i < l->n_hooks; i++)
+        if (l->hooks[i].id == id) {
+            sondep_free(l->hooks[i].points);
+            /* The order of the others is the order in which they are called: it stays. */
+            memmove(&l->hooks[i], &l->hooks[i + 1], (size_t)(l->n_hooks - i - 1) * sizeof *l->hooks);
+            l->n_hooks--;
+            return true;
+        }
+    return false;
 }
 
 sonde_status sonde_run_unhook(sonde_run *run, int64_t id)
 {
-    for (int64_t i = 0; i < run->n_hooks; i++)
-        if (run->hooks[i].id == id) {
-            sondep_free(run->hooks[i].points);
-            /* The order of the others is the order in which they are called: it stays. */
-            memmove(&run->hooks[i], &run->hooks[i + 1], (size_t)(run->n_hooks - i - 1) * sizeof *run->hooks);
-            run->n_hooks--;
-            return SONDE_OK;
-        }
+    if (remove_hook(&run->activations, id) || remove_hook(&run->gradients, id))
+        return SONDE_OK;
     return SONDE_FAIL(SONDE_E_ARG, "there is no hook %lld", (long long)id);
 }
 
@@ -195,12 +232,25 @@ void sonde_run_choose_logits(sonde_run *run, const bool *chosen)
     run->chosen = chosen;
 }
 
-sonde_status sonde_run_get(sonde_tensor *out, const sonde_run *run, const char *name)
+sonde_status sondep_run_captured(sonde_tensor *out, const sondep_listeners *l, const char *name)
 {
-    const sondep_points *points = &run->model->points;
     bool *named;
     const sondep_capture *found = NULL;
 
+    /* A name or shorthand; where a pattern names several points, the first of them. */
+    SONDE_TRY(points_of(&named, l->run, name));
+    for (int64_t i = 0; i < l->run->model->points.n && !found; i++)
+        if (named[i])
+            found = &l->captures[i];
+    sondep_free(named);
+    if (!found || !found->is_filled)
+        return SONDE_FAIL(SONDE_E_HOOK, "'%s' was not captured by the last pass", name);
+    *out = found->kept;
+    return SONDE_OK;
+}
+
+sonde_status sonde_run_get(sonde_tensor *out, const sonde_run *run, const char *name)
+{
     if (!run->has_run)
         return SONDE_FAIL(SONDE_E_STATE, "'%s' was asked for before any forward pass", name);
     /* Logits are no hook point: they have a request and a name of their own. */
@@ -210,14 +260,5 @@ sonde_status sonde_run_get(sonde_tensor *out, const sonde_run *run, const char *
         *out = run->kept_logits;
         return SONDE_OK;
     }
-    /* A name or shorthand; where a pattern names several points, the first of them. */
-    SONDE_TRY(points_of(&named, run, name));
-    for (int64_t i = 0; i < points->n && !found; i++)
-        if (named[i])
-            found = &run->captures[i];
-    sondep_free(named);
-    if (!found || !found->is_filled)
-        return SONDE_FAIL(SONDE_E_HOOK, "'%s' was not captured by the last pass", name);
-    *out = found->kept;
-    return SONDE_OK;
+    return sondep_run_captured(out, &run->activations, name);
 }

@@ -4,9 +4,9 @@
 
 #include <sonde/run.h>
 
-#include "model/forward.h"
+#include "model/backward.h"
 
-/* A hook or a patch, and the points it listens at. */
+/* A hook or a patch, and the points it listens at. On the way back there are reading hooks only. */
 typedef struct sondep_hook {
     int64_t id;
     bool *points; /* (n_points) owned */
@@ -34,14 +34,21 @@ typedef struct sondep_buffer {
 } sondep_buffer;
 sonde_status sondep_buffer_grow(sondep_buffer *buffer, size_t bytes);
 
-struct sonde_run {
-    const sonde_model *model;
+/* Who listens at the points: to activations, or to gradients. */
+typedef struct sondep_listeners {
+    sonde_run *run;
     sondep_hook *hooks;
-    int64_t n_hooks, hooks_capacity, next_id;
+    int64_t n_hooks, hooks_capacity;
     sondep_capture *captures; /* (n_points) */
 
     uint8_t *wanted; /* (n_points) what the pass looks at */
     bool *fired;     /* (n_points) in the last pass */
+} sondep_listeners;
+
+struct sonde_run {
+    const sonde_model *model;
+    sondep_listeners activations, gradients;
+    int64_t next_id;
     sonde_logits logits;
     sonde_logits_fn *stream;
     void *stream_ctx;
@@ -54,19 +61,38 @@ struct sonde_run {
     sondep_buffer numbers;                    /* the batch's arrays */
     sondep_buffer event, logits_buffer;
     sonde_tensor kept_logits;
-    bool has_run;
+    bool has_run, has_gone_back;
+
+    /* The way back: NULL in a pass that is forward only. */
+    sondep_backward *back;
+    sondep_tape *tape; /* (L+1) made by the first of them */
+    bool *replaced;    /* (n_points) by patches, in the present pass */
 
     sondep_arena arena;
     sondep_rope_table rope;
 };
 
-/* The listener of a pass: calls the hooks of a point, then keeps what is captured there. */
+/* The listener of a pass (ctx: sondep_listeners): calls the hooks of a point, then keeps what is captured there. */
 sonde_status sondep_run_fire(int64_t point, const sondep_values *values, void *ctx);
 
 /* Shapes and memory of the captures of a pass over the present batch; `kept_bytes` NULL: also allocates. */
-sonde_status sondep_run_prepare_captures(sonde_run *run, int64_t *kept_bytes);
+sonde_status sondep_run_prepare_captures(sondep_listeners *listeners, int64_t *kept_bytes);
 
-/* One pass over B x T tokens whose sequences begin at `first_positions` (NULL: 0), with a cache or without. */
+/* Gathers hooks and captures into one byte for each point; gives the last point that is wanted, -1: none. */
+int64_t sondep_run_gather(sondep_listeners *listeners);
+
+/* Room for the tape of a pass that goes back. Errors: SONDE_E_NOMEM. */
+sonde_status sondep_run_make_tape(sonde_run *run);
+
+/* Captures and hooks, as the public functions of activations. */
+sonde_status sondep_run_add_capture(sondep_listeners *listeners, const char *pattern, const sonde_position_list *where);
+sonde_status sondep_run_add_hook(sondep_listeners *listeners, const char *pattern, sondep_hook hook, int64_t *id);
+
+/* What the last pass captured. */
+sonde_status sondep_run_captured(sonde_tensor *out, const sondep_listeners *listeners, const char *name);
+
+/* One pass over B x T tokens whose sequences begin at `first_positions` (NULL: 0), with a cache or without; and run->back behind
+ * it, if there is one. */
 sonde_status sondep_run_pass(sonde_run *run, const int32_t *tokens, const int64_t *lengths, const int64_t *first_positions,
                              int64_t B, int64_t T, sondep_cache *cache);
 

@@ -14,6 +14,8 @@
 
 /* ---- vocabulary ------------------------------------------------------------------------------------------------- */
 
+uint32_t sondep_hash_bytes(const char *text, size_t n);
+
 typedef struct sondep_entry {
     uint32_t at, n; /* its string is blob[at .. at + n), with a NUL behind it */
     uint32_t hash;

@@ -9,7 +9,7 @@
 #include "text/bpe.h"
 
 /* FNV-like, eight bytes at a time; the strings are short. */
-static uint32_t hash_bytes(const char *text, size_t n)
+uint32_t sondep_hash_bytes(const char *text, size_t n)
 {
     uint64_t h = 0x9e3779b97f4a7c15u ^ n, word;
     for (; n >= 8; n -= 8, text += 8) {
@@ -94,7 +94,7 @@ static sonde_status grow_storage(sondep_vocab *v, size_t n)
 /* A string that comes twice keeps its entry and takes the later id, as the last of two equal keys of an object does. */
 sonde_status sondep_vocab_put(sondep_vocab *v, const char *text, size_t n, int32_t id)
 {
-    uint32_t hash = hash_bytes(text, n);
+    uint32_t hash = sondep_hash_bytes(text, n);
     struct sondep_slot *slot;
 
     SONDE_TRY(grow_slots(v));
@@ -136,7 +136,7 @@ sonde_status sondep_vocab_finish(sondep_vocab *v)
 /* One look at the slots; the hash that lies beside the entry keeps misses away from the strings. */
 int32_t sondep_vocab_find(const sondep_vocab *v, const char *text, size_t n)
 {
-    return find_slot(v, text, n, hash_bytes(text, n))->entry - 1;
+    return find_slot(v, text, n, sondep_hash_bytes(text, n))->entry - 1;
 }
 
 /* The guess costs one comparison in memory that was just touched. */

@@ -55,7 +55,9 @@ static sonde_status read_source(size_t *got, sonde_documents *d, char *out, size
     ssize_t r;
     do
         r = sondep_syscalls.read(d->fd, out, n);
-    while (r < 0 && errno == EINTR);
+    while (r < 0 && errno == EINTR && !sondep_interrupted());
+    if (r < 0 && errno == EINTR)
+        return SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted while reading '%s'", d->path);
     if (r < 0)
         return SONDE_FAIL(SONDE_E_IO, "cannot read '%s': %s", d->path, strerror(errno));
     d->read_bytes += r;
@@ -121,6 +123,23 @@ static sonde_status fill(size_t *got, sonde_documents *d)
 
 /* ---- documents ----------------------------------------------------------------------------------------------------- */
 
+/* SONDE_OK, or the line and the byte at which a whole text is not UTF-8. */
+static sonde_status check_whole(const sonde_documents *d)
+{
+    int64_t line = 1;
+    uint32_t c;
+    int length;
+
+    for (size_t i = 0; i < d->end; i += (size_t)length) {
+        length = sondep_utf8_decode(&c, d->buffer + i, d->end - i);
+        if (length == 0)
+            return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not UTF-8: line %lld, byte %zu is 0x%02x", d->path, (long long)line,
+                              i, (unsigned char)d->buffer[i]);
+        line += c == '\n';
+    }
+    return SONDE_OK;
+}
+
 /* The whole of a file as one document, which must be UTF-8. */
 static sonde_status next_whole(sonde_documents *d, const char **text, size_t *n_bytes)
 {
@@ -130,7 +149,7 @@ static sonde_status next_whole(sonde_documents *d, const char **text, size_t *n_
         SONDE_TRY(fill(&got, d));
     while (got > 0);
     d->is_done = true;
-    SONDE_TRY(sondep_utf8_check(d->buffer, d->end, d->path));
+    SONDE_TRY(check_whole(d));
     *text = d->buffer;
     *n_bytes = d->end;
     return SONDE_OK;

@@ -23,21 +23,22 @@ void sondep_pattern_release(sondep_pattern *p)
 #define CONTRACTIONS_ANY_CASE "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
 #define SYMBOLS_AND_SPACES "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
+static const struct known_pattern {
+    const char *expression;
+    sondep_pattern_kind kind;
+    int64_t max_digits;
+} known[] = {
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", SONDEP_PATTERN_GPT2, 0},
+    {CONTRACTIONS_ANY_CASE "\\p{N}{1,3}" SYMBOLS_AND_SPACES, SONDEP_PATTERN_LLAMA3, 3},
+    {CONTRACTIONS_ANY_CASE "\\p{N}" SYMBOLS_AND_SPACES, SONDEP_PATTERN_LLAMA3, 1},
+    {CONTRACTIONS_ANY_CASE "\\p{N}+" SYMBOLS_AND_SPACES, SONDEP_PATTERN_LLAMA3, INT64_MAX},
+};
+enum { N_KNOWN = sizeof known / sizeof *known };
+
 /* An expression that is one of the known ones, letter for letter, gets its scanner. */
 sonde_status sondep_pattern_regex(sondep_pattern *out, const char *expression, size_t n)
 {
-    static const struct {
-        const char *expression;
-        sondep_pattern_kind kind;
-        int64_t max_digits;
-    } known[] = {
-        {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", SONDEP_PATTERN_GPT2, 0},
-        {CONTRACTIONS_ANY_CASE "\\p{N}{1,3}" SYMBOLS_AND_SPACES, SONDEP_PATTERN_LLAMA3, 3},
-        {CONTRACTIONS_ANY_CASE "\\p{N}" SYMBOLS_AND_SPACES, SONDEP_PATTERN_LLAMA3, 1},
-        {CONTRACTIONS_ANY_CASE "\\p{N}+" SYMBOLS_AND_SPACES, SONDEP_PATTERN_LLAMA3, INT64_MAX},
-    };
-
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    for (int i = 0; i < N_KNOWN; i++) {
         if (strlen(known[i].expression) == n && memcmp(known[i].expression, expression, n) == 0) {
             out->kind = known[i].kind;
             out->max_digits = known[i].max_digits;
@@ -46,6 +47,15 @@ sonde_status sondep_pattern_regex(sondep_pattern *out, const char *expression, s
     }
     out->kind = SONDEP_PATTERN_REGEX;
     return sondep_regex_new(&out->regex, expression, n);
+}
+
+/* The reverse, for those that have scanners. */
+const char *sondep_pattern_expression(const sondep_pattern *p)
+{
+    for (int i = 0; i < N_KNOWN; i++)
+        if (known[i].kind == p->kind && known[i].max_digits == p->max_digits)
+            return known[i].expression;
+    return NULL;
 }
 
 /* A match [start, end) behind what was covered so far, and the gap before it. */

@@ -106,6 +106,9 @@ void sondep_pattern_release(sondep_pattern *p);
  * taken over from Oniguruma; SONDE_E_FORMAT. */
 sonde_status sondep_pattern_regex(sondep_pattern *out, const char *expression, size_t n);
 
+/* The expression of a pattern that has a scanner, else NULL. */
+const char *sondep_pattern_expression(const sondep_pattern *p);
+
 /* Everything that a pattern finds in n bytes of UTF-8, into room->matches. */
 sonde_status sondep_pattern_find(sondep_room *room, const sondep_pattern *p, const char *text, int64_t n);
 

@@ -3,7 +3,7 @@ sonde completion bash >sonde.bash && bash -n sonde.bash && echo "bash: valid"
 sonde completion zsh >sonde.zsh && sonde completion fish >sonde.fish
 ! command -v zsh >/dev/null || zsh -n sonde.zsh
 ! command -v fish >/dev/null || fish -n sonde.fish
-for command in info tokenize act loss generate 'bench forward' doctor completion; do
+for command in info tokenize act loss generate 'bench forward' 'tokenizer train' doctor completion; do
     for option in $(sonde $command --help | grep -o '^ *\(-., \)\?--[a-z-]*' | grep -o -- '--[a-z-]*'); do
         for file in sonde.bash sonde.zsh; do
             grep -q -- "$option" $file || echo "$file does not know $command $option"
@@ -18,4 +18,6 @@ complete_line sonde to
 complete_line sonde act tiny --to
 complete_line sonde bench fo
 complete_line sonde bench forward --sh
+complete_line sonde tokenizer ''
+complete_line sonde tokenizer train --sp
 complete_line sonde act tiny --dtype ''

@@ -6,6 +6,8 @@ try() {
 try atc tiny
 try bench forwrd
 try bench
+try bnech forward
+try help tokenizer trian
 try --json info tiny
 try info
 try info tiny tiny

@@ -38,6 +38,8 @@ enum fault_kind {
     FAULT_FTRUNCATE,
     FAULT_MMAP,
     FAULT_CLOSE,
+    FAULT_MKDIR,
+    FAULT_EXCHANGE,
     N_FAULTS
 };
 
@@ -155,6 +157,18 @@ static void *fault_mmap(void *address, size_t bytes, int protection, int flags, 
                                               : fault.system.mmap(address, bytes, protection, flags, fd, offset);
 }
 
+static int fault_mkdir(const char *path, mode_t mode)
+{
+    size_t n = 0;
+    return fault_call(FAULT_MKDIR, &n, EACCES) ? -1 : fault.system.mkdir(path, mode);
+}
+
+static int fault_exchange(const char *a, const char *b)
+{
+    size_t n = 0;
+    return fault_call(FAULT_EXCHANGE, &n, EACCES) ? -1 : fault.system.exchange(a, b);
+}
+
 /* A failing close closes all the same, as it does in Linux. */
 static int fault_close(int fd)
 {
@@ -170,8 +184,8 @@ static int fault_setup(void **state)
     if (folder_make(state) != 0)
         return -1;
     fault.system = sondep_syscalls;
-    sondep_syscalls = (sondep_sys){fault_open,  fault_read,   fault_write,     fault_pwrite, fault_fsync,
-                                   fault_close, fault_rename, fault_ftruncate, fault_mmap};
+    sondep_syscalls = (sondep_sys){fault_open,   fault_read,      fault_write, fault_pwrite, fault_fsync,   fault_close,
+                                   fault_rename, fault_ftruncate, fault_mmap,  fault_mkdir,  fault_exchange};
     return sonde_set_allocator(&fault_allocator) != SONDE_OK;
 }
 
@@ -179,7 +193,8 @@ static int fault_setup(void **state)
 static int fault_teardown(void **state)
 {
     long others = fault.n_failed[FAULT_OPEN] + fault.n_failed[FAULT_FSYNC] + fault.n_failed[FAULT_RENAME] +
-                  fault.n_failed[FAULT_FTRUNCATE] + fault.n_failed[FAULT_MMAP] + fault.n_failed[FAULT_CLOSE];
+                  fault.n_failed[FAULT_FTRUNCATE] + fault.n_failed[FAULT_MMAP] + fault.n_failed[FAULT_CLOSE] +
+                  fault.n_failed[FAULT_MKDIR] + fault.n_failed[FAULT_EXCHANGE];
     printf(
         "note: faults: %ld allocations, %ld reads, %ld writes made to fail, and %ld other calls (open, mmap, fsync, ...)\n",
         fault.n_failed[FAULT_ALLOC], fault.n_failed[FAULT_READ], fault.n_failed[FAULT_WRITE] + fault.n_failed[FAULT_PWRITE],
@@ -201,8 +216,8 @@ static void fault_free_run(fault_case *run, void *ctx)
 /* One run with one fault; what it does to the folder is undone by the case itself where it succeeds. */
 static void fault_run(fault_case *run, void *ctx, const char *name, enum fault_kind kind, enum fault_mode mode, long nth)
 {
-    static const char *const kinds[] = {"allocation", "read",   "write",     "pwrite", "open",
-                                        "fsync",      "rename", "ftruncate", "mmap",   "close"};
+    static const char *const kinds[] = {"allocation", "read",      "write", "pwrite", "open",  "fsync",
+                                        "rename",     "ftruncate", "mmap",  "close",  "mkdir", "exchange"};
     bool must_succeed = mode == FAULT_SHORT || mode == FAULT_INTERRUPT;
     long live = fault.n_live;
     int n_files = folder_n_files();

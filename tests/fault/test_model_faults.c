@@ -107,6 +107,29 @@ done:
     return status;
 }
 
+/* Forward and back, with gradients of every point kept and some shown. */
+static sonde_status backward(void *model)
+{
+    static const int32_t tokens[2 * 5] = {1, 2, 3, 4, 5, 6, 7, 8, 0, 0};
+    static const int64_t lengths[2] = {5, 3};
+    int64_t n_seen = 0;
+    double value = NAN;
+    sonde_tensor t;
+    sonde_run *run;
+    sonde_status status;
+
+    SONDE_TRY(sonde_run_new(&run, model));
+    SONDE_TRY_DONE(sonde_run_capture(run, "hook_embed", NULL));
+    SONDE_TRY_DONE(sonde_run_want_gradient(run, "*", NULL));
+    SONDE_TRY_DONE(sonde_run_hook_gradient(run, "blocks.*.hook_resid_post", read_hook, &n_seen, NULL));
+    SONDE_TRY_DONE(sonde_run_backward(run, tokens, lengths, 2, 5, NULL, &value));
+    SONDE_TRY_DONE(sonde_run_get_gradient(&t, run, "hook_embed"));
+    assert_true(n_seen > 0 && t.rank == 3 && t.shape[0] == 2 && t.shape[1] == 5 && isfinite(value));
+done:
+    sonde_run_free(run);
+    return status;
+}
+
 static sonde_status keep_nothing(int64_t sequence, int32_t id, void *ctx)
 {
     (void)sequence;
@@ -146,6 +169,7 @@ static void models_are_run(void **unused)
         fault.mode = FAULT_NONE;
         assert_int_equal(sonde_model_load(&model, paths[i], NULL), SONDE_OK);
         fault_everywhere(forward, model, "forward");
+        fault_everywhere(backward, model, "backward");
         fault_everywhere(generate, model, "generate");
         sonde_model_free(model);
     }

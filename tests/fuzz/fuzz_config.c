@@ -1,4 +1,4 @@
-/* config.json: what is accepted has sizes that fit together. */
+/* config.json: what is accepted has sizes that fit together, and could be written again. */
 #include "format/json.h"
 #include "model/config.h"
 
@@ -7,6 +7,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     sonde_config config = {0};
+    const sondep_family *family;
     json_t *json;
     sonde_status status;
 
@@ -24,5 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     FUZZ_REQUIRE(config.n_kv_heads > 0 && config.n_heads % config.n_kv_heads == 0 && config.n_context > 0);
     FUZZ_REQUIRE(memchr(config.family, '\0', sizeof config.family) &&
                  memchr(config.activation, '\0', sizeof config.activation));
+    FUZZ_REQUIRE(sondep_config_check_family(&family, &config, "config.json") == SONDE_OK);
     return 0;
 }

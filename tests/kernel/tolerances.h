@@ -1,8 +1,9 @@
 /* tests/kernel/tolerances.h - how far the fast kernels may be from the reference.
  *
  * One table. `length` is the longest sum behind a number; errors are relative to the greatest magnitude of the array that
- * is compared ("max"), or in units of the last place of the exact value ("ulp"). `seen` is the largest error that any
- * kernel set has shown here; a limit is never loosened to let a test pass.
+ * is compared, or in units of the last place of the exact value ("ulp"), or in units of 2^-24, relative to 1 or to the
+ * value if that is larger ("slope"). `seen` is the largest error that any kernel set has shown here; a limit is never
+ * loosened to let a test pass.
  */
 #ifndef TOLERANCES_H
 #define TOLERANCES_H
@@ -52,6 +53,32 @@ static const tolerance tolerances[] = {
     {"add", "f32", 1, 0.0, 0.0},
     {"multiply", "f32", 1, 0.0, 0.0},
     {"log_sum_exp", "f32", 50257, 2.0e-7, 0.0},
+    {"slope", "linear", 1, 0.00, 0.00},
+    {"slope", "relu", 1, 0.00, 0.00},
+    {"slope", "gelu", 1, 3.00, 2.09},
+    {"slope", "gelu_new", 1, 4.00, 2.75},
+    {"slope", "silu", 1, 4.00, 2.66},
+    {"slope", "quick_gelu", 1, 4.00, 2.74},
+    {"slope", "tanh", 1, 4.00, 3.51},
+    {"slope", "sigmoid", 1, 2.00, 0.88},
+    {"slope", "relu2", 1, 0.00, 0.00},
+    {"slope", "relu6", 1, 0.00, 0.00},
+    {"slope", "leaky_relu", 1, 0.01, 0.004},
+    {"slope", "mish", 1, 4.00, 2.80},
+    {"slope", "laplace", 1, 4.00, 3.50},
+    {"slope", "gelu_10", 1, 3.00, 2.09},
+    {"slope", "hardswish", 1, 2.00, 1.33},
+    {"slope", "sqrtsoftplus", 1, 2.00, 1.09},
+    {"activate_backward", "f32", 1, 1.0e-6, 2.2e-07},
+    {"norm_backward", "f32", 1025, 1.0e-6, 2.4e-07},
+    {"norm_backward_sums", "f32", 100, 2.0e-6, 9.2e-07},
+    {"column_sums", "f32", 100, 1.0e-6, 4.5e-07},
+    {"sum_squares", "f32", 3000001, 1.0e-7, 0.0},
+    {"attend_backward", "f32", 900, 4.0e-6, 2.2e-06},
+    {"cross_entropy", "f32", 50257, 2.0e-6, 1.1e-06},
+    {"cross_entropy_loss", "f32", 50257, 2.0e-7, 9.3e-08},
+    {"adamw", "f32", 1, 1.0e-6, 1.6e-07},
+    {"adamw_moment", "f32", 1, 1.0e-6, 1.1e-07},
 };
 
 static inline double limit_of(const char *op, const char *dtype)

@@ -93,3 +93,50 @@ void __wrap_sondep_rotate(float *out, const float *x, const int64_t *position, c
     for (int64_t i = 0; i < N; i++)
         spoil("rotate", out + i * ld_out, n_heads * d);
 }
+
+/* ---- the way back --------------------------------------------------------------------------------------------------------- */
+
+void __real_sondep_norm_backward(float *dx, float *dw, float *db, const float *dy, const float *x, const float *w,
+                                 bool is_rms, double eps, int64_t N, int64_t D, bool adds, void *scratch);
+void __wrap_sondep_norm_backward(float *dx, float *dw, float *db, const float *dy, const float *x, const float *w,
+                                 bool is_rms, double eps, int64_t N, int64_t D, bool adds, void *scratch);
+void __wrap_sondep_norm_backward(float *dx, float *dw, float *db, const float *dy, const float *x, const float *w,
+                                 bool is_rms, double eps, int64_t N, int64_t D, bool adds, void *scratch)
+{
+    __real_sondep_norm_backward(dx, dw, db, dy, x, w, is_rms, eps, N, D, adds, scratch);
+    spoil("norm_backward", dx, N * D);
+}
+
+void __real_sondep_activate_backward(float *dpre, float *dup, float *post, const float *dpost, const float *pre,
+                                     const float *up, sondep_act act, int64_t n);
+void __wrap_sondep_activate_backward(float *dpre, float *dup, float *post, const float *dpost, const float *pre,
+                                     const float *up, sondep_act act, int64_t n);
+void __wrap_sondep_activate_backward(float *dpre, float *dup, float *post, const float *dpost, const float *pre,
+                                     const float *up, sondep_act act, int64_t n)
+{
+    __real_sondep_activate_backward(dpre, dup, post, dpost, pre, up, act, n);
+    spoil("activate_backward", dpre, n);
+}
+
+void __real_sondep_attend_backward(const sondep_attention_backward *sequences, int64_t n, void *scratch);
+void __wrap_sondep_attend_backward(const sondep_attention_backward *sequences, int64_t n, void *scratch);
+void __wrap_sondep_attend_backward(const sondep_attention_backward *sequences, int64_t n, void *scratch)
+{
+    __real_sondep_attend_backward(sequences, n, scratch);
+    for (int64_t s = 0; s < n; s++)
+        for (int64_t j = 0; j < sequences[s].forward.n_key; j++)
+            spoil("attend_backward", sequences[s].dk + j * sequences[s].ld_dk,
+                  sequences[s].forward.n_kv_heads * sequences[s].forward.d_head);
+}
+
+void __real_sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient,
+                                 int64_t N, int64_t V);
+void __wrap_sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient,
+                                 int64_t N, int64_t V);
+void __wrap_sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient,
+                                 int64_t N, int64_t V)
+{
+    __real_sondep_cross_entropy(loss, x, ld, target, weight, is_gradient, N, V);
+    for (int64_t i = 0; i < N; i++)
+        spoil("cross_entropy", x + i * ld, is_gradient ? V : 0);
+}

@@ -6,6 +6,8 @@
 #include "kernel/vector/product.h"
 #include "kernel/vector/rows.h"
 
+#include "kernel/vector/gradients.h"
+
 #define LEAF_NAME "neon"
 #define LEAF sondep_leaf_neon
 #define BF16_TILER F32_TILER("neon, rounded floats", true)

@@ -68,8 +68,8 @@ static inline vec v_tanh(vec x)
 }
 
 /* Phi(-x) for x >= 0, as exp(-x^2/2) r f(u), r = 1/(x + 2.5), u = 2 x r: the exponential carries the tail, f is smooth,
- * and exact where u is 0. x^2 is kept in two parts. */
-static inline vec v_normal_tail(vec x)
+ * and exact where u is 0. x^2 is kept in two parts. The exponential itself, sqrt(2 pi) times the density, is in *power. */
+static inline vec v_normal_tail_and(vec *power, vec x)
 {
     static const float f[] = {1.25f,          -0.621695161f,   0.0423806272f,   0.0366486087f,
                               0.00286556222f, -0.00328474841f, 0.000303433917f, -0.000927278481f,
@@ -78,7 +78,14 @@ static inline vec v_normal_tail(vec x)
     vec rest = v_fma(bounded, bounded, v_sub(v_set(0.0f), square));
     vec r = v_div(v_set(1.0f), v_add(bounded, v_set(2.5f))), u = v_mul(v_add(bounded, bounded), r);
 
-    return v_mul(v_exp_of_sum(v_mul(half, square), v_mul(half, rest)), v_mul(r, v_polynomial(u, f, 11)));
+    *power = v_exp_of_sum(v_mul(half, square), v_mul(half, rest));
+    return v_mul(*power, v_mul(r, v_polynomial(u, f, 11)));
+}
+
+static inline vec v_normal_tail(vec x)
+{
+    vec power;
+    return v_normal_tail_and(&power, x);
 }
 
 /* x Phi(x) */
@@ -90,8 +97,8 @@ static inline vec v_gelu(vec x)
     return v_select(v_less(x, v_set(0.0f)), left, v_fnma(v_min(v_set(15.0f), x), tail, x));
 }
 
-/* x sigmoid(2 u), 2 u = x (a + b x^2); rounding 2 u would cost digits in the left tail, so it is kept in two parts */
-static inline vec v_gelu_tanh(vec x)
+/* 2 u = x (a + b x^2) of the gelu by tanh; rounding it would cost digits in the left tail, so it has a low part, too */
+static inline vec v_gelu_tanh_argument(vec *low, vec x)
 {
     const double exact_a = 1.5957691216057308, exact_b = exact_a * 0.044715;
     vec a = v_set((float)exact_a), a_low = v_set((float)(exact_a - (float)exact_a));
@@ -101,19 +108,33 @@ static inline vec v_gelu_tanh(vec x)
     vec product = v_mul(b, square), product_low = v_fma(b, square, v_sub(zero, product));
     vec sum = v_add(a, product), from_a = v_sub(sum, product);
     vec sum_low = v_add(v_sub(a, from_a), v_sub(product, v_sub(sum, from_a)));
-    vec high = v_mul(bounded, sum), low = v_fma(bounded, sum, v_sub(zero, high));
+    vec high = v_mul(bounded, sum), rest = v_fma(bounded, sum, v_sub(zero, high));
 
     sum_low = v_add(v_add(sum_low, product_low), v_fma(b, square_low, v_fma(b_low, square, a_low)));
-    return v_times_sigmoid(x, high, v_fma(bounded, sum_low, low));
+    *low = v_fma(bounded, sum_low, rest);
+    return high;
+}
+
+/* x sigmoid(2 u) */
+static inline vec v_gelu_tanh(vec x)
+{
+    vec low, high = v_gelu_tanh_argument(&low, x);
+    return v_times_sigmoid(x, high, low);
+}
+
+/* 1.702 x, and what its rounding left */
+static inline vec v_quick_gelu_argument(vec *low, vec x)
+{
+    vec bounded = v_max(v_set(-200.0f), v_min(v_set(200.0f), x)), c = v_set(1.702f), high = v_mul(c, bounded);
+    *low = v_fma(bounded, v_set(1.702 - (double)1.702f), v_fma(c, bounded, v_sub(v_set(0.0f), high)));
+    return high;
 }
 
 /* x sigmoid(1.702 x) */
 static inline vec v_quick_gelu(vec x)
 {
-    vec bounded = v_max(v_set(-200.0f), v_min(v_set(200.0f), x)), c = v_set(1.702f);
-    vec high = v_mul(c, bounded), low = v_fma(c, bounded, v_sub(v_set(0.0f), high));
-
-    return v_times_sigmoid(x, high, v_fma(bounded, v_set(1.702 - (double)1.702f), low));
+    vec low, high = v_quick_gelu_argument(&low, x);
+    return v_times_sigmoid(x, high, low);
 }
 
 /* x tanh(log(1 + e^x)) = x w / (w + 2), w = e^x (e^x + 2); it is x itself from 20 on */

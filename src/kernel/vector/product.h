@@ -84,8 +84,10 @@ static inline __attribute__((always_inline)) void tile_of(float *tile, int64_t l
         vec x[TILE_VECTORS];
         UNROLL for (int v = 0; v < TILE_VECTORS; v++) x[v] = v_load(b + v * V_WIDTH);
         UNROLL for (int c = 0; c < TILE_COLUMNS; c += 16) __builtin_prefetch(b + 8 * TILE_COLUMNS + c);
-        __builtin_prefetch(next_a, 0, 2);
-        next_a += k_step;
+        if (k_step <= TILE_ROWS) { /* packed: the next strip lies behind this one */
+            __builtin_prefetch(next_a, 0, 2);
+            next_a += k_step;
+        }
         UNROLL for (int i = 0; i < rows; i++)
         {
             vec w = v_set(a[i * row_step]);
@@ -159,6 +161,31 @@ static void tile_of_scores(float *tile, int64_t ld, const float *a, const void *
     }
 }
 
+/* The same with the block of scores turned: element (i, k) is row k, column i of it. */
+static void tile_of_turned_scores(float *tile, int64_t ld, const float *a, const void *b, int64_t K, int rows, bool add)
+{
+    switch (rows) {
+        TILE_CASE(1, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(2, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(3, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(4, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(5, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(6, 1, SONDEP_SCORE_STRIDE)
+#if TILE_ROWS > 6
+        TILE_CASE(7, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(8, 1, SONDEP_SCORE_STRIDE)
+#endif
+#if TILE_ROWS > 8
+        TILE_CASE(9, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(10, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(11, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(12, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(13, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(14, 1, SONDEP_SCORE_STRIDE)
+#endif
+    }
+}
+
 /* ---- packing ------------------------------------------------------------------------------------------------------------ */
 
 /* A strip: `rows` rows of A, k by k. Rows that lie along k are turned V_WIDTH x V_WIDTH at a time; what a store writes
@@ -184,6 +211,20 @@ static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_
                 else
                     v_store_part(to + at, r[i], width);
             }
+        }
+    }
+    /* A transposed factor has the strip's rows side by side: they are copied as they lie. */
+    for (; a->dtype == SONDE_F32 && a->row_stride == 1 && k < K; k++) {
+        const float *from = (const float *)a->data + row + (k0 + k) * a->col_stride;
+        for (int first = 0; first < rows; first += V_WIDTH) {
+            int width = rows - first < V_WIDTH ? rows - first : V_WIDTH;
+            vec x = v_load_part(from + first, width);
+            int64_t at = k * rows + first;
+            x = rounds ? v_round_bf16(x) : x;
+            if (at + V_WIDTH <= n)
+                v_store(to + at, x);
+            else
+                v_store_part(to + at, x, width);
         }
     }
     for (; k < K; k++)

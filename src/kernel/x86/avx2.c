@@ -6,6 +6,8 @@
 #include "kernel/vector/product.h"
 #include "kernel/vector/rows.h"
 
+#include "kernel/vector/gradients.h"
+
 #define LEAF_NAME "avx2"
 #define LEAF sondep_leaf_avx2
 #define BF16_TILER F32_TILER("avx2, rounded floats", true)

@@ -6,6 +6,8 @@
 #include "kernel/vector/product.h"
 #include "kernel/vector/rows.h"
 
+#include "kernel/vector/gradients.h"
+
 #define LEAF_NAME "avx512"
 #define LEAF sondep_leaf_avx512
 #define BF16_TILER F32_TILER("avx512, rounded floats", true)

@@ -148,6 +148,38 @@ static void strings_are_quoted(void **unused)
     sondep_string_release(&s);
 }
 
+static void small_files_are_written_field_by_field(void **unused)
+{
+    sondep_json_writer w = {0};
+    size_t n = 0;
+    char *whole;
+    (void)unused;
+    sondep_json_put_begin(&w, NULL, '{');
+    sondep_json_put_text(&w, "a \"name\"", "\n");
+    sondep_json_put_begin(&w, "list", '[');
+    sondep_json_put_int(&w, NULL, INT64_MIN);
+    sondep_json_put_number(&w, NULL, 1e-5);
+    sondep_json_put_end(&w, ']');
+    sondep_json_put_begin(&w, "empty", '{');
+    sondep_json_put_end(&w, '}');
+    sondep_json_put_bool(&w, "yes", true);
+    sondep_json_put_null(&w, "none");
+    sondep_json_put_end(&w, '}');
+    assert_int_equal(sondep_json_write(&w, in_folder("small.json")), SONDE_OK);
+    whole = read_whole(in_folder("small.json"), &n);
+    assert_non_null(whole);
+    whole[n] = '\0';
+    assert_string_equal(whole,
+                        "{\n  \"a \\\"name\\\"\": \"\\n\",\n  \"list\": [\n    -9223372036854775808,\n    1e-05\n  ],\n"
+                        "  \"empty\": {},\n  \"yes\": true,\n  \"none\": null\n}\n");
+    free(whole);
+    folder_clear();
+    /* A folder that is not there: said when the file is written, and nothing is kept. */
+    sondep_json_put_begin(&w, NULL, '[');
+    sondep_json_put_end(&w, ']');
+    assert_int_equal(sondep_json_write(&w, in_folder("none/small.json")), SONDE_E_IO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +188,7 @@ int main(void)
         cmocka_unit_test(integers_beyond_64_bits_become_reals),
         cmocka_unit_test(damaged_files_name_the_place),
         cmocka_unit_test(strings_are_quoted),
+        cmocka_unit_test(small_files_are_written_field_by_field),
     };
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }

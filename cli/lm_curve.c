@@ -1,0 +1,178 @@
+/* lm_curve.c - the learning curve of a training: kept, written, drawn.         floor 10: cli
+ *
+ * The file holds nothing that a clock says, so that a training that was resumed leaves the same bytes as one that was not.
+ */
+#include "lm.h"
+
+#include <sonde/plot.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char header[] = "step,tokens,loss,lr,gradient_norm,held_out_loss,held_out_bits_per_byte\n";
+enum { SMOOTH = 200 }; /* points of the drawn curve: means of as many equal pieces */
+
+const char *lm_path(const char *folder, const char *name)
+{
+    static char buffers[4][4096];
+    static int next;
+    char *out = buffers[next++ % 4];
+
+    snprintf(out, sizeof buffers[0], "%s/%s", folder, name);
+    return out;
+}
+
+sonde_status lm_write_text(const char *folder, const char *name, const char *text, size_t n_bytes)
+{
+    const char *path = lm_path(folder, name), *part = lm_path(folder, ".part");
+    FILE *file = fopen(part, "wb");
+    bool is_written = file != NULL && fwrite(text, 1, n_bytes, file) == n_bytes;
+
+    /* closed in any case; a full disk may show only then */
+    is_written = (file == NULL || fclose(file) == 0) && is_written;
+    if (is_written && rename(part, path) == 0)
+        return SONDE_OK;
+    cli_fail(SONDE_E_IO, "'%s' cannot be written: %s", path, strerror(errno));
+    unlink(part);
+    return SONDE_E_IO;
+}
+
+sonde_status lm_curve_add(lm_curve *curve, const lm_point *point)
+{
+    CLI_TRY(CLI_GROW(curve->points, curve->n, curve->capacity));
+    curve->points[curve->n++] = *point;
+    return SONDE_OK;
+}
+
+void lm_curve_free(lm_curve *curve)
+{
+    free(curve->points);
+    *curve = (lm_curve){0};
+}
+
+/* A number between commas; an empty one is NAN. */
+static double read_field(char **at)
+{
+    char *end;
+    double x = strtod(*at, &end);
+
+    x = end == *at ? NAN : x;
+    *at = *end == ',' ? end + 1 : end;
+    return x;
+}
+
+sonde_status lm_curve_read(lm_curve *curve, const char *folder, int64_t last_step)
+{
+    FILE *file = fopen(lm_path(folder, "curve.csv"), "rb");
+    char line[256];
+    sonde_status status = SONDE_OK;
+
+    if (file == NULL)
+        return SONDE_OK;
+    while (status == SONDE_OK && fgets(line, sizeof line, file) != NULL) {
+        char *at = line;
+        lm_point p = {.step = (int64_t)read_field(&at)};
+        if (line[0] < '0' || line[0] > '9' || p.step > last_step)
+            continue;
+        p.n_tokens = (int64_t)read_field(&at);
+        p.loss = read_field(&at);
+        p.lr = read_field(&at);
+        p.gradient_norm = read_field(&at);
+        p.held_out_loss = read_field(&at);
+        p.held_out_bits = read_field(&at);
+        status = lm_curve_add(curve, &p);
+    }
+    fclose(file);
+    return status;
+}
+
+/* A number that reads back as it was, or nothing. */
+static void print_field(FILE *to, double x)
+{
+    if (isfinite(x))
+        fprintf(to, ",%.9g", x);
+    else
+        fputc(',', to);
+}
+
+sonde_status lm_curve_write(const lm_curve *curve, const char *folder)
+{
+    char *text = NULL;
+    size_t n_bytes = 0;
+    FILE *to = open_memstream(&text, &n_bytes);
+    sonde_status status;
+
+    if (to == NULL)
+        return cli_fail(SONDE_E_NOMEM, "out of memory");
+    fputs(header, to);
+    for (int64_t i = 0; i < curve->n; i++) {
+        const lm_point *p = &curve->points[i];
+        fprintf(to, "%lld,%lld", (long long)p->step, (long long)p->n_tokens);
+        print_field(to, p->loss);
+        print_field(to, p->lr);
+        print_field(to, p->gradient_norm);
+        print_field(to, p->held_out_loss);
+        print_field(to, p->held_out_bits);
+        fputc('\n', to);
+    }
+    status = fclose(to) == 0 ? lm_write_text(folder, "curve.csv", text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
+    free(text);
+    return status;
+}
+
+/* Means of equal pieces of the training losses: single steps scatter more than they tell. Returns how many points there are. */
+static int64_t smooth(double *x, double *y, const lm_curve *curve)
+{
+    int64_t n = curve->n < SMOOTH ? curve->n : SMOOTH;
+
+    for (int64_t i = 0; i < n; i++) {
+        int64_t first = i * curve->n / n, end = (i + 1) * curve->n / n;
+        double tokens = 0, loss = 0;
+        for (int64_t k = first; k < end; k++) {
+            tokens += (double)curve->points[k].n_tokens / 1e6;
+            loss += curve->points[k].loss;
+        }
+        x[i] = tokens / (double)(end - first);
+        y[i] = loss / (double)(end - first);
+    }
+    return n;
+}
+
+/* The points at which held-out text was measured. */
+static int64_t held_out(double *x, double *y, const lm_curve *curve)
+{
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < curve->n; i++)
+        if (isfinite(curve->points[i].held_out_loss)) {
+            x[n] = (double)curve->points[i].n_tokens / 1e6;
+            y[n++] = curve->points[i].held_out_loss;
+        }
+    return n;
+}
+
+sonde_status lm_curve_draw(const lm_curve *curve, const char *folder, const char *subtitle)
+{
+    sonde_plot_opts opts;
+    sonde_plot_series series[2] = {{.name = "training"}, {.name = "held-out"}};
+    double *numbers;
+    sonde_status status;
+
+    if (curve->n < 2)
+        return SONDE_OK;
+    CLI_TRY(CLI_NEW(numbers, 2 * SMOOTH + 2 * curve->n));
+    series[0] = (sonde_plot_series){"training", numbers, numbers + SMOOTH, smooth(numbers, numbers + SMOOTH, curve)};
+    series[1] = (sonde_plot_series){"held-out", numbers + 2 * SMOOTH, numbers + 2 * SMOOTH + curve->n, 0};
+    series[1].n = held_out(numbers + 2 * SMOOTH, numbers + 2 * SMOOTH + curve->n, curve);
+    sonde_plot_opts_init(&opts);
+    opts.title = "Learning curve";
+    opts.subtitle = subtitle;
+    opts.x_name = "tokens seen, millions";
+    opts.y_name = "cross-entropy, nats per token";
+    status = sonde_plot_lines(lm_path(folder, "curve.png"), series, series[1].n > 0 ? 2 : 1, &opts);
+    free(numbers);
+    return status;
+}

@@ -1,0 +1,67 @@
+/* lm_batch.c - ids of contexts as rows of a pass.                              floor 6: train */
+#include "train/lm.h"
+
+sonde_status sondep_lm_batch_make(sondep_lm_batch *out, int64_t n_rows, int64_t context)
+{
+    int64_t each = n_rows + 1;
+
+    /* One block for the arrays of 8 bytes: five of ids, positions and places, one of losses. */
+    *out = (sondep_lm_batch){.capacity = n_rows};
+    SONDE_TRY(SONDE_NEW(out->context, context + 1));
+    SONDE_TRY(SONDE_NEW(out->ids, 5 * each));
+    SONDE_TRY(SONDE_NEW(out->loss, each));
+    out->position = out->ids + each;
+    out->target = out->position + each;
+    out->offset = out->target + each;
+    out->n_keys = out->offset + each;
+    sondep_lm_batch_clear(out);
+    return SONDE_OK;
+}
+
+void sondep_lm_batch_release(sondep_lm_batch *batch)
+{
+    sondep_free(batch->ids);
+    sondep_free(batch->loss);
+    sondep_free(batch->context);
+    *batch = (sondep_lm_batch){0};
+}
+
+void sondep_lm_batch_clear(sondep_lm_batch *batch)
+{
+    batch->rows = (sondep_batch){
+        .ids = batch->ids, .position = batch->position, .offset = batch->offset, .n_keys = batch->n_keys};
+    batch->offset[0] = 0;
+    batch->n_counted = 0;
+}
+
+/* Ends the sequence that began at row `first`. */
+static void end_sequence(sondep_lm_batch *batch, int64_t first)
+{
+    sondep_batch *rows = &batch->rows;
+    int64_t length = rows->N - first;
+
+    batch->n_keys[rows->B++] = length;
+    batch->offset[rows->B] = rows->N;
+    rows->T = length > rows->T ? length : rows->T;
+    rows->most_keys = rows->T;
+}
+
+void sondep_lm_batch_add(sondep_lm_batch *batch, const int32_t *ids, int64_t n, int64_t separator)
+{
+    sondep_batch *rows = &batch->rows;
+    int64_t first = rows->N;
+
+    SONDE_ASSERT(rows->N + n <= batch->capacity);
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] == separator && rows->N > first) {
+            end_sequence(batch, first);
+            first = rows->N;
+        }
+        batch->ids[rows->N] = ids[i];
+        batch->position[rows->N] = rows->N - first;
+        batch->target[rows->N++] = ids[i + 1];
+    }
+    batch->n_counted += n;
+    if (rows->N > first)
+        end_sequence(batch, first);
+}
