@@ -1,9 +1,11 @@
 /* bench/bench_kernel.c - speed of the kernels, as a share of the machine's measured peak.
  *
- *   bench_kernel [KERNEL] [--cpu]      KERNEL as in SONDE_KERNEL; --cpu: one thread, by its processor time, for a machine
- *                                      that others use as well
+ *   bench_kernel [KERNEL] [--cpu] [--only PART]
  *
- * Shapes are those of GPT-2-small. Every row is checked against the reference before its speed is printed; a row that is
+ * KERNEL as in SONDE_KERNEL; --cpu: one thread, by its processor time, for a machine that others use as well; PART is one
+ * of attention, backward (of attention), activations, rows (of the gradients, with the loss and AdamW), products.
+ *
+ * Shapes are those of GPT-2-small, and of the training of small models. Every row is checked against the reference before its speed is printed; a row that is
  * wrong stops the program. `best` is the fastest repeat; `blas` the ratio to BLAS on the same tiles.
  */
 #include <math.h>
@@ -16,7 +18,7 @@
 enum { MOST_REPEATS = 200, LEAST_REPEATS = 7 };
 static const double seconds_each = 0.5;
 static bool by_cpu;
-static const char *kernel = "auto";
+static const char *kernel = "auto", *only;
 static double peak;
 
 static double now(void)
@@ -236,6 +238,84 @@ static void bench_attention(int64_t n, int64_t n_query, int64_t n_key, int64_t n
     fflush(stdout);
 }
 
+/* The gradients, for sequences of the given lengths; the first one is checked. */
+typedef struct backward_case {
+    sondep_attention_backward sequences[512];
+    int64_t n;
+    void *scratch;
+} backward_case;
+
+static void run_backward(void *ctx)
+{
+    backward_case *p = ctx;
+    sondep_attend_backward(p->sequences, p->n, p->scratch);
+}
+
+static sondep_attention_backward make_backward(int64_t T, int64_t n_heads, int64_t n_kv_heads, int64_t d)
+{
+    int64_t width = n_heads * d, kv_width = n_kv_heads * d;
+    sondep_attention_backward b = {
+        {numbers(T * width, 1), numbers(T * kv_width, 2), numbers(T * kv_width, 3), numbers(T * width, 4), width, kv_width,
+         kv_width, width, T, T, n_heads, n_kv_heads, d, 1.0f / sqrtf((float)d)},
+        numbers(T * width, 5), numbers(T * width, 6), numbers(T * kv_width, 7), numbers(T * kv_width, 8),
+        width, width, kv_width, kv_width};
+    sondep_attend(&b.forward, 1, block(sondep_attention_scratch_bytes(d)));
+    return b;
+}
+
+static void check_backward(const sondep_attention_backward *b)
+{
+    const sondep_attention *s = &b->forward;
+    sondep_attention_backward want = make_backward(s->n_query, s->n_heads, s->n_kv_heads, s->d_head);
+
+    sondep_attend_backward_ref(&want, 1, block(sondep_attend_backward_scratch_bytes_ref(s->d_head, s->n_key)));
+    for (int64_t i = 0; i < s->n_query * b->ld_dq; i++)
+        if (!(fabsf(want.dq[i] - b->dq[i]) <= 1e-5f))
+            fail("dq is wrong: no speed is printed");
+    for (int64_t i = 0; i < s->n_key * b->ld_dk; i++)
+        if (!(fabsf(want.dk[i] - b->dk[i]) <= 1e-5f && fabsf(want.dv[i] - b->dv[i]) <= 1e-5f))
+            fail("dk or dv is wrong: no speed is printed");
+}
+
+/* n sequences of `shortest` to `longest` tokens; flops are those of five products over the pairs that are seen. */
+static void bench_backward(int64_t n, int64_t shortest, int64_t longest, int64_t n_heads, int64_t n_kv_heads, int64_t d)
+{
+    static backward_case p;
+    double flops = 0.0;
+    timing t;
+
+    p.n = n;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t T = n == 1 ? longest : shortest + i * 7919 % n * (longest - shortest) / (n - 1);
+        p.sequences[i] = make_backward(T, n_heads, n_kv_heads, d);
+        flops += 10.0 * 0.5 * (double)T * (double)(T + 1) * (double)(n_heads * d);
+    }
+    p.scratch = block(sondep_attend_backward_scratch_bytes(d, longest));
+    run_backward(&p);
+    check_backward(&p.sequences[0]);
+    t = measure(run_backward, &p);
+    printf("attention back %3lld x %4lld..%4lld, %lld/%lld heads of %3lld: %7.3f ms (best %7.3f)  %5.1f GFLOP/s %5.1f %% (best "
+           "%5.1f %%)\n",
+           (long long)n, (long long)shortest, (long long)longest, (long long)n_heads, (long long)n_kv_heads, (long long)d,
+           t.median * 1e3, t.best * 1e3, flops / t.median * 1e-9, flops / t.median * 1e-7 / peak,
+           flops / t.best * 1e-7 / peak);
+    fflush(stdout);
+}
+
+static void bench_backwards(void)
+{
+    bench_backward(8, 256, 256, 8, 8, 32);
+    bench_backward(8, 256, 256, 8, 8, 64);
+    bench_backward(16, 128, 128, 8, 8, 32);
+    bench_backward(4, 512, 512, 8, 8, 32);
+    bench_backward(1, 1024, 1024, 12, 12, 64);
+    bench_backward(1, 1024, 1024, 32, 8, 64);
+    bench_backward(1, 2048, 2048, 8, 8, 128);
+    bench_backward(30, 50, 250, 8, 8, 32);
+    bench_backward(300, 1, 20, 8, 8, 32);
+    bench_backward(128, 16, 48, 6, 6, 16);
+}
+
 /* ---- activation functions ---------------------------------------------------------------------------------------------- */
 
 typedef struct act_case {
@@ -265,11 +345,132 @@ static void bench_activations(void)
     }
 }
 
+/* ---- gradients of rows, the loss, AdamW ------------------------------------------------------------------------------------ */
+
+typedef struct row_case {
+    float *x, *y, *out, *w, *more;
+    double *loss;
+    int64_t *ids, N, D;
+    void *scratch;
+} row_case;
+
+static void run_cross_entropy(void *ctx)
+{
+    row_case *p = ctx;
+    sondep_cross_entropy(p->loss, p->x, p->D, p->ids, 1.0f, true, p->N, p->D);
+}
+
+static void run_norm_backward(void *ctx)
+{
+    row_case *p = ctx;
+    sondep_norm_backward(p->out, p->w, p->w + p->D, p->y, p->x, p->w + 2 * p->D, false, 1e-5, p->N, p->D, false, p->scratch);
+}
+
+static void run_gelu_backward(void *ctx)
+{
+    row_case *p = ctx;
+    sondep_activate_backward(p->out, NULL, p->more, p->y, p->x, NULL, SONDEP_ACT_GELU_TANH, p->N * p->D);
+}
+
+static void run_silu_backward(void *ctx)
+{
+    row_case *p = ctx;
+    sondep_activate_backward(p->out, p->more, NULL, p->y, p->x, p->more, SONDEP_ACT_SILU, p->N * p->D);
+}
+
+static void run_column_sums(void *ctx)
+{
+    row_case *p = ctx;
+    sondep_add_column_sums(p->w, p->x, p->D, p->N, p->D, p->scratch);
+}
+
+static void run_scatter(void *ctx)
+{
+    row_case *p = ctx;
+    sondep_scatter_add_rows(p->out, p->x, p->ids, p->N, p->D);
+}
+
+static void run_squares(void *ctx)
+{
+    row_case *p = ctx;
+    *p->loss = sondep_sum_squares(p->x, p->N * p->D);
+}
+
+static void run_adamw(void *ctx)
+{
+    static const sondep_adamw a = {1e-6, 0.9, 0.999, 1e-8, 0.1, 1.0, 0.1, 0.001};
+    row_case *p = ctx;
+    sondep_adamw_step(p->out, p->more, p->y, p->x, &a, p->N * p->D);
+}
+
+/* One operation on N rows of D, `bytes` for each number; its outcome on the first rows is compared with that of `ref`. */
+static void bench_row(const char *name, void (*run)(void *ctx), int64_t N, int64_t D, double bytes)
+{
+    row_case p = {.N = N, .D = D};
+    size_t n = (size_t)(N * D);
+    float *first[2];
+    timing t;
+
+    for (int pass = 0; pass < 2; pass++) {
+        p.x = numbers(N * D, 1), p.y = numbers(N * D, 2), p.out = numbers(N * D, 3), p.more = numbers(N * D, 4);
+        p.w = numbers(3 * D, 5), p.loss = block((size_t)N * 8), p.ids = block((size_t)N * 8);
+        for (int64_t i = 0; i < N * D; i++)
+            p.y[i] = fabsf(p.y[i]); /* a second moment, among others */
+        for (int64_t i = 0; i < N; i++)
+            p.ids[i] = i * 7919 % (D < N ? D : N);
+        choose(pass ? kernel : "ref");
+        p.scratch = block(sondep_norm_backward_scratch_bytes(N, D) + 64);
+        p.N = N < 40 ? N : 40;
+        run(&p);
+        first[pass] = run == run_column_sums || run == run_cross_entropy ? p.x : p.out;
+    }
+    for (int64_t i = 0; i < p.N * D; i++)
+        if (!(fabsf(first[0][i] - first[1][i]) <= 1e-5f))
+            fail("a gradient is wrong: no speed is printed");
+    p.N = N;
+    t = measure(run, &p);
+    printf("%-16s %5lld x %5lld: %8.3f ms (best %8.3f)  %.3f ns each, %5.1f GB/s\n", name, (long long)N, (long long)D,
+           t.median * 1e3, t.best * 1e3, t.median / (double)n * 1e9, bytes * (double)n / t.median * 1e-9);
+    fflush(stdout);
+}
+
+static void bench_rows(void)
+{
+    bench_row("cross-entropy", run_cross_entropy, 512, 4096, 8);
+    bench_row("cross-entropy", run_cross_entropy, 256, 8192, 8);
+    bench_row("cross-entropy", run_cross_entropy, 128, 50304, 8);
+    bench_row("norm backward", run_norm_backward, 4096, 192, 12);
+    bench_row("norm backward", run_norm_backward, 4096, 768, 12);
+    bench_row("gelu_new back", run_gelu_backward, 4096, 1024, 16);
+    bench_row("silu gated back", run_silu_backward, 4096, 1024, 24);
+    bench_row("column sums", run_column_sums, 4096, 768, 4);
+    bench_row("scatter add", run_scatter, 4096, 256, 12);
+    bench_row("sum of squares", run_squares, 8192, 1024, 4);
+    bench_row("adamw", run_adamw, 8192, 1024, 28);
+}
+
+/* Whether a part is asked for. */
+static bool is_wanted(const char *part)
+{
+    return only == NULL || strcmp(only, part) == 0;
+}
+
+static void bench_attentions(void)
+{
+    bench_attention(1, 1024, 1024, 12, 12, 64);
+    bench_attention(8, 128, 128, 12, 12, 64);
+    bench_attention(1, 1, 1024, 12, 12, 64);
+    bench_attention(1, 1, 1024, 32, 8, 128);
+    bench_attention(1, 512, 512, 32, 8, 128);
+}
+
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--cpu") == 0)
             by_cpu = true;
+        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            only = argv[++i];
         else
             kernel = argv[i];
     }
@@ -280,12 +481,15 @@ int main(int argc, char **argv)
     for (int64_t i = 0; sondep_kernel_describe(i); i++)
         printf("%s\n", sondep_kernel_describe(i));
     printf("peak %.1f GFLOP/s on %d threads%s\n", peak, sonde_threads(), by_cpu ? ", by processor time" : "");
-    bench_attention(1, 1024, 1024, 12, 12, 64);
-    bench_attention(8, 128, 128, 12, 12, 64);
-    bench_attention(1, 1, 1024, 12, 12, 64);
-    bench_attention(1, 1, 1024, 32, 8, 128);
-    bench_attention(1, 512, 512, 32, 8, 128);
-    bench_activations();
-    bench_products();
+    if (is_wanted("attention"))
+        bench_attentions();
+    if (is_wanted("backward"))
+        bench_backwards();
+    if (is_wanted("activations"))
+        bench_activations();
+    if (is_wanted("rows"))
+        bench_rows();
+    if (is_wanted("products"))
+        bench_products();
     return 0;
 }

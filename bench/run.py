@@ -1,6 +1,6 @@
 """Speed and memory of the program beside the peer libraries, on this machine, in one run.
 
-    run.py [--program build/sonde] [--python PYTHON] [--rounds 3] [--out build/bench/results.json]
+    run.py [--program build/sonde] [--python PYTHON] [--rounds 3] [--only forward,train,generate] [--out build/bench/results.json]
 
 Each round runs the program, then each peer, so that a change of the machine's clock or load meets all of them; medians are
 compared. PYTHON is one that has torch, transformers and transformer_lens (default: .venv/bin/python); a peer that cannot be
@@ -22,6 +22,8 @@ HOOKS = ["blocks.*.hook_resid_post", "blocks.*.hook_attn_out", "blocks.*.mlp.hoo
 SHAPES = [(1, 1024), (8, 128)]
 LIMITS = {("transformers", 1, 1024): 1.5, ("transformers", 8, 128): 1.3, ("transformer_lens", 1, 1024): 3.5,
           ("transformer_lens", 8, 128): 2.0}
+STEP_LIMITS = {"one-layer": 3.0, "small": 1.8}  # times the peer's rate
+STEP_MB, GENERATE_SHARE = 500, 0.50
 PEAK_SHARE, FIRST_SECONDS, KEEP_MB, STREAM_MB = 0.70, 0.25, 150, 250
 MB = 1e6
 
@@ -137,6 +139,44 @@ def first_activation(options, folder, limits, peers):
     return times
 
 
+def train(options, peers, limits):
+    """Training steps of two shapes, interleaved with the peer's."""
+    results = []
+    has_peer = any(peer == "transformers" for peer, _ in peers)
+    for shape, limit in STEP_LIMITS.items():
+        ours, theirs = [], []
+        for _ in range(options.rounds):
+            ours.append(json.loads(Measured([options.program, "bench", "lm", "--shape", shape, "--json", "-q"]).out))
+            if has_peer:
+                theirs.append(json.loads(Measured([options.python, HERE / "peers/lm_step.py", shape]).out.splitlines()[-1]))
+        rate, memory = median(ours), max(row["peak_memory_bytes"] for row in ours) / MB
+        print(f"\ntraining step, shape '{shape}', {ours[0]['batch']} x {ours[0]['tokens']}, fp32, {ours[0]['kernel']}, "
+              f"{ours[0]['threads']} threads")
+        print(f"  {'sonde':18} {rate:9.1f} tokens/s  {100 * median(ours, 'share'):5.1f} % of {median(ours, 'peak_gflops'):.0f} GFLOP/s"
+              f"  {memory:7.0f} MB")
+        if shape == "one-layer":
+            limits.add(f"memory of a step, {shape} (MB)", memory, STEP_MB, at_least=False)
+        if has_peer:
+            print(f"  {'transformers':18} {median(theirs):9.1f} tokens/s  sonde is {rate / median(theirs):5.2f} x"
+                  f"  {max(row['peak_memory_bytes'] for row in theirs) / MB:16.0f} MB")
+            limits.add(f"training step / transformers, {shape}", rate / median(theirs), limit, at_least=True)
+        results.append({"shape": shape, "sonde": ours, "transformers": theirs})
+    return results
+
+
+def generate(options, limits):
+    """Batched generation of stories15M, where the shared test data has it."""
+    model = pathlib.Path(os.environ.get("SONDE_SHARED", "../shared")) / "models/stories15M"
+    if not model.is_dir():
+        print(f"generation: no '{model}', left out", file=sys.stderr)
+        return []
+    rows = [json.loads(Measured([options.program, "bench", "generate", model, "--json", "-q"]).out) for _ in range(options.rounds)]
+    print(f"\ngeneration of stories15M, 256 samples side by side: {median(rows):.0f} tokens/s, {100 * median(rows, 'share'):.1f} % of "
+          f"{median(rows, 'peak_gflops'):.0f} GFLOP/s")
+    limits.add("share of peak, generation", median(rows, "share"), GENERATE_SHARE, at_least=True)
+    return rows
+
+
 class Limits:
     """What must hold; printed at the end."""
 
@@ -170,6 +210,7 @@ def main():
     parser.add_argument("--program", default="build/sonde")
     parser.add_argument("--python", default=os.environ.get("SONDE_VENV", ".venv") + "/bin/python")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="forward,train,generate", help="parts that are measured")
     parser.add_argument("--out", default="build/bench/results.json")
     options = parser.parse_args()
     limits = Limits()
@@ -178,12 +219,18 @@ def main():
         print(f"the machine is busy (load {os.getloadavg()[0]:.1f}): ratios are rough, shares of the peak too low", file=sys.stderr)
     peers = available_peers(options.python)
     results = {"processor": processor(), "processors": os.cpu_count(), "rounds": options.rounds, "load": os.getloadavg()[0]}
-    results["forward"] = forward(options, peers, limits)
+    parts = options.only.split(",")
     pathlib.Path("build/bench").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir="build/bench") as temporary:
-        folder = pathlib.Path(temporary)
-        results["memory"] = memory(options, results["forward"], folder, limits)
-        results["first_activation"] = first_activation(options, folder, limits, peers)
+    if "forward" in parts:
+        results["forward"] = forward(options, peers, limits)
+        with tempfile.TemporaryDirectory(dir="build/bench") as temporary:
+            folder = pathlib.Path(temporary)
+            results["memory"] = memory(options, results["forward"], folder, limits)
+            results["first_activation"] = first_activation(options, folder, limits, peers)
+    if "train" in parts:
+        results["train"] = train(options, peers, limits)
+    if "generate" in parts:
+        results["generate"] = generate(options, limits)
     results["limits"] = limits.rows
     pathlib.Path(options.out).write_text(json.dumps(results, indent=1) + "\n")
     holds = limits.print()

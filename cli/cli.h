@@ -35,6 +35,8 @@
     X(lm_train)         \
     X(demo)             \
     X(bench_forward)    \
+    X(bench_lm)         \
+    X(bench_generate)   \
     X(doctor)           \
     X(completion)
 
@@ -255,6 +257,9 @@ sonde_status cli_model_open(cli_model *out, const char *path); /* with --dtype *
 sonde_status cli_model_tokenizer(cli_model *m);                /* loads it once; an error if there is none */
 bool cli_model_has_tokenizer(cli_model *m);                    /* loads it if it is there; never an error */
 void cli_model_close(cli_model *m);
+
+/* The folder of a model that comes with the program ("stories", "one-layer"), NULL if it is not there. Owns: a static string. */
+const char *cli_shipped_model(const char *name);
 
 /* The points that the --hook patterns name, as indices into sonde_model_hook_points, in the model's order; none is
  * SONDE_E_HOOK. Owns: *out is the caller's (free). */

@@ -4,7 +4,7 @@
  * whole pass as a user sees it: hooked activations kept, logits computed. The peak that it is held against is measured
  * before and after on the same threads, since other programs and the processor's clock change it.
  */
-#include "cli.h"
+#include "bench.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,32 +37,24 @@ typedef struct bench_result {
     double check_error;
 } bench_result;
 
-/* A model from its folder, or one with random weights of a known shape. */
-static sonde_status open_model(cli_model *m, const cli_call *call)
+sonde_status bench_open_model(cli_model *m, const cli_call *call, const char *command, const char *name)
 {
     sonde_config config;
     sonde_model_opts opts;
 
     /* Exactly one of them: a folder or a shape. */
-    if ((shape != NULL) == (call->n_arguments == 1))
-        return cli_misuse("'bench forward' takes MODEL or '--shape NAME'");
-    if (shape == NULL)
+    if ((name != NULL) == (call->n_arguments == 1))
+        return cli_misuse("'%s' takes MODEL or '--shape NAME'", command);
+    if (name == NULL)
         return cli_model_open(m, call->arguments[0]);
     /* Random weights take the same options as loaded ones; seed 0, so that each run has the same. */
     sonde_model_opts_init(&opts);
     opts.products = cli.products;
-    CLI_TRY(sonde_config_shape(&config, shape));
-    m->path = shape;
+    CLI_TRY(sonde_config_shape(&config, name));
+    m->path = name;
     CLI_TRY(sonde_model_random(&m->model, &config, 0, &opts));
     m->config = sonde_model_config(m->model);
     return SONDE_OK;
-}
-
-/* Ids that are the same in every run. */
-static void fill_tokens(int32_t *tokens, int64_t n, int64_t n_vocab)
-{
-    for (int64_t i = 0; i < n; i++)
-        tokens[i] = (int32_t)(sonde_random_uniform(1, 0, (uint64_t)i) * (double)n_vocab);
 }
 
 /* ---- the check --------------------------------------------------------------------------------------------------- */
@@ -78,7 +70,7 @@ static sonde_status last_logits(float *out, const sonde_model *model, int64_t n)
 
     CLI_TRY(sonde_run_new(&run, model));
     /* Both passes of the check get the same ids, whatever the seed of the weights. */
-    fill_tokens(tokens, n, V);
+    bench_fill_tokens(tokens, n, V);
     sonde_run_want_logits(run, SONDE_LOGITS_LAST);
     CLI_TRY_DONE(sonde_run_forward(run, tokens, NULL, 1, n));
     CLI_TRY_DONE(sonde_run_get(&logits, run, "logits"));
@@ -137,20 +129,6 @@ done:
 
 /* ---- the measurement --------------------------------------------------------------------------------------------- */
 
-/* Order of numbers for qsort. */
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The middle of n numbers, which are sorted here. */
-static double median(double *x, int64_t n)
-{
-    qsort(x, (size_t)n, sizeof *x, by_value);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
-
 /* Times the passes. The first ones fill caches and pages, and do not count. */
 static sonde_status time_passes(bench_result *out, sonde_run *run, const int32_t *tokens)
 {
@@ -166,7 +144,7 @@ static sonde_status time_passes(bench_result *out, sonde_run *run, const int32_t
             seconds[i] = cli_seconds() - start;
     }
     if (status == SONDE_OK)
-        out->seconds = median(seconds, n_repeats);
+        out->seconds = bench_median(seconds, n_repeats);
     free(seconds);
     return status;
 }
@@ -177,21 +155,21 @@ static sonde_status measure(bench_result *out, const cli_model *m)
     sonde_run *run = NULL;
     int32_t *tokens = NULL;
     sonde_plan plan;
-    double peak_before, peak_after;
+    bench_peak peak = {0};
     sonde_status status;
 
     CLI_TRY_DONE(check_kernels(&out->check_error, m->model));
     CLI_TRY_DONE(CLI_NEW(tokens, batch * n_tokens));
-    fill_tokens(tokens, batch * n_tokens, m->config->n_vocab);
+    bench_fill_tokens(tokens, batch * n_tokens, m->config->n_vocab);
     CLI_TRY_DONE(sonde_run_new(&run, m->model));
     for (int64_t i = 0; i < cli.hooks.n; i++)
         CLI_TRY_DONE(sonde_run_capture(run, cli.hooks.items[i], NULL));
     sonde_run_want_logits(run, no_logits ? SONDE_LOGITS_NONE : SONDE_LOGITS_ALL);
     CLI_TRY_DONE(sonde_run_plan(&plan, run, batch, n_tokens));
-    peak_before = sonde_measure_peak_gflops();
+    bench_measure_peak(&peak);
     CLI_TRY_DONE(time_passes(out, run, tokens));
-    peak_after = sonde_measure_peak_gflops();
-    out->peak_gflops = peak_before > peak_after ? peak_before : peak_after;
+    bench_measure_peak(&peak);
+    out->peak_gflops = peak.gflops;
     out->flops = plan.flops;
     /* Of the whole process so far: loading, check and passes. */
     out->peak_bytes = cli_peak_bytes();
@@ -239,7 +217,7 @@ static sonde_status run(const cli_call *call)
     /* Without logits a pass ends behind the last hooked layer; without hooks nothing is left of it. */
     if (cli.hooks.n == 0 && no_logits)
         return cli_misuse("nothing to compute: '--no-logits' without '--hook'");
-    CLI_TRY_DONE(open_model(&m, call));
+    CLI_TRY_DONE(bench_open_model(&m, call, "bench forward", shape));
     CLI_TRY_DONE(measure(&r, &m));
     /* What keeps this machine below its best: a speed should not stand without that. */
     if (sonde_kernel_warning()[0] != '\0')

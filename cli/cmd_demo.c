@@ -1,4 +1,4 @@
-/* cmd_demo.c - `sonde demo`: a tour of what the program does, on a model of the user's.  floor 10: cli
+/* cmd_demo.c - `sonde demo`: a tour of what the program does, on the model that comes with it.  floor 10: cli
  *
  * The tour is a table of command lines with a few plain words each. Every one is shown and then run as it stands, in a
  * child process, so that what the tour shows is what a person gets who types it. Pictures and files go to one folder; a
@@ -16,7 +16,7 @@
 static const char *model_path, *directory = "build/demo";
 
 static const cli_option options[] = {
-    {"model", 0, CLI_TEXT, &model_path, "DIR", 0, 0, "model to show; else the environment variable SONDE_MODEL"},
+    {"model", 0, CLI_TEXT, &model_path, "DIR", 0, 0, "model to show; else the environment variable SONDE_MODEL, else the one that comes with sonde"},
     {"output", 'o', CLI_TEXT, &directory, "DIR", 0, 0, "folder to write to (build/demo)"},
     {0},
 };
@@ -399,11 +399,13 @@ static sonde_status look_at_model(setting *with)
 
 static sonde_status run(const cli_call *call)
 {
-    /* The option wins over the environment. */
+    /* The option wins over the environment, and that over the model that comes with the program. */
     setting with = {.model = model_path != NULL ? model_path : getenv("SONDE_MODEL"), .directory = directory};
 
     (void)call;
     if (with.model == NULL || with.model[0] == '\0')
+        with.model = cli_shipped_model("stories");
+    if (with.model == NULL)
         return cli_fail(SONDE_E_NOTFOUND, "no model to show: give --model DIR or set SONDE_MODEL");
     /* Before the first stop: it needs the middle layer, and a bad model should fail with its own message. */
     CLI_TRY(look_at_model(&with));
@@ -425,10 +427,10 @@ const cli_command cli_cmd_demo = {
     .arguments = "",
     .min_arguments = 0,
     .max_arguments = 0,
-    .examples = {"sonde demo --model stories15M", "SONDE_MODEL=stories15M sonde demo -o /tmp/tour"},
+    .examples = {"sonde demo", "SONDE_MODEL=stories15M sonde demo -o /tmp/tour"},
     .options = {options},
     .notes = "Shows each command line and what it prints, and writes pictures, activations, statistics and a story to one "
              "folder,\n"
-             "with a page (index.html) that has them all. Without a model it says so and exits with status 3.",
+             "with a page (index.html) that has them all.",
     .run = run,
 };

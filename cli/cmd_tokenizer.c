@@ -6,6 +6,7 @@
 #include "cli.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 static const char *output;
 static int64_t n_vocab, min_frequency = 2, pattern, limit;
@@ -53,9 +54,24 @@ static sonde_status make_trainer(sonde_bpe_trainer **out)
 /* What has been read of all files. */
 typedef struct reading {
     sonde_bpe_trainer *trainer;
-    int64_t n_files, file; /* the file that is being read, from 0 */
+    double bytes, bytes_before, bytes_of_file; /* of all files, of those before this one, of this one; -1: not known */
     cli_progress progress;
 } reading;
+
+/* Size of a file; -1 for what has none. */
+static double file_bytes(const char *path)
+{
+    struct stat info;
+    return strcmp(path, "-") != 0 && stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (double)info.st_size : -1;
+}
+
+/* How much of all files has been read: small files weigh little. */
+static double share_read(const reading *r, const sonde_documents *documents, int64_t n_texts)
+{
+    if (limit > 0)
+        return (double)n_texts / (double)limit;
+    return r->bytes > 0 ? (r->bytes_before + r->bytes_of_file * sonde_documents_progress(documents)) / r->bytes : -1;
+}
 
 /* The documents of one file, or as many as the limit leaves. */
 static sonde_status add_file(reading *r, const char *path)
@@ -73,8 +89,7 @@ static sonde_status add_file(reading *r, const char *path)
             break;
         CLI_TRY_DONE(sonde_bpe_trainer_add(r->trainer, text, n_bytes));
         CLI_TRY_DONE(cli_check_interrupt());
-        cli_progress_step(&r->progress, (double)totals->n_bytes,
-                          ((double)r->file + sonde_documents_progress(documents)) / (double)r->n_files);
+        cli_progress_step(&r->progress, (double)totals->n_bytes, share_read(r, documents, totals->n_texts));
     }
 done:
     sonde_documents_close(documents);
@@ -106,17 +121,31 @@ static sonde_status print_totals(const sonde_bpe_trainer *trainer, double read_s
     return SONDE_OK;
 }
 
+/* All files, one after the other. */
+static sonde_status add_files(reading *r, const char *const *paths, int64_t n)
+{
+    for (int64_t i = 0; i < n && r->bytes >= 0; i++) {
+        double bytes = file_bytes(paths[i]);
+        r->bytes = bytes < 0 ? -1 : r->bytes + bytes;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        r->bytes_of_file = file_bytes(paths[i]);
+        CLI_TRY(add_file(r, paths[i]));
+        r->bytes_before += r->bytes_of_file;
+    }
+    return SONDE_OK;
+}
+
 /* All files, then all merges, then one file. */
 static sonde_status run(const cli_call *call)
 {
-    reading r = {.n_files = call->n_arguments};
+    reading r = {0};
     double started = cli_seconds(), read;
     sonde_status status;
 
     CLI_TRY(make_trainer(&r.trainer));
     cli_progress_begin(&r.progress, "bytes");
-    for (; r.file < r.n_files; r.file++)
-        CLI_TRY_DONE(add_file(&r, call->arguments[r.file]));
+    CLI_TRY_DONE(add_files(&r, call->arguments, call->n_arguments));
     read = cli_seconds();
     CLI_TRY_DONE(sonde_bpe_trainer_learn(r.trainer));
     CLI_TRY_DONE(sonde_bpe_trainer_save(r.trainer, output));

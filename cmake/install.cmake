@@ -30,6 +30,9 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/sondeConfigVersion.cmake CO
 install(FILES ${CMAKE_BINARY_DIR}/sondeConfig.cmake ${CMAKE_BINARY_DIR}/sondeConfigVersion.cmake
   DESTINATION ${SONDE_PACKAGE_FOLDER})
 
+# The models that come with it.
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/models DESTINATION ${CMAKE_INSTALL_DATADIR}/sonde)
+
 if(TARGET sonde)
   install(TARGETS sonde RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 

@@ -1,6 +1,7 @@
 """A folder in which examples and command-line cases run: a model, stories, and the program on the PATH.
 
     stories15M         the real model where SONDE_SHARED has it, else the tiny one
+    models             those that come with sonde
     tiny               a model with random weights, always the same: 6 layers, d_model 48, 4 heads, vocabulary 32000
     stories.jsonl      20 short texts in the field `text`; stories.jsonl.zst the same; story.txt the first of them
 
@@ -144,6 +145,7 @@ def make(folder, model=None):
     else:
         (folder / "tiny").symlink_to(model)
     write_stories(folder)
+    (folder / "models").symlink_to(ROOT / "models")
     (folder / "stories15M").symlink_to(SHARED / "models" / "stories15M" if has_shared() else "tiny")
 
 

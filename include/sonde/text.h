@@ -126,6 +126,7 @@ typedef struct sonde_corpus sonde_corpus;
 
 /* An empty corpus.
  *
+ * tokenizer   of the texts; NULL where only ids will be added, n_vocab says the vocabulary then
  * separator   id that stands before each document
  * n_vocab     size of the model's vocabulary, which no id may reach; 0: the tokenizer's
  *
@@ -159,6 +160,13 @@ SONDE_API void sonde_corpus_opts_init(sonde_corpus_opts *out);
  * SONDE_E_INTERRUPTED, SONDE_E_NOMEM. The corpus is as it was then. */
 SONDE_API sonde_status sonde_corpus_add(sonde_corpus *corpus, const char *path,
                                         const sonde_corpus_opts *opts) SONDE_MUST_USE;
+
+/* Puts one document whose tokens are known already behind those that are there; it counts no bytes.
+ *
+ * ids   (n) inside the vocabulary; the separator is put before them
+ *
+ * Owns: copies the ids. Errors: SONDE_E_RANGE (an id outside the vocabulary: its place), SONDE_E_NOMEM. The corpus is as it was then. */
+SONDE_API sonde_status sonde_corpus_add_ids(sonde_corpus *corpus, const int32_t *ids, int64_t n) SONDE_MUST_USE;
 
 /* Takes "book.txt:2" apart: the file's name, which has *path_bytes bytes of `text`, and how often it is to be read (1 where
  * nothing is said). A file that bears the whole text as its name is that file, once.
@@ -294,6 +302,25 @@ typedef struct sonde_bpe_trainer_totals {
 
 /* What a trainer has seen and learnt so far. Owns: borrows, valid while the trainer lives. Errors: none. */
 SONDE_API const sonde_bpe_trainer_totals *sonde_bpe_trainer_get_totals(const sonde_bpe_trainer *trainer);
+
+typedef struct sonde_documents_writer sonde_documents_writer;
+
+/* Begins a .jsonl file that sonde_documents_open reads: one object a line, {"text": ...}, packed where the name ends in .zst.
+ * It appears under its name when it is committed. `field` names the text; NULL means "text".
+ *
+ * Owns: *out is yours: exactly one of commit and abort. Memory: a line and some buffers.
+ * Errors: SONDE_E_ARG (a name without .jsonl or .jsonl.zst at its end), SONDE_E_IO, SONDE_E_NOMEM. *out is NULL then. */
+SONDE_API sonde_status sonde_documents_create(sonde_documents_writer **out, const char *path,
+                                              const char *field) SONDE_MUST_USE;
+
+/* Appends a document: n_bytes of UTF-8; NULs are text. Errors: SONDE_E_FORMAT (not UTF-8), SONDE_E_IO, SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_documents_write(sonde_documents_writer *writer, const char *text,
+                                             size_t n_bytes) SONDE_MUST_USE;
+
+/* Ends the file under its name, or removes what was written (NULL is fine). Owns: takes the writer, whether or not it
+ * succeeds. Errors: SONDE_E_IO. */
+SONDE_API sonde_status sonde_documents_commit(sonde_documents_writer *writer) SONDE_MUST_USE;
+SONDE_API void sonde_documents_abort(sonde_documents_writer *writer);
 
 #ifdef __cplusplus
 }

@@ -67,6 +67,7 @@ sonde_status sondep_folder_open(sondep_folder *out, const char *path)
     mode_t mode;
     sonde_status status;
 
+    /* All names are made now: at the end there may be no memory for them. */
     *out = (sondep_folder){0};
     SONDE_TRY_DONE(resolve(&out->path, path));
     SONDE_TRY_DONE(beside(&out->part, out->path, "part"));
@@ -151,6 +152,7 @@ sonde_status sondep_folder_each(const char *path, sondep_entry_fn *fn, void *ctx
     if (folder == NULL)
         return SONDE_FAIL(errno == ENOENT || errno == ENOTDIR ? SONDE_E_NOTFOUND : SONDE_E_IO, "cannot open '%s': %s", path,
                           strerror(errno));
+    /* In the order of the folder, which is any. */
     while (status == SONDE_OK && (entry = readdir(folder)) != NULL)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             status = fn(entry->d_name, ctx);

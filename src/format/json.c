@@ -151,14 +151,14 @@ sonde_status sondep_json_load(json_t **out, const char *path)
     return status;
 }
 
-sonde_status sondep_json_quote(sondep_string *s, const char *text)
+sonde_status sondep_json_quote_bytes(sondep_string *s, const char *text, size_t n)
 {
     static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
 
     SONDE_TRY(sondep_string_append(s, "\"", 1));
     /* UTF-8 passes as it is; only what JSON forbids inside a string is escaped. */
-    for (const char *p = text; *p != '\0'; p++) {
-        const char *known = strchr(plain, *p);
+    for (const char *p = text; p < text + n; p++) {
+        const char *known = *p != '\0' ? strchr(plain, *p) : NULL;
         if (known != NULL)
             SONDE_TRY(sondep_string_printf(s, "\\%c", letters[known - plain]));
         else if ((unsigned char)*p < 0x20)
@@ -167,6 +167,11 @@ sonde_status sondep_json_quote(sondep_string *s, const char *text)
             SONDE_TRY(sondep_string_append(s, p, 1));
     }
     return sondep_string_append(s, "\"", 1);
+}
+
+sonde_status sondep_json_quote(sondep_string *s, const char *text)
+{
+    return sondep_json_quote_bytes(s, text, strlen(text));
 }
 
 /* ---- fields ------------------------------------------------------------------------------------------------------ */

@@ -32,6 +32,7 @@ void sondep_json_setup(void);
 
 /* A text as a JSON string with its quotes, appended to `s`; control characters are escaped. The text is UTF-8. */
 sonde_status sondep_json_quote(sondep_string *s, const char *text);
+sonde_status sondep_json_quote_bytes(sondep_string *s, const char *text, size_t n); /* NULs are text */
 
 /* The shortest decimal text that reads back as the same number, always with a point or an exponent; "null" where it is not
  * finite. Returns its length; a NUL stands behind it. (A power of two may get one digit more than the shortest.) */

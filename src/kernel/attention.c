@@ -20,7 +20,7 @@ enum {
     KEYS = SONDEP_SCORE_KEYS,
     FEW_QUERIES = 4, /* up to which keys are read where they lie */
     FEW_ROWS = 32,   /* queries times heads that are then taken together */
-    WINDOW = 16      /* keys that all heads use while they are in the first cache */
+    WINDOW = 8       /* keys that all heads use while they are in the first cache */
 };
 
 /* A task's scratch; widths are rounded up to whole tiles. */
@@ -209,72 +209,77 @@ static void attend_block(const sondep_leaf *leaf, const workspace *w, const sond
 
 /* ---- a few queries ---------------------------------------------------------------------------------------------------------- */
 
-/* What is taken together: the queries of n_heads heads from `head` on, `shared` of which have the same keys. */
+/* What is taken together: the queries of heads `head` on, in n_groups groups of n_shared heads that have the same keys;
+ * those of the first group lie `offset` into their rows, and of the next ones d_head further each. */
 typedef struct few {
     const sondep_attention *s;
-    int64_t head, n_heads, shared;
+    int64_t head, n_groups, n_shared, offset;
 } few;
 
-/* Keys (or values) `key` .. `key` + n of the i-th group of heads are wanted soon. */
-static void fetch_keys(const few *f, const float *x, int64_t ld, int64_t key, int64_t n, int64_t i)
+/* n keys (or values) from `at` on are wanted soon. */
+static void fetch_rows(const float *at, int64_t ld, int64_t n, int64_t d)
 {
-    const float *at = x + key * ld + kv_offset(f->s, f->head + i * f->shared);
-
     for (int64_t j = 0; j < n; j++, at += ld)
-        for (int64_t d = 0; d < f->s->d_head; d += 16)
-            __builtin_prefetch(at + d);
+        for (int64_t i = 0; i < d; i += 16)
+            __builtin_prefetch(at + i);
 }
 
 /* Scores of n keys from `key` on: row (head, query) of the scores has them side by side. A window of keys serves all heads
- * before the next one comes, so that memory is read in order. */
+ * before the next one comes, so that memory is read in order; the next one is on its way meanwhile. */
 static void score_keys(const sondep_leaf *leaf, const workspace *w, const few *f, int64_t key, int64_t n)
 {
     const sondep_attention *s = f->s;
-    int64_t rows = f->shared * s->n_query;
+    int64_t rows = f->n_shared * s->n_query, d = s->d_head;
 
-    for (int64_t j = 0; j < n; j += WINDOW)
-        for (int64_t i = 0; i < f->n_heads / f->shared; i++) {
-            const float *keys = s->k + (key + j) * s->ld_k + kv_offset(s, f->head + i * f->shared);
-            int64_t width = least(WINDOW, n - j);
-            bool is_last = j + WINDOW >= n;
-            fetch_keys(f, is_last ? s->v : s->k, is_last ? s->ld_v : s->ld_k, is_last ? key : key + j + WINDOW,
-                       least(WINDOW, is_last ? n : n - j - WINDOW), i);
-            leaf->score_few(w->scores + i * rows * SONDEP_SCORE_STRIDE + j, SONDEP_SCORE_STRIDE, w->q + i * rows * s->d_head,
-                            rows, keys, s->ld_k, s->d_head, width);
+    for (int64_t j = 0; j < n; j += WINDOW) {
+        const float *keys = s->k + (key + j) * s->ld_k + f->offset;
+        /* behind the last keys come the first values */
+        bool is_last = j + WINDOW >= n;
+        const float *next = is_last ? s->v + key * s->ld_v + f->offset : keys + WINDOW * s->ld_k;
+        int64_t n_next = least(WINDOW, is_last ? n : n - j - WINDOW);
+
+        for (int64_t i = 0; i < f->n_groups; i++) {
+            fetch_rows(next + i * d, is_last ? s->ld_v : s->ld_k, n_next, d);
+            leaf->score_few(w->scores + i * rows * SONDEP_SCORE_STRIDE + j, SONDEP_SCORE_STRIDE, w->q + i * rows * d, rows,
+                            keys + i * d, s->ld_k, d, least(WINDOW, n - j));
         }
+    }
 }
 
 /* Sums of n values from `key` on, weighted by what the scores became. */
 static void mix_values(const sondep_leaf *leaf, const workspace *w, const few *f, int64_t key, int64_t n)
 {
     const sondep_attention *s = f->s;
-    int64_t rows = f->shared * s->n_query;
+    int64_t rows = f->n_shared * s->n_query, d = s->d_head;
 
-    for (int64_t j = 0; j < n; j += WINDOW)
-        for (int64_t i = 0; i < f->n_heads / f->shared; i++) {
-            const float *values = s->v + (key + j) * s->ld_v + kv_offset(s, f->head + i * f->shared);
-            int64_t next = j + WINDOW < n ? least(WINDOW, n - j - WINDOW) : 0;
-            fetch_keys(f, s->v, s->ld_v, key + j + WINDOW, next, i);
+    for (int64_t j = 0; j < n; j += WINDOW) {
+        const float *values = s->v + (key + j) * s->ld_v + f->offset, *next = values + WINDOW * s->ld_v;
+        int64_t n_next = least(WINDOW, n - j - WINDOW);
+
+        for (int64_t i = 0; i < f->n_groups; i++) {
+            fetch_rows(next + i * d, s->ld_v, n_next, d);
             leaf->mix_few(w->sums + i * rows * w->ld_sums, w->ld_sums, w->scores + i * rows * SONDEP_SCORE_STRIDE + j,
-                          SONDEP_SCORE_STRIDE, rows, values, s->ld_v, least(WINDOW, n - j), s->d_head);
+                          SONDEP_SCORE_STRIDE, rows, values + i * d, s->ld_v, least(WINDOW, n - j), d);
         }
+    }
 }
 
 /* The queries, head by head: row (head, query). */
 static void copy_queries(const workspace *w, const few *f)
 {
     const sondep_attention *s = f->s;
+    float *to = w->q;
 
-    for (int64_t r = 0; r < f->n_heads * s->n_query; r++)
-        memcpy(w->q + r * s->d_head, s->q + r % s->n_query * s->ld_q + (f->head + r / s->n_query) * s->d_head,
-               (size_t)s->d_head * sizeof *w->q);
+    for (int64_t h = 0; h < f->n_groups * f->n_shared; h++)
+        for (int64_t i = 0; i < s->n_query; i++, to += s->d_head)
+            memcpy(to, s->q + i * s->ld_q + (f->head + h) * s->d_head, (size_t)s->d_head * sizeof *to);
 }
 
 /* All queries of some heads, KEYS keys at a time. */
 static void attend_few(const sondep_leaf *leaf, const workspace *w, const few *f)
 {
     const sondep_attention *s = f->s;
-    int64_t rows = f->n_heads * s->n_query;
+    int64_t n_heads = f->n_groups * f->n_shared, rows = n_heads * s->n_query;
 
     copy_queries(w, f);
     clear(w, rows);
@@ -282,10 +287,10 @@ static void attend_few(const sondep_leaf *leaf, const workspace *w, const few *f
         int64_t n = least(KEYS, s->n_key - key);
         score_keys(leaf, w, f, key, n);
         for (int64_t r = 0; r < rows; r++)
-            soften_row(leaf, w, s, r % s->n_query, w->scores + r * SONDEP_SCORE_STRIDE, r, key, n);
+            soften_row(leaf, w, s, s->n_query == 1 ? 0 : r % s->n_query, w->scores + r * SONDEP_SCORE_STRIDE, r, key, n);
         mix_values(leaf, w, f, key, n);
     }
-    for (int64_t h = 0; h < f->n_heads; h++) {
+    for (int64_t h = 0; h < n_heads; h++) {
         workspace of_head = *w;
         of_head.sums += h * s->n_query * w->ld_sums;
         of_head.total += h * s->n_query;
@@ -333,9 +338,11 @@ static few few_of(const sondep_attention *s, int64_t together, int64_t task)
 {
     int64_t group = s->n_heads / s->n_kv_heads, parts = (group + together - 1) / together, start = task % parts * together;
 
-    if (together >= group)
-        return (few){s, task * together, least(together, s->n_heads - task * together), group};
-    return (few){s, task / parts * group + start, least(together, group - start), least(together, group - start)};
+    if (together >= group) {
+        int64_t first = task * (together / group);
+        return (few){s, first * group, least(together / group, s->n_kv_heads - first), group, first * s->d_head};
+    }
+    return (few){s, task / parts * group + start, 1, least(together, group - start), task / parts * s->d_head};
 }
 
 /* The late blocks, which see most, come first, so that the threads end together. */

@@ -48,9 +48,13 @@ typedef struct sondep_leaf {
 
     /* tile (rows x columns, row stride ld) (+)= P B: P (rows, K) lies row by row, SONDEP_SCORE_STRIDE apart. */
     void (*tile_of_scores)(float *tile, int64_t ld, const float *p, const void *b, int64_t K, int rows, bool add);
+    /* The same with P^T: element (i, k) is row k, column i of a block of scores. */
+    void (*tile_of_turned_scores)(float *tile, int64_t ld, const float *p, const void *b, int64_t K, int rows, bool add);
     /* One row of a block of scores: x = exp(x scale - most), most the larger of the old one and the row's greatest; the
      * factor that brings what was summed before to the new `most` is returned, and the sum of x added to it in *sum. */
     float (*soften)(float *x, int64_t n, float scale, float *most, double *sum);
+    /* The way back: p *= factor, dp = p (dp - along) scale. */
+    void (*unsoften)(float *p, float *dp, float factor, float along, float scale, int64_t n);
     float (*dot)(const float *a, const float *b, int64_t n);
     void (*add_scaled)(float *y, const float *x, float factor, int64_t n); /* y += factor x */
     void (*scale)(float *y, const float *x, float factor, int64_t n);      /* y = factor x */
@@ -108,6 +112,9 @@ const char *sondep_blas_core(void); /* what BLAS says that it runs on ("Haswell"
 
 void sondep_tiled_attend(const sondep_leaf *leaf, const sondep_attention *sequences, int64_t n, void *scratch);
 size_t sondep_tiled_attention_scratch_bytes(const sondep_leaf *leaf, int64_t d_head);
+void sondep_tiled_attend_backward(const sondep_leaf *leaf, const sondep_attention_backward *sequences, int64_t n,
+                                  void *scratch);
+size_t sondep_tiled_attend_backward_scratch_bytes(const sondep_leaf *leaf, int64_t d_head, int64_t n_key);
 void sondep_tiled_scores(const sondep_leaf *leaf, float *scores, const sondep_attention *sequence, void *scratch);
 void sondep_tiled_mix(const sondep_leaf *leaf, const float *pattern, const sondep_attention *sequence, void *scratch);
 

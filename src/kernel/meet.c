@@ -2,6 +2,7 @@
 #include "kernel/meet.h"
 
 #include <omp.h>
+#include <sched.h>
 #include <stdbool.h>
 
 enum { SPINS = 2000 }; /* some tens of microseconds: a fair end of a region takes less */
@@ -42,4 +43,36 @@ void sondep_meet(sondep_meeting *m)
     while (atomic_load(&m->round) == round)
         pthread_cond_wait(&m->all_here, &m->mutex);
     pthread_mutex_unlock(&m->mutex);
+}
+
+/* As if the tasks of one round earlier had ended. */
+void sondep_begin_turns(sondep_turns *t)
+{
+    atomic_init(&t->next, 0);
+    for (int i = 0; i < SONDEP_TURNS; i++)
+        atomic_init(&t->of[i], i - SONDEP_TURNS);
+}
+
+long long sondep_take_turn(sondep_turns *t)
+{
+    return atomic_fetch_add(&t->next, 1);
+}
+
+/* Spins for a moment, then lets others run in between. */
+void sondep_await_turn(sondep_turns *t, long long task)
+{
+    for (int i = 0; atomic_load(&t->of[task % SONDEP_TURNS]) < task; i++) {
+        if (i < SPINS)
+            pause_briefly();
+        else
+            sched_yield();
+    }
+}
+
+/* Places are used again: first the task that had this one must have ended. */
+void sondep_end_turn(sondep_turns *t, long long task)
+{
+    if (task >= SONDEP_TURNS)
+        sondep_await_turn(t, task - SONDEP_TURNS);
+    atomic_store(&t->of[task % SONDEP_TURNS], task);
 }

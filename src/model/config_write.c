@@ -22,6 +22,7 @@ void sondep_config_put_id(sondep_json_writer *out, const char *name, int64_t id)
 
 sonde_status sondep_config_fits(const sondep_fit *fits, int n, const sonde_config *config, const char *path)
 {
+    /* In the order of the family's list: one at a time, as everything here is refused. */
     for (int i = 0; i < n; i++)
         if (!fits[i].is_so)
             return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s': the %s family has no model with this '%s': it must be %s", path,
@@ -42,6 +43,7 @@ sonde_status sondep_config_check_family(const sondep_family **out, const sonde_c
 {
     sondep_act act;
 
+    /* First what all families ask, then whether there are words for it. */
     SONDE_TRY(sondep_config_check(config, path));
     SONDE_TRY(sondep_family_by_name(out, config->family));
     SONDE_TRY(sondep_act_parse(&act, config->activation));
@@ -56,6 +58,7 @@ sonde_status sondep_config_write(const sonde_config *config, sonde_dtype dtype, 
     const sondep_family *family;
     sondep_json_writer json = {0};
 
+    /* An id of -1 is null, which is not the same as an absent one: classes have defaults. */
     SONDE_TRY(sondep_config_check_family(&family, config, path));
     sondep_json_put_begin(&json, NULL, '{');
     family->write_config(&json, config);

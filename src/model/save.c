@@ -84,6 +84,7 @@ static sonde_status check_target(const char *directory)
         return SONDE_FAIL(SONDE_E_ARG, "cannot write a model to '%s': it is a file, not a folder", directory);
     if (!sondep_is_directory(directory))
         return SONDE_OK;
+    /* Every name is looked at: the whole folder goes. */
     SONDE_TRY(sondep_folder_each(directory, look_at, &f));
     if (f.has_files && !f.has_config)
         return SONDE_FAIL(SONDE_E_ARG, "'%s' is a folder without a config.json, and no model: it is not replaced",
@@ -125,6 +126,7 @@ static sonde_status class_name(char **out, const sonde_model *model, const sonde
     sondep_string s = {0};
     sonde_status status;
 
+    /* The unembedding never has a prefix, in neither class. */
     if (strcmp(name, head) == 0 && model->config.tied)
         name = family->embedding;
     if (strcmp(name, head) == 0 || strncmp(name, prefix, strlen(prefix)) == 0)
@@ -142,6 +144,7 @@ static sonde_status plan_metadata(plan *p, const sonde_save_opts *opts)
     p->metadata[1] = "pt";
     for (int64_t i = 0; i < 2 * opts->n_metadata; i++)
         p->metadata[i + 2] = opts->metadata[i];
+    /* JSON with a key twice is read by some and refused by others. */
     for (int64_t i = 0; i <= opts->n_metadata; i++)
         for (int64_t k = 0; k < i; k++)
             if (strcmp(p->metadata[2 * i], p->metadata[2 * k]) == 0)
@@ -198,6 +201,7 @@ static sonde_status put_tensor(sonde_sink *sink, const plan *p, int64_t i)
         int64_t n_here = n - first < PIECE ? n - first : PIECE;
         const void *bytes = (const char *)t->data + (size_t)first * size;
 
+        /* As floats for the check in any case; written from them only where the type changes. */
         sonde_convert_to_f32(p->numbers, bytes, t->dtype, n_here);
         SONDE_TRY(check_numbers(p, i, first, n_here));
         if (p->declared[i].dtype != t->dtype) {
@@ -217,6 +221,7 @@ static sonde_status save_weights(const sonde_model *model, const sondep_family *
     sonde_sink *sink = NULL;
     sonde_status status;
 
+    /* The sink lays the file out from the names and shapes; then each tensor goes to its place. */
     SONDE_TRY_DONE(plan_make(&p, family, opts));
     SONDE_TRY_DONE(sonde_sink_open(&sink, path, (const char *const *)p.names, p.declared, model->n_named, p.metadata,
                                    opts->n_metadata + 1));
@@ -242,6 +247,7 @@ static sonde_status save_tokenizer_config(const sonde_model *model, const sonde_
     } specials[] = {{"bos_token", c->bos_id}, {"eos_token", c->eos_id}};
     sondep_json_writer json = {0};
 
+    /* An id without a token is left out: the class has no special token then, as the model has none. */
     sondep_json_put_begin(&json, NULL, '{');
     sondep_json_put_text(&json, "tokenizer_class", "PreTrainedTokenizerFast");
     sondep_json_put_int(&json, "model_max_length", c->n_context);
@@ -262,6 +268,7 @@ static sonde_status copy_file(const char *to, const char *from)
     sondep_writer writer = {.fd = -1};
     sonde_status status;
 
+    /* Mapped, so that a large vocabulary is not in memory twice. */
     SONDE_TRY_DONE(sondep_file_map(&file, from));
     SONDE_TRY_DONE(sondep_writer_open(&writer, to));
     SONDE_TRY_DONE(sondep_writer_put(&writer, file.data, file.bytes));
@@ -318,6 +325,7 @@ static sonde_status save_files(const sonde_model *model, const sondep_family *fa
     SONDE_TRY(sondep_path_join(&s->weights, folder, "model.safetensors"));
     SONDE_TRY(sondep_path_join(&s->tokenizer_json, folder, "tokenizer.json"));
     SONDE_TRY(sondep_path_join(&s->tokenizer_config, folder, "tokenizer_config.json"));
+    /* The weights come last: they are what takes long, and what a full disk stops. */
     SONDE_TRY(sondep_config_write(&model->config, dtype, s->config));
     if (s->tokenizer != NULL) {
         SONDE_TRY(copy_file(s->tokenizer_json, s->source));

@@ -24,6 +24,7 @@ static uint64_t encipher(uint64_t i, int half_bits, uint64_t seed, uint64_t stre
 {
     uint64_t mask = ((uint64_t)1 << half_bits) - 1, left = i >> half_bits, right = i & mask;
 
+    /* Whatever F is, each round can be undone: so the whole is a permutation. */
     for (uint64_t round = 0; round < ROUNDS; round++) {
         uint32_t bits[4];
         uint64_t other = left;
@@ -40,6 +41,7 @@ static int64_t permute(int64_t i, int64_t n, uint64_t seed, int64_t epoch)
     int half_bits = 1;
     uint64_t at = (uint64_t)i;
 
+    /* Less than 4 times too large: the walk takes 4 steps on average at most. */
     while (((uint64_t)1 << (2 * half_bits)) < (uint64_t)n)
         half_bits++;
     do
@@ -79,6 +81,7 @@ int64_t sonde_contexts_first(const sonde_contexts *contexts, int64_t index)
     int64_t epoch = index / contexts->n, piece;
 
     SONDE_ASSERT(index >= 0);
+    /* Both depend on the epoch: which pieces there are, and which of them comes when. */
     piece = permute(index % contexts->n, contexts->n, contexts->seed, epoch);
     return (offset_of(contexts, epoch) + piece * contexts->length) % sonde_corpus_n_tokens(contexts->corpus);
 }

@@ -63,6 +63,8 @@ typedef struct lane {
     sonde_tokens tokens; /* of one document */
     int32_t *ids;        /* of all that this thread had, without separators */
     int64_t n, capacity;
+    int64_t failed_at; /* the first document that this thread could not encode; -1: none */
+    sonde_error failed;
 } lane;
 
 /* One file on its way. */
@@ -77,8 +79,6 @@ typedef struct adding {
     int64_t first_id, first_document; /* of this file, in memory */
     int64_t n_read;                   /* documents */
     bool is_done;
-    int64_t failed_at; /* the first document of the batch that could not be encoded, or its n */
-    sonde_error failed;
 } adding;
 
 static void adding_release(adding *a)
@@ -133,6 +133,7 @@ static sonde_status encode(const adding *a, batch *b, int64_t i, int64_t which)
     lane *l = &a->lanes[which];
     waiting *w = &b->documents[i];
 
+    /* The separator is all that is added: what the file's post-processor would add belongs to a prompt. */
     SONDE_TRY(
         sonde_tokenizer_encode(&l->tokens, a->corpus->tokenizer, b->bytes + w->at, (size_t)w->n_bytes, SONDE_SPECIALS_NONE));
     SONDE_TRY(sondep_room_grow(&l->ids, &l->capacity, l->n + l->tokens.n, sizeof *l->ids));
@@ -145,14 +146,18 @@ static sonde_status encode(const adding *a, batch *b, int64_t i, int64_t which)
     return SONDE_OK;
 }
 
-/* Errors belong to the thread in which they happen: that of the first document is carried over. */
-static void note_failure(adding *a, int64_t i)
+/* Errors belong to the thread in which they happen: that of the first document is carried over to the one that asked. Each
+ * lane has the first of its own, since documents are handed out in their order. */
+static sonde_status first_failure(const adding *a)
 {
-#pragma omp critical(sondep_corpus)
-    if (i < a->failed_at) {
-        a->failed_at = i;
-        a->failed = *sonde_last_error();
-    }
+    const lane *first = NULL;
+
+    for (int i = 0; i < a->n_lanes; i++)
+        if (a->lanes[i].failed_at >= 0 && (first == NULL || a->lanes[i].failed_at < first->failed_at))
+            first = &a->lanes[i];
+    if (first == NULL)
+        return SONDE_OK;
+    return sondep_fail(first->failed.status, first->failed.file, first->failed.line, "%s", first->failed.message);
 }
 
 /* Encodes one batch and reads the next meanwhile. What is wrong with this batch comes before what is wrong with the next. */
@@ -160,9 +165,11 @@ static sonde_status encode_batch(adding *a, batch *now, batch *next)
 {
     sonde_status reading = SONDE_OK;
 
-    a->failed_at = now->n;
-    for (int i = 0; i < a->n_lanes; i++)
+    for (int i = 0; i < a->n_lanes; i++) {
         a->lanes[i].n = 0;
+        a->lanes[i].failed_at = -1;
+    }
+    /* The thread that asked reads, so that an error of reading is its own; it takes documents when it has done that. */
 #pragma omp parallel num_threads(a->n_lanes)
     {
         int which = omp_get_thread_num();
@@ -170,11 +177,12 @@ static sonde_status encode_batch(adding *a, batch *now, batch *next)
         reading = read_batch(a, next);
 #pragma omp for schedule(dynamic, 8) nowait
         for (int64_t i = 0; i < now->n; i++)
-            if (encode(a, now, i, which) != SONDE_OK)
-                note_failure(a, i);
+            if (encode(a, now, i, which) != SONDE_OK && a->lanes[which].failed_at < 0) {
+                a->lanes[which].failed_at = i;
+                a->lanes[which].failed = *sonde_last_error();
+            }
     }
-    if (a->failed_at < now->n)
-        return sondep_fail(a->failed.status, a->failed.file, a->failed.line, "%s", a->failed.message);
+    SONDE_TRY(first_failure(a));
     return reading;
 }
 
@@ -196,7 +204,7 @@ static sonde_status check_ids(const adding *a, const int32_t *ids, int64_t n, in
     const sonde_corpus *c = a->corpus;
     for (int64_t i = 0; i < n; i++)
         if (ids[i] >= c->n_vocab) {
-            const char *token = sonde_tokenizer_token(c->tokenizer, ids[i]);
+            const char *token = c->tokenizer ? sonde_tokenizer_token(c->tokenizer, ids[i]) : NULL;
             return SONDE_FAIL(SONDE_E_RANGE,
                               "'%s': document %lld has the token id %d ('%s'), outside the vocabulary of %lld", a->path,
                               (long long)number, (int)ids[i], token ? token : "", (long long)c->n_vocab);
@@ -210,6 +218,7 @@ static sonde_status store_batch(adding *a, const batch *b)
     sonde_corpus *c = a->corpus;
     int64_t n_ids = b->n, size = c->is_wide ? 4 : 2;
 
+    /* Room for all first, so that storing cannot fail half-way through a document. */
     for (int i = 0; i < a->n_lanes; i++)
         n_ids += a->lanes[i].n;
     SONDE_TRY(sondep_room_grow(&c->ids, &c->ids_capacity, c->n_ids + n_ids, (size_t)size));
@@ -263,6 +272,7 @@ static sonde_status put_part(const adding *a)
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s' has no documents", a->path);
     for (int64_t i = p.first_document; i < c->n_documents; i++)
         n_bytes += c->documents[i].n_bytes;
+    /* Rounds cost nothing in memory, but their numbers must fit. */
     SONDE_TRY(sondep_mul_i64(&ids, p.n_ids, repeat, "number of tokens"));
     SONDE_TRY(sondep_mul_i64(&documents, p.n_documents, repeat, "number of documents"));
     SONDE_TRY(sondep_mul_i64(&bytes, n_bytes, repeat, "number of bytes"));
@@ -343,11 +353,39 @@ done:
     return status;
 }
 
+sonde_status sonde_corpus_add_ids(sonde_corpus *corpus, const int32_t *ids, int64_t n)
+{
+    adding a = {.corpus = corpus,
+                .path = "ids",
+                .opts = {.repeat = 1},
+                .first_id = corpus->n_ids,
+                .first_document = corpus->n_documents};
+    sonde_status status;
+
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0)
+            return SONDE_FAIL(SONDE_E_RANGE, "token %lld is %d, below 0", (long long)i, (int)ids[i]);
+    SONDE_TRY(check_ids(&a, ids, n, 1));
+    SONDE_TRY(sondep_room_grow(&corpus->ids, &corpus->ids_capacity, corpus->n_ids + n + 1, corpus->is_wide ? 4 : 2));
+    SONDE_TRY(sondep_room_grow(&corpus->documents, &corpus->documents_capacity, corpus->n_documents + 1,
+                               sizeof *corpus->documents));
+    corpus->documents[corpus->n_documents++] = (document){corpus->n_ids, 0};
+    store_ids(corpus, &corpus->separator, 1);
+    store_ids(corpus, ids, n);
+    status = put_part(&a);
+    if (status != SONDE_OK) {
+        corpus->n_ids = a.first_id;
+        corpus->n_documents = a.first_document;
+    }
+    return status;
+}
+
 sonde_status sonde_corpus_split(size_t *path_bytes, int64_t *repeat, const char *text)
 {
     const char *colon = strrchr(text, ':'), *digit;
     int64_t n = 0;
 
+    /* Without a colon, or where it ends the text or begins it, the whole is a name. */
     *path_bytes = strlen(text);
     *repeat = 1;
     if (colon == NULL || colon == text || colon[1] == '\0' || sondep_is_file(text))
@@ -370,7 +408,7 @@ sonde_status sonde_corpus_new(sonde_corpus **out, const sonde_tokenizer *tokeniz
     sonde_corpus *c;
 
     *out = NULL;
-    if (n_vocab == 0)
+    if (n_vocab == 0 && tokenizer != NULL)
         n_vocab = sonde_tokenizer_n_vocab(tokenizer);
     if (n_vocab < 1 || n_vocab > INT32_MAX)
         return SONDE_FAIL(SONDE_E_RANGE, "the size of the vocabulary is %lld, outside [1, %d]", (long long)n_vocab,
@@ -378,6 +416,7 @@ sonde_status sonde_corpus_new(sonde_corpus **out, const sonde_tokenizer *tokeniz
     if (separator < 0 || separator >= n_vocab)
         return SONDE_FAIL(SONDE_E_RANGE, "the separator's id is %d, outside the vocabulary of %lld", (int)separator,
                           (long long)n_vocab);
+    /* Two bytes hold the ids of any vocabulary up to 65536. */
     SONDE_TRY(SONDE_NEW(c, 1));
     c->tokenizer = tokenizer;
     c->separator = separator;
@@ -451,6 +490,7 @@ void sonde_corpus_document(int64_t *first, int64_t *n_tokens, int64_t *n_bytes, 
         p++;
     round = (i - p->at_document) / p->n_documents;
     within = (i - p->at_document) % p->n_documents;
+    /* A document ends where the next one begins, or with its file. */
     d = &c->documents[p->first_document + within];
     end = within + 1 < p->n_documents ? d[1].first : p->first_id + p->n_ids;
     *first = p->at_id + round * p->n_ids + (d->first - p->first_id);

@@ -35,7 +35,8 @@ static void pattern_row(double *p, const sondep_attention *s, const float *q, co
         p[j] /= sum;
 }
 
-/* What query i of a head adds to dk and dv (n_key, 2 h: sums in double), and its dq. */
+/* What query i of a head adds to dk and dv (n_key, 2 h: sums in double), and its dq. p (n_key) is the pattern's row first, then
+ * the gradient of the scores. */
 static void backward_one(const sondep_attention_backward *b, double *sums, double *p, int64_t head, int64_t i)
 {
     const sondep_attention *s = &b->forward;
@@ -47,14 +48,18 @@ static void backward_one(const sondep_attention_backward *b, double *sums, doubl
     pattern_row(p, s, q, k, n);
     for (int64_t j = 0; j < n; j++)
         along += p[j] * dot(dz, v + j * s->ld_v, h);
-    for (int64_t d = 0; d < h; d++) {
-        double to_q = 0.0;
-        for (int64_t j = 0; j < n; j++) {
-            double ds = p[j] * (dot(dz, v + j * s->ld_v, h) - along) * s->scale;
-            to_q += ds * k[j * s->ld_k + d];
+    for (int64_t j = 0; j < n; j++) {
+        double ds = p[j] * (dot(dz, v + j * s->ld_v, h) - along) * s->scale;
+        for (int64_t d = 0; d < h; d++) {
             sums[j * 2 * h + d] += ds * q[d];
             sums[j * 2 * h + h + d] += p[j] * dz[d];
         }
+        p[j] = ds;
+    }
+    for (int64_t d = 0; d < h; d++) {
+        double to_q = 0.0;
+        for (int64_t j = 0; j < n; j++)
+            to_q += p[j] * k[j * s->ld_k + d];
         dq[d] = (float)to_q;
     }
 }

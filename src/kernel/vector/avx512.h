@@ -158,6 +158,19 @@ static inline float v_sum(vec a)
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
 
+/* v_sum of four vectors at once, by the same tree. */
+static inline void v_sum_four(float *out, const vec a[4])
+{
+    __m128 q[4], s, t;
+    for (int i = 0; i < 4; i++) {
+        __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a[i]), _mm512_extractf32x8_ps(a[i], 1));
+        q[i] = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    }
+    s = _mm_add_ps(_mm_movelh_ps(q[0], q[1]), _mm_movehl_ps(q[1], q[0]));
+    t = _mm_add_ps(_mm_movelh_ps(q[2], q[3]), _mm_movehl_ps(q[3], q[2]));
+    _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(s, t, 0x88), _mm_shuffle_ps(s, t, 0xdd)));
+}
+
 /* The greatest lane; NaN lanes may or may not count. */
 static inline float v_greatest(vec a)
 {

@@ -154,6 +154,29 @@ static void norm_backward_row(float *dx, float *dw, float *db, const float *dy, 
         norm_dx_vector(dx + d, dy + d, x + d, w + d, &t, adds, D - d);
 }
 
+/* ---- attention ------------------------------------------------------------------------------------------------------------ */
+
+/* One vector of unsoften. */
+static inline __attribute__((always_inline)) void unsoften_vector(float *p, float *dp, vec factor, vec along, vec scaled,
+                                                                  int64_t n)
+{
+    vec pattern = v_mul(v_load_n(p, n), factor);
+    v_store_n(p, pattern, n);
+    v_store_n(dp, v_mul(v_mul(pattern, scaled), v_sub(v_load_n(dp, n), along)), n);
+}
+
+/* See leaf.h: the way back through a row of the softmax. */
+static void unsoften(float *p, float *dp, float factor, float along, float scaled, int64_t n)
+{
+    vec f = v_set(factor), a = v_set(along), s = v_set(scaled);
+    int64_t i = 0;
+
+    for (; i + V_WIDTH <= n; i += V_WIDTH)
+        unsoften_vector(p + i, dp + i, f, a, s, V_WIDTH);
+    if (i < n)
+        unsoften_vector(p + i, dp + i, f, a, s, n - i);
+}
+
 /* ---- the loss --------------------------------------------------------------------------------------------------------------- */
 
 /* Sum of exp(x - most) over all but the target; the exponentials stay in the row, 0 at the target's place, if it `keeps`

@@ -160,6 +160,15 @@ static inline float v_sum(vec a)
     return vget_lane_f32(h, 0) + vget_lane_f32(h, 1);
 }
 
+/* v_sum of four vectors at once, by the same tree. */
+static inline void v_sum_four(float *out, const vec a[4])
+{
+    float32x2_t h[4];
+    for (int i = 0; i < 4; i++)
+        h[i] = vadd_f32(vget_low_f32(a[i]), vget_high_f32(a[i]));
+    vst1q_f32(out, vpaddq_f32(vcombine_f32(h[0], h[1]), vcombine_f32(h[2], h[3])));
+}
+
 static inline float v_greatest(vec a)
 {
     return vmaxnmvq_f32(a);

@@ -84,8 +84,10 @@ static inline __attribute__((always_inline)) void tile_of(float *tile, int64_t l
         vec x[TILE_VECTORS];
         UNROLL for (int v = 0; v < TILE_VECTORS; v++) x[v] = v_load(b + v * V_WIDTH);
         UNROLL for (int c = 0; c < TILE_COLUMNS; c += 16) __builtin_prefetch(b + 8 * TILE_COLUMNS + c);
-        __builtin_prefetch(next_a, 0, 2);
-        next_a += k_step;
+        if (k_step <= TILE_ROWS) { /* packed: the next strip lies behind this one */
+            __builtin_prefetch(next_a, 0, 2);
+            next_a += k_step;
+        }
         UNROLL for (int i = 0; i < rows; i++)
         {
             vec w = v_set(a[i * row_step]);
@@ -159,6 +161,31 @@ static void tile_of_scores(float *tile, int64_t ld, const float *a, const void *
     }
 }
 
+/* The same with the block of scores turned: element (i, k) is row k, column i of it. */
+static void tile_of_turned_scores(float *tile, int64_t ld, const float *a, const void *b, int64_t K, int rows, bool add)
+{
+    switch (rows) {
+        TILE_CASE(1, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(2, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(3, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(4, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(5, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(6, 1, SONDEP_SCORE_STRIDE)
+#if TILE_ROWS > 6
+        TILE_CASE(7, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(8, 1, SONDEP_SCORE_STRIDE)
+#endif
+#if TILE_ROWS > 8
+        TILE_CASE(9, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(10, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(11, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(12, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(13, 1, SONDEP_SCORE_STRIDE)
+        TILE_CASE(14, 1, SONDEP_SCORE_STRIDE)
+#endif
+    }
+}
+
 /* ---- packing ------------------------------------------------------------------------------------------------------------ */
 
 /* A strip: `rows` rows of A, k by k. Rows that lie along k are turned V_WIDTH x V_WIDTH at a time; what a store writes
@@ -184,6 +211,20 @@ static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_
                 else
                     v_store_part(to + at, r[i], width);
             }
+        }
+    }
+    /* A transposed factor has the strip's rows side by side: they are copied as they lie. */
+    for (; a->dtype == SONDE_F32 && a->row_stride == 1 && k < K; k++) {
+        const float *from = (const float *)a->data + row + (k0 + k) * a->col_stride;
+        for (int first = 0; first < rows; first += V_WIDTH) {
+            int width = rows - first < V_WIDTH ? rows - first : V_WIDTH;
+            vec x = v_load_part(from + first, width);
+            int64_t at = k * rows + first;
+            x = rounds ? v_round_bf16(x) : x;
+            if (at + V_WIDTH <= n)
+                v_store(to + at, x);
+            else
+                v_store_part(to + at, x, width);
         }
     }
     for (; k < K; k++)
@@ -462,30 +503,32 @@ static void few_along_columns(float *sums, const float *a, int64_t lda, const so
 
 /* ---- a few queries ----------------------------------------------------------------------------------------------------------- */
 
-/* Dot products of `rows` queries with `columns` keys, lane by lane, then the lanes joined. */
+/* Dot products of `rows` queries with four keys, or with one: lane by lane, then the lanes joined. */
 static inline __attribute__((always_inline)) void dots(float *scores, int64_t ld, const float *q, const float *keys,
                                                        int64_t ldk, int64_t d, const int rows, const int columns)
 {
     vec sum[4][4];
     int64_t k = 0;
 
-    for (int m = 0; m < rows; m++)
-        for (int c = 0; c < columns; c++)
-            sum[m][c] = v_set(0.0f);
-    for (; k < d; k += V_WIDTH) {
-        int64_t n = d - k;
+    UNROLL for (int m = 0; m < rows; m++) UNROLL for (int c = 0; c < columns; c++) sum[m][c] = v_set(0.0f);
+    for (; k + V_WIDTH <= d; k += V_WIDTH) {
         vec x[4];
-        for (int c = 0; c < columns; c++)
-            x[c] = n >= V_WIDTH ? v_load(keys + c * ldk + k) : v_load_part(keys + c * ldk + k, n);
-        for (int m = 0; m < rows; m++) {
-            vec w = n >= V_WIDTH ? v_load(q + m * d + k) : v_load_part(q + m * d + k, n);
-            for (int c = 0; c < columns; c++)
-                sum[m][c] = v_fma(w, x[c], sum[m][c]);
+        UNROLL for (int c = 0; c < columns; c++) x[c] = v_load(keys + c * ldk + k);
+        UNROLL for (int m = 0; m < rows; m++)
+        {
+            vec w = v_load(q + m * d + k);
+            UNROLL for (int c = 0; c < columns; c++) sum[m][c] = v_fma(w, x[c], sum[m][c]);
         }
     }
-    for (int m = 0; m < rows; m++)
+    for (int m = 0; m < rows && k < d; m++)
         for (int c = 0; c < columns; c++)
-            scores[m * ld + c] = v_sum(sum[m][c]);
+            sum[m][c] = v_fma(v_load_part(q + m * d + k, d - k), v_load_part(keys + c * ldk + k, d - k), sum[m][c]);
+    for (int m = 0; m < rows; m++) {
+        if (columns == 4)
+            v_sum_four(scores + m * ld, sum[m]);
+        else
+            scores[m * ld] = v_sum(sum[m][0]);
+    }
 }
 
 /* Queries that share what is loaded of the keys: 4 x 4 or 2 x 4 sums in registers. */
@@ -495,29 +538,61 @@ enum { DOT_ROWS = TILE_ROWS > 8 ? 4 : 2 };
 static void score_few(float *scores, int64_t ld, const float *q, int64_t M, const float *keys, int64_t ldk, int64_t d,
                       int64_t n)
 {
-    for (int64_t j = 0; j < n; j += 4) {
-        for (int64_t m = 0; m < M;) {
-            float *at = scores + m * ld + j;
-            if (n - j < 4) {
-                for (int64_t c = j; c < n; c++)
-                    dots(scores + m * ld + c, ld, q + m * d, keys + c * ldk, ldk, d, 1, 1);
-                m++;
-            } else if (M - m >= DOT_ROWS) {
-                dots(at, ld, q + m * d, keys + j * ldk, ldk, d, DOT_ROWS, 4);
-                m += DOT_ROWS;
-            } else {
-                dots(at, ld, q + m * d, keys + j * ldk, ldk, d, 1, 4);
-                m++;
-            }
-        }
+    int64_t m = 0, j;
+
+    for (; m + DOT_ROWS <= M; m += DOT_ROWS)
+        for (j = 0; j + 4 <= n; j += 4)
+            dots(scores + m * ld + j, ld, q + m * d, keys + j * ldk, ldk, d, DOT_ROWS, 4);
+    for (; m < M; m++)
+        for (j = 0; j + 4 <= n; j += 4)
+            dots(scores + m * ld + j, ld, q + m * d, keys + j * ldk, ldk, d, 1, 4);
+    for (m = 0; m < M; m++)
+        for (j = n / 4 * 4; j < n; j++)
+            dots(scores + m * ld + j, ld, q + m * d, keys + j * ldk, ldk, d, 1, 1);
+}
+
+/* One row of sums, `vectors` vectors of it, in registers while the values go by. */
+static inline __attribute__((always_inline)) void mix_vectors(float *sums, const float *p, const float *v, int64_t ldv,
+                                                              int64_t n, const int vectors)
+{
+    vec sum[8];
+
+    UNROLL for (int i = 0; i < vectors; i++) sum[i] = v_load(sums + i * V_WIDTH);
+    for (int64_t k = 0; k < n; k++, v += ldv) {
+        vec w = v_set(p[k]);
+        UNROLL for (int i = 0; i < vectors; i++) sum[i] = v_fma(w, v_load(v + i * V_WIDTH), sum[i]);
+    }
+    UNROLL for (int i = 0; i < vectors; i++) v_store(sums + i * V_WIDTH, sum[i]);
+}
+
+/* The number of vectors must be a constant for the sums to stay in registers. */
+static void mix_columns(float *sums, const float *p, const float *v, int64_t ldv, int64_t n, int vectors)
+{
+    switch (vectors) {
+    case 1: mix_vectors(sums, p, v, ldv, n, 1); break;
+    case 2: mix_vectors(sums, p, v, ldv, n, 2); break;
+    case 3: mix_vectors(sums, p, v, ldv, n, 3); break;
+    case 4: mix_vectors(sums, p, v, ldv, n, 4); break;
+    case 5: mix_vectors(sums, p, v, ldv, n, 5); break;
+    case 6: mix_vectors(sums, p, v, ldv, n, 6); break;
+    case 7: mix_vectors(sums, p, v, ldv, n, 7); break;
+    default: mix_vectors(sums, p, v, ldv, n, 8); break;
     }
 }
 
-/* sums += P V */
+/* sums += P V, each in the order of the values. */
 static void mix_few(float *sums, int64_t ld, const float *p, int64_t ldp, int64_t M, const float *v, int64_t ldv, int64_t n,
                     int64_t d)
 {
-    few_rows_of(sums, ld, p, ldp, (const char *)v, ldv * (int64_t)sizeof *v, M, n, d, SONDE_F32, false);
+    for (int64_t m = 0; m < M; m++, sums += ld, p += ldp) {
+        int64_t j = 0;
+        for (; j + V_WIDTH <= d; j += 8 * V_WIDTH)
+            mix_columns(sums + j, p, v + j, ldv, n, (int)((d - j) / V_WIDTH < 8 ? (d - j) / V_WIDTH : 8));
+        j = d / V_WIDTH * V_WIDTH;
+        for (int64_t k = 0; k < n && j < d; k++)
+            v_store_part(sums + j, v_fma(v_set(p[k]), v_load_part(v + k * ldv + j, d - j), v_load_part(sums + j, d - j)),
+                         d - j);
+    }
 }
 
 /* ---- the peak --------------------------------------------------------------------------------------------------------------- */
