@@ -13,6 +13,7 @@ typedef struct samples {
     int32_t stop;
 } samples;
 
+/* Called for each new token; what is too long is cut. */
 static sonde_status on_token(int64_t sequence, int32_t id, void *ctx)
 {
     samples *s = ctx;
@@ -53,6 +54,7 @@ sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenize
     samples *s;
     sonde_status status;
 
+    /* A file that cannot be opened is no reason to stop a training: the samples are on stderr too. */
     n = n < MOST_SAMPLES ? n : MOST_SAMPLES;
     CLI_TRY(CLI_NEW(s, 1));
     file = fopen(lm_path(folder, "samples.txt"), "ab");

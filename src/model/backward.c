@@ -217,6 +217,7 @@ static void queries_keys_values(const sondep_backward *b, const sondep_block *bl
     const sonde_config *c = &b->pass->model->config;
     int64_t n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head, width = n_q + 2 * n_kv, D = c->d_model;
 
+    /* The three parts lie side by side in dqkv; what they give back to their input is summed in dy. */
     if (block->qkv.n_out > 0) {
         linear(b, b->dy, false, b->dqkv, width, b->pass->y, D, &block->qkv);
         return;
@@ -286,6 +287,7 @@ static sonde_status embed(const sondep_backward *b)
     int64_t D = model->config.d_model;
     bool is_learned = model->config.positions == SONDE_POSITIONS_LEARNED;
 
+    /* Both were added to the stream: the gradient of each is that of the sum. */
     if (is_learned)
         SONDE_TRY(sondep_show_gradient(b, SONDEP_POINT_POS_EMBED, 0, b->dx, D, D));
     SONDE_TRY(sondep_show_gradient(b, SONDEP_POINT_EMBED, 0, b->dx, D, D));
@@ -305,6 +307,7 @@ sonde_status sondep_backward_run(sondep_backward *b)
     if (b->pass->batch->N == 0)
         return SONDE_OK;
     SONDE_TRY(sondep_backward_check(b));
+    /* A rotation by the negative angle: the same cosines, sines with the other sign. */
     for (int64_t i = 0; i < n_angles; i++)
         b->minus_sin[i] = -b->pass->rope->sin[i];
     SONDE_TRY(unembed(b));
