@@ -107,10 +107,12 @@ typedef struct cli_option {
     const char *help;  /* one line */
 } cli_option;
 
-/* A call of a command: its positional arguments. */
+/* A call of a command: its positional arguments, and all words behind its name as they were typed. */
 typedef struct cli_call {
     const char **arguments;
     int n_arguments;
+    const char *const *words;
+    int n_words;
 } cli_call;
 
 typedef struct cli_command {
@@ -157,6 +159,9 @@ extern const cli_option cli_dry_run_options[]; /* --dry-run */
 /* Fills options and arguments of a command from the command line behind its name. Owns: what it parsed lives until exit.
  * Errors: SONDE_E_ARG, one line, with the nearest option as a hint. */
 sonde_status cli_parse(cli_call *out, const cli_command *command, int n, char **arguments);
+
+/* Whether the command line has an option whose value goes to `to`: else what stands there is the default. */
+bool cli_is_given(const void *to);
 
 /* Calls `fn` for each option of a command, common ones last. */
 typedef void cli_option_fn(const cli_option *option, void *ctx);
@@ -229,10 +234,14 @@ double cli_seconds(void);
 /* ---- progress ----------------------------------------------------------------------------------------------------- */
 
 /* Rate, time left and memory on stderr: redrawn on a terminal, a line every 10 s elsewhere, nothing with -q or for what
- * takes less than a second. */
+ * takes less than a second. The rate is that of the last 10 to 20 seconds. */
 typedef struct cli_progress {
     const char *unit; /* "tokens" */
     double started, shown, done;
+    struct {
+        double time, done;
+    } marks[2];    /* the older one is what the rate is measured from */
+    char note[64]; /* what else to show at the end of the line, or "" */
     bool is_drawn;
 } cli_progress;
 void cli_progress_begin(cli_progress *p, const char *unit);

@@ -1,20 +1,14 @@
 /* cmd_lm_train.c - `sonde lm train`: a language model from texts.              floor 10: cli
  *
- *   DIR/model/             the model in Hugging Face's layout: for sonde, for transformers
- *   DIR/state.safetensors  weights and moments: what --resume goes on from
- *   DIR/curve.csv .png     loss by step
- *   DIR/samples.txt        what it wrote on the way
- *   DIR/manifest.json      what was done, with what
- *
- * Each file is written beside and renamed. A run that ends early, for whatever reason, goes on from its last checkpoint.
+ * What it leaves stands in lm.h. Each file is written beside and renamed, and in an order in which a run that is killed at
+ * any moment goes on from its last state: first what is trained (tokenizer, config), then the curve, then the state, then
+ * what can be made again from it. What of the curve and the samples lies behind the state is cut off when it is resumed.
  */
 #include "lm.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 /* what the command line says; the defaults of the training itself come from the library's list */
@@ -31,21 +25,26 @@ static int64_t eval_every = 250, eval_documents = 300, save_every = 500, sample_
 static bool is_resumed, crosses_documents;
 
 static const cli_option options[] = {
-    {"data", 0, CLI_LIST, &data, "FILE", 0, 0, "texts to train on (.txt, .jsonl, .jsonl.zst); FILE:3 reads it three times"},
-    {"output", 'o', CLI_TEXT, &output, "DIR", 0, 0, "folder of the training"},
+    {"output", 'o', CLI_TEXT, &output, "DIR", 0, 0, "folder of the training: a new one, or with --resume that of an earlier run"},
     {"shape", 0, CLI_TEXT, &shape, "NAME", 0, 0, "sizes of a known shape in place of a CONFIG: one-layer, small, stories, ..."},
     {"init", 0, CLI_TEXT, &init, "MODEL", 0, 0, "go on from the weights of a model; moments begin at 0"},
     {"tokenizer", 0, CLI_TEXT, &tokenizer_path, "FILE", 0, 0, "tokenizer.json, or a folder that has one; default: that of --init"},
-    {"resume", 0, CLI_FLAG, &is_resumed, NULL, 0, 0, "go on from the last checkpoint in DIR"},
+    {"resume", 0, CLI_FLAG, &is_resumed, NULL, 0, 0, "go on from the last checkpoint in DIR; options that are not given stay"},
+    {"across-documents", 0, CLI_FLAG, &crosses_documents, NULL, 0, 0, "attention and positions go on over the end of a document"},
+    {0},
+};
+
+/* What a resumed run takes over from the manifest, where it is not given anew. */
+static const cli_option settings[] = {
+    {"data", 0, CLI_LIST, &data, "FILE", 0, 0, "texts to train on (.txt, .jsonl, .jsonl.zst); FILE:3 reads it three times"},
     {"held-out", 0, CLI_TEXT, &held_out_path, "FILE", 0, 0, "texts that are measured and not trained on"},
+    {"field", 0, CLI_TEXT, &cli.field, "NAME", 0, 0, "field of .jsonl that holds the text"},
+    {"limit", 0, CLI_INT, &cli.limit, "N", 0, 1e12, "documents of each file that are read at most; 0: all"},
     {"eval-every", 0, CLI_INT, &eval_every, "N", 1, 1e9, "steps between measurements of held-out texts"},
     {"eval-documents", 0, CLI_INT, &eval_documents, "N", 0, 1e9, "of them that are measured; 0: all"},
     {"save-every", 0, CLI_INT, &save_every, "N", 1, 1e9, "steps between checkpoints"},
     {"sample-every", 0, CLI_INT, &sample_every, "N", 0, 1e9, "steps between samples of what it writes; 0: none"},
     {"save-dtype", 0, CLI_CHOICE, &save_dtype, "f32|bf16", 0, 0, "type in which the model's weights are stored"},
-    {"across-documents", 0, CLI_FLAG, &crosses_documents, NULL, 0, 0, "attention and positions go on over the end of a document"},
-    {"field", 0, CLI_TEXT, &cli.field, "NAME", 0, 0, "field of .jsonl that holds the text"},
-    {"limit", 0, CLI_INT, &cli.limit, "N", 0, 1e12, "documents of each file that are read at most; 0: all"},
     {0},
 };
 
@@ -54,45 +53,62 @@ static const cli_option options[] = {
 #define ROW_CHOICE(name, flag, value, names, what) {flag, 0, CLI_CHOICE, &opts.name, names, 0, 0, what},
 static const cli_option training_options[] = {SONDE_LM_OPTION_LIST(ROW_WHOLE, ROW_CHOICE, ROW_REAL){0}};
 
-/* What a run of the command holds. */
-typedef struct training {
-    sonde_tokenizer *tokenizer;
-    sonde_corpus *corpus, *held_out;
-    sonde_lm_trainer *trainer;
-    sonde_config config;
-    int32_t separator;
-    lm_curve curve;
-    lm_point last;
-    cli_progress progress;
-    double started;
-    int64_t first_step;
-    json_t *files;
-} training;
-
 /* ---- what it is made of ----------------------------------------------------------------------------------------------- */
 
-/* Exactly one place that the model's sizes come from, and what else a run cannot do without. */
+/* Exactly one place that the model's sizes come from. */
 static sonde_status check_call(const cli_call *call)
 {
     int n = (shape != NULL) + (init != NULL) + call->n_arguments;
 
     if (output == NULL)
         return cli_misuse("'lm train' needs a folder: '-o DIR'");
-    if (data.n == 0)
-        return cli_misuse("'lm train' needs texts: '--data FILE'");
     if (!is_resumed && n != 1)
         return cli_misuse("'lm train' takes one of CONFIG, '--shape NAME', '--init MODEL'");
     if (is_resumed && n != 0)
         return cli_misuse("'--resume' takes the model from '%s'", output);
     if (init == NULL && tokenizer_path == NULL && !is_resumed)
         return cli_misuse("'lm train' needs a tokenizer: '--tokenizer FILE' ('sonde tokenizer train' makes one)");
-    return SONDE_OK;
+    return lm_folder_check(output, is_resumed);
+}
+
+/* What the command line does not say is as it was. */
+static sonde_status take_over(lm_training *t)
+{
+    sonde_lm_opts saved;
+
+    CLI_TRY(sonde_lm_opts_load(&saved, lm_path(output, "state.safetensors")));
+#define KEEP(name, ...)              \
+    if (!cli_is_given(&opts.name))   \
+        opts.name = saved.name;
+    SONDE_LM_OPTION_LIST(KEEP, KEEP, KEEP)
+#undef KEEP
+    if (!cli_is_given(&crosses_documents))
+        crosses_documents = saved.separator < 0;
+    return lm_manifest_read(t);
+}
+
+/* A file that the folder keeps from the beginning. Its copy in the model serves where somebody took it away. */
+static const char *kept(const char *name)
+{
+    const char *path = lm_path(output, name);
+    return lm_exists(path) ? path : lm_path(lm_path(output, "model"), name);
+}
+
+/* The tokenizer.json that the command line means. */
+static const char *tokenizer_file(void)
+{
+    const char *path = tokenizer_path ? tokenizer_path : init, *inside;
+
+    if (path == NULL)
+        return kept("tokenizer.json");
+    inside = lm_path(path, "tokenizer.json");
+    return lm_exists(inside) ? inside : path;
 }
 
 /* The tokenizer, and the id that begins a document. */
-static sonde_status open_tokenizer(training *t)
+static sonde_status open_tokenizer(lm_training *t)
 {
-    const char *path = tokenizer_path ? tokenizer_path : init ? init : lm_path(output, "model");
+    const char *path = tokenizer_file();
 
     CLI_TRY(sonde_tokenizer_load(&t->tokenizer, path));
     t->separator = sonde_tokenizer_bos(t->tokenizer);
@@ -101,19 +117,33 @@ static sonde_status open_tokenizer(training *t)
     return SONDE_OK;
 }
 
-/* A model to begin with: of a shape or a config with new weights, or one that is there. */
-static sonde_status first_model(sonde_model **out, training *t, const cli_call *call)
+/* Sizes of a model with new weights; of one that is resumed, whose weights come from the state. */
+static sonde_status read_config(lm_training *t, const cli_call *call)
 {
-    const char *from = init ? init : is_resumed ? lm_path(output, "model") : NULL;
-
-    if (from != NULL)
-        return sonde_model_load(out, from, NULL);
+    if (is_resumed)
+        return sonde_config_load(&t->config, kept("config.json"));
     CLI_TRY(shape ? sonde_config_shape(&t->config, shape) : sonde_config_load(&t->config, call->arguments[0]));
     /* A shape has the vocabulary of its tokenizer; a config says its own, which may be larger. */
     if (shape != NULL)
         t->config.n_vocab = sonde_tokenizer_n_vocab(t->tokenizer);
     t->config.bos_id = t->config.eos_id = t->separator;
-    return sonde_lm_initial(out, &t->config, (uint64_t)opts.seed);
+    return SONDE_OK;
+}
+
+/* A model to begin with: of a shape or a config with new weights, or one that is there. */
+static sonde_status first_model(sonde_model **out, lm_training *t, const cli_call *call)
+{
+    *out = NULL;
+    if (init != NULL) {
+        CLI_TRY(sonde_model_load(out, init, NULL));
+        t->config = *sonde_model_config(*out);
+    } else {
+        CLI_TRY(read_config(t, call));
+    }
+    if (sonde_tokenizer_n_vocab(t->tokenizer) > t->config.n_vocab)
+        return cli_fail(SONDE_E_RANGE, "the tokenizer has %lld ids, the model's vocabulary is %lld",
+                        (long long)sonde_tokenizer_n_vocab(t->tokenizer), (long long)t->config.n_vocab);
+    return init ? SONDE_OK : sonde_lm_initial(out, &t->config, (uint64_t)opts.seed);
 }
 
 /* How far the reading of a file is. */
@@ -123,10 +153,11 @@ static void on_read(double share, int64_t n_tokens, void *ctx)
 }
 
 /* Adds one file to a corpus, and to the list of the manifest. */
-static sonde_status add_file(training *t, sonde_corpus *corpus, const char *text)
+static sonde_status add_file(lm_training *t, sonde_corpus *corpus, const char *text)
 {
     sonde_corpus_opts how;
-    int64_t before = sonde_corpus_n_tokens(corpus), documents = sonde_corpus_n_documents(corpus);
+    int64_t tokens = sonde_corpus_n_tokens(corpus), documents = sonde_corpus_n_documents(corpus);
+    int64_t bytes = sonde_corpus_n_bytes(corpus);
     size_t path_bytes;
     char *path;
     json_t *row;
@@ -148,7 +179,9 @@ static sonde_status add_file(training *t, sonde_corpus *corpus, const char *text
         json_object_set_new(row, "path", json_string(path));
         json_object_set_new(row, "repeat", json_integer(how.repeat));
         json_object_set_new(row, "documents", json_integer(sonde_corpus_n_documents(corpus) - documents));
-        json_object_set_new(row, "tokens", json_integer(sonde_corpus_n_tokens(corpus) - before));
+        json_object_set_new(row, "tokens", json_integer(sonde_corpus_n_tokens(corpus) - tokens));
+        json_object_set_new(row, "bytes", json_integer(sonde_corpus_n_bytes(corpus) - bytes));
+        json_object_set_new(row, "held_out", json_boolean(corpus == t->held_out));
         json_array_append_new(t->files, row);
     }
     free(path);
@@ -156,37 +189,31 @@ static sonde_status add_file(training *t, sonde_corpus *corpus, const char *text
 }
 
 /* Texts to train on, and texts to be measured. */
-static sonde_status open_corpora(training *t, const sonde_config *config)
+static sonde_status open_corpora(lm_training *t)
 {
-    CLI_TRY(sonde_corpus_new(&t->corpus, t->tokenizer, t->separator, config->n_vocab));
+    CLI_TRY(sonde_corpus_new(&t->corpus, t->tokenizer, t->separator, t->config.n_vocab));
     for (int64_t i = 0; i < data.n; i++)
         CLI_TRY(add_file(t, t->corpus, data.items[i]));
     if (held_out_path == NULL)
         return SONDE_OK;
-    CLI_TRY(sonde_corpus_new(&t->held_out, t->tokenizer, t->separator, config->n_vocab));
+    CLI_TRY(sonde_corpus_new(&t->held_out, t->tokenizer, t->separator, t->config.n_vocab));
     return add_file(t, t->held_out, held_out_path);
 }
 
-/* Everything up to the first step. */
-static sonde_status begin(training *t, const cli_call *call)
+/* Everything that can be wrong with what was asked for is found here, before a file is written. */
+static sonde_status prepare(lm_training *t, const cli_call *call)
 {
     sonde_model *model = NULL;
     sonde_status status;
 
-    t->files = json_array();
+    CLI_TRY(is_resumed ? take_over(t) : SONDE_OK);
+    if (data.n == 0)
+        return cli_misuse("'lm train' needs texts: '--data FILE'");
     CLI_TRY(open_tokenizer(t));
-    CLI_TRY(first_model(&model, t, call));
-    t->config = *sonde_model_config(model);
-    CLI_TRY_DONE(open_corpora(t, &t->config));
+    CLI_TRY_DONE(first_model(&model, t, call));
+    CLI_TRY_DONE(open_corpora(t));
     opts.separator = crosses_documents ? -1 : t->separator;
-    CLI_TRY_DONE(sonde_lm_trainer_new(&t->trainer, model, t->corpus, &opts));
-    if (is_resumed) {
-        CLI_TRY_DONE(sonde_lm_trainer_load(t->trainer, lm_path(output, "state.safetensors")));
-        t->first_step = sonde_lm_trainer_steps(t->trainer);
-        CLI_TRY_DONE(lm_curve_read(&t->curve, output, t->first_step));
-    } else if (mkdir(output, 0777) != 0 && errno != EEXIST) {
-        status = cli_fail(SONDE_E_IO, "'%s' cannot be made: %s", output, strerror(errno));
-    }
+    status = sonde_lm_trainer_new(&t->trainer, model, t->corpus, &opts);
 done:
     sonde_model_free(model);
     return status;
@@ -194,75 +221,51 @@ done:
 
 /* ---- what it leaves ----------------------------------------------------------------------------------------------------- */
 
-/* Arguments, data, machine and results, for whoever asks later how it was made. */
-static sonde_status write_manifest(const training *t)
+/* What the next run needs. The curve first: it is cut to the state, not the other way round. */
+static sonde_status save_state(lm_training *t)
 {
-    const sonde_model *model = sonde_lm_trainer_model(t->trainer);
-    json_t *out = cli_json("sonde.manifest/1"), *options_out = json_object();
-    char hash[24], *text;
-    sonde_status status;
-
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)sonde_corpus_hash(t->corpus));
-#define PUT(name, flag, value, least, most, what) json_object_set_new(options_out, flag, json_real((double)sonde_lm_trainer_opts(t->trainer)->name));
-#define PUT_CHOICE(name, flag, value, names, what) PUT(name, flag, value, 0, 0, what)
-    SONDE_LM_OPTION_LIST(PUT, PUT_CHOICE, PUT)
-#undef PUT
-#undef PUT_CHOICE
-    json_object_set_new(out, "command", json_string("lm train"));
-    json_object_set_new(out, "version", json_string(sonde_version()));
-    json_object_set_new(out, "options", options_out);
-    json_object_set(out, "data", t->files);
-    json_object_set_new(out, "corpus_hash", json_string(hash));
-    json_object_set_new(out, "corpus_tokens", json_integer(sonde_corpus_n_tokens(t->corpus)));
-    json_object_set_new(out, "init", init ? json_string(init) : json_null());
-    json_object_set_new(out, "parameters", json_integer(sonde_model_n_parameters(model)));
-    json_object_set_new(out, "step", json_integer(t->last.step));
-    json_object_set_new(out, "tokens", json_integer(t->last.n_tokens));
-    json_object_set_new(out, "loss", cli_json_real(t->last.loss));
-    json_object_set_new(out, "held_out_loss", cli_json_real(t->last.held_out_loss));
-    json_object_set_new(out, "held_out_bits_per_byte", cli_json_real(t->last.held_out_bits));
-    json_object_set_new(out, "first_step_of_this_run", json_integer(t->first_step));
-    json_object_set_new(out, "seconds_of_this_run", cli_json_real(cli_seconds() - t->started));
-    json_object_set_new(out, "kernels", json_string(sonde_kernel_name()));
-    json_object_set_new(out, "threads", json_integer(sonde_threads()));
-    json_object_set_new(out, "peak_memory_bytes", json_integer(cli_peak_bytes()));
-    text = json_dumps(out, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    json_decref(out);
-    if (text == NULL)
-        return cli_fail(SONDE_E_NOMEM, "out of memory");
-    status = lm_write_text(output, "manifest.json", text, strlen(text));
-    free(text);
-    return status;
+    CLI_TRY(lm_curve_write(&t->curve, output));
+    CLI_TRY(sonde_lm_trainer_save(t->trainer, lm_path(output, "state.safetensors")));
+    t->saved_step = sonde_lm_trainer_steps(t->trainer);
+    return SONDE_OK;
 }
 
-/* The state first: what comes behind it can be made again from it. */
-static sonde_status save(const training *t)
+static sonde_status save_model(const lm_training *t)
 {
-    const char *tokenizer = tokenizer_path ? tokenizer_path : init ? init : lm_path(output, "model");
     sonde_save_opts how;
-    char subtitle[160];
 
     sonde_save_opts_init(&how);
     how.dtype = save_dtype ? SONDE_BF16 : SONDE_F32;
-    how.tokenizer = tokenizer;
-    snprintf(subtitle, sizeof subtitle, "%s, %s parameters", output, cli_count(sonde_model_n_parameters(sonde_lm_trainer_model(t->trainer))));
-    CLI_TRY(sonde_lm_trainer_save(t->trainer, lm_path(output, "state.safetensors")));
-    CLI_TRY(sonde_model_save(sonde_lm_trainer_model(t->trainer), lm_path(output, "model"), &how));
-    CLI_TRY(lm_curve_write(&t->curve, output));
+    how.tokenizer = lm_path(output, "tokenizer.json");
+    return sonde_model_save(sonde_lm_trainer_model(t->trainer), lm_path(output, "model"), &how);
+}
+
+/* A checkpoint: all files, the state before what can be made again from it. */
+static sonde_status save(lm_training *t)
+{
+    char subtitle[160];
+
+    snprintf(subtitle, sizeof subtitle, "%s, %s parameters", output,
+             cli_count(sonde_model_n_parameters(sonde_lm_trainer_model(t->trainer))));
+    CLI_TRY(save_state(t));
+    CLI_TRY(save_model(t));
     CLI_TRY(lm_curve_draw(&t->curve, output, subtitle));
-    return write_manifest(t);
+    return lm_manifest_write(t);
 }
 
 /* ---- steps ---------------------------------------------------------------------------------------------------------------- */
 
-/* Loss of the held-out texts, where it is time for it. */
-static sonde_status evaluate(training *t, lm_point *point)
+/* Whether something is to be done behind a step: every so many, and at the end. */
+static bool is_due(int64_t step, int64_t every)
+{
+    return step % every == 0 || step == opts.steps;
+}
+
+/* Loss of the held-out texts. */
+static sonde_status evaluate(lm_training *t, lm_point *point)
 {
     sonde_lm_score score;
 
-    point->held_out_loss = point->held_out_bits = NAN;
-    if (t->held_out == NULL || (point->step % eval_every != 0 && point->step != opts.steps))
-        return SONDE_OK;
     CLI_TRY(sonde_lm_evaluate(&score, sonde_lm_trainer_model(t->trainer), t->held_out, t->tokenizer, eval_documents));
     point->held_out_loss = score.loss;
     point->held_out_bits = score.bits_per_byte;
@@ -271,26 +274,70 @@ static sonde_status evaluate(training *t, lm_point *point)
     return SONDE_OK;
 }
 
-/* One step with all that belongs to it. */
-static sonde_status step(training *t)
+/* What is due behind the last step and has not been done: an interruption leaves it to the next run. */
+static sonde_status look_back(lm_training *t)
 {
-    sonde_lm_report r;
-    lm_point p;
+    lm_point *p = t->curve.n > 0 ? &t->curve.points[t->curve.n - 1] : NULL;
 
-    CLI_TRY(sonde_lm_trainer_step(t->trainer, &r));
-    p = (lm_point){.step = r.step, .n_tokens = r.step * r.n_tokens, .loss = r.loss, .lr = r.lr, .gradient_norm = r.gradient_norm};
-    CLI_TRY(evaluate(t, &p));
-    CLI_TRY(lm_curve_add(&t->curve, &p));
-    t->last = p;
-    if (sample_every > 0 && (p.step % sample_every == 0 || p.step == opts.steps))
-        CLI_TRY(lm_sample(sonde_lm_trainer_model(t->trainer), t->tokenizer, t->separator, output, p.step, 3));
-    cli_progress_step(&t->progress, (double)((p.step - t->first_step) * r.n_tokens),
-                      (double)(p.step - t->first_step) / (double)(opts.steps - t->first_step));
-    return p.step % save_every == 0 || p.step == opts.steps ? save(t) : SONDE_OK;
+    if (p == NULL || p->step != sonde_lm_trainer_steps(t->trainer))
+        return SONDE_OK;
+    if (t->held_out != NULL && !isfinite(p->held_out_loss) && is_due(p->step, eval_every))
+        CLI_TRY(evaluate(t, p));
+    if (sample_every > 0 && t->sampled_step < p->step && is_due(p->step, sample_every)) {
+        CLI_TRY(lm_sample(sonde_lm_trainer_model(t->trainer), t->tokenizer, t->separator, output, p->step, 3));
+        t->sampled_step = p->step;
+    }
+    return SONDE_OK;
 }
 
-/* All steps. An interruption is saved, too: it is an orderly end. */
-static sonde_status train(training *t)
+/* One step with all that belongs to it. */
+static sonde_status step(lm_training *t)
+{
+    sonde_lm_report r;
+    lm_point p = {.held_out_loss = NAN, .held_out_bits = NAN};
+
+    CLI_TRY(sonde_lm_trainer_step(t->trainer, &r));
+    p.step = r.step;
+    p.n_tokens = r.step * r.n_tokens;
+    p.loss = r.loss;
+    p.lr = r.lr;
+    p.gradient_norm = r.gradient_norm;
+    CLI_TRY(lm_curve_add(&t->curve, &p));
+    CLI_TRY(look_back(t));
+    snprintf(t->progress.note, sizeof t->progress.note, "loss %.4f  lr %.3g", r.loss, r.lr);
+    cli_progress_step(&t->progress, (double)((p.step - t->first_step) * r.n_tokens),
+                      (double)(p.step - t->first_step) / (double)(opts.steps - t->first_step));
+    return is_due(p.step, save_every) ? save(t) : SONDE_OK;
+}
+
+/* A new training: with all that --resume needs before there is a step to lose. */
+static sonde_status start(lm_training *t)
+{
+    int64_t none;
+
+    CLI_TRY(lm_copy(output, "tokenizer.json", tokenizer_file()));
+    CLI_TRY(save_model(t));
+    CLI_TRY(lm_copy(output, "config.json", lm_path(output, "model/config.json")));
+    CLI_TRY(lm_samples_cut(&none, output, 0));
+    CLI_TRY(save_state(t));
+    return lm_manifest_write(t);
+}
+
+/* One that goes on. The model may be older than the state, or gone: it is written anew. */
+static sonde_status resume(lm_training *t)
+{
+    CLI_TRY(sonde_lm_trainer_load(t->trainer, lm_path(output, "state.safetensors")));
+    t->first_step = t->saved_step = sonde_lm_trainer_steps(t->trainer);
+    CLI_TRY(lm_curve_read(&t->curve, output, t->first_step));
+    CLI_TRY(lm_samples_cut(&t->sampled_step, output, t->first_step));
+    CLI_TRY(lm_copy(output, "tokenizer.json", tokenizer_file()));
+    CLI_TRY(lm_copy(output, "config.json", kept("config.json")));
+    CLI_TRY(look_back(t));
+    return save(t);
+}
+
+/* All steps. */
+static sonde_status train(lm_training *t)
 {
     sonde_status status = SONDE_OK;
 
@@ -298,57 +345,89 @@ static sonde_status train(training *t)
     while (status == SONDE_OK && sonde_lm_trainer_steps(t->trainer) < opts.steps)
         status = step(t);
     cli_progress_end(&t->progress);
-    if (status != SONDE_E_INTERRUPTED || t->last.step == 0)
+    return status;
+}
+
+/* How a training ends that did not come to its end: an interruption is saved, since it is an orderly end; of all else the last
+ * checkpoint stays. */
+static sonde_status stop(lm_training *t, sonde_status status)
+{
+    int64_t steps = sonde_lm_trainer_steps(t->trainer);
+
+    if (t->saved_step < 0)
         return status;
+    if (status != SONDE_E_INTERRUPTED) {
+        cli_note("the checkpoint of step %lld stays: 'sonde lm train --resume -o %s%s' goes on from it", (long long)t->saved_step,
+                 output, status == SONDE_E_NONFINITE ? " --lr SMALLER" : "");
+        return status;
+    }
     sonde_interrupt(false);
-    CLI_TRY(save(t));
-    cli_fail(SONDE_E_INTERRUPTED, "interrupted behind step %lld of %lld, which is saved", (long long)t->last.step,
-             (long long)opts.steps);
-    return cli_hint(SONDE_E_INTERRUPTED, "the same command with --resume in place of the model's sizes goes on");
+    CLI_TRY(steps > t->saved_step ? save(t) : SONDE_OK);
+    cli_fail(SONDE_E_INTERRUPTED, "interrupted behind step %lld of %lld, which is saved", (long long)steps, (long long)opts.steps);
+    return cli_hint(SONDE_E_INTERRUPTED, "'sonde lm train --resume -o %s' goes on", output);
 }
 
 /* What the reader of the terminal, or a script, wants to know at the end. */
-static sonde_status report(const training *t)
+static sonde_status report(const lm_training *t)
 {
     double seconds = cli_seconds() - t->started;
-    int64_t n_tokens = (t->last.step - t->first_step) * opts.batch * sonde_lm_trainer_opts(t->trainer)->context;
+    int64_t steps = sonde_lm_trainer_steps(t->trainer);
+    int64_t n_tokens = (steps - t->first_step) * opts.batch * sonde_lm_trainer_opts(t->trainer)->context;
+    lm_point last = lm_curve_last(&t->curve);
 
     if (cli.json) {
         json_t *out = cli_json("sonde.lm.train/1");
         json_object_set_new(out, "model", json_string(lm_path(output, "model")));
-        json_object_set_new(out, "step", json_integer(t->last.step));
-        json_object_set_new(out, "loss", cli_json_real(t->last.loss));
-        json_object_set_new(out, "held_out_loss", cli_json_real(t->last.held_out_loss));
-        json_object_set_new(out, "held_out_bits_per_byte", cli_json_real(t->last.held_out_bits));
+        json_object_set_new(out, "step", json_integer(steps));
+        json_object_set_new(out, "loss", cli_json_real(last.loss));
+        json_object_set_new(out, "held_out_loss", cli_json_real(last.held_out_loss));
+        json_object_set_new(out, "held_out_bits_per_byte", cli_json_real(last.held_out_bits));
         json_object_set_new(out, "seconds", cli_json_real(seconds));
         json_object_set_new(out, "tokens_per_s", cli_json_real((double)n_tokens / seconds));
         return cli_json_write(out);
     }
     printf("%s: %s parameters, step %lld, loss %.4f nats per token\n", lm_path(output, "model"),
-           cli_count(sonde_model_n_parameters(sonde_lm_trainer_model(t->trainer))), (long long)t->last.step, t->last.loss);
-    if (isfinite(t->last.held_out_loss))
-        printf("held-out: %.4f nats per token, %.4f bits per byte\n", t->last.held_out_loss, t->last.held_out_bits);
+           cli_count(sonde_model_n_parameters(sonde_lm_trainer_model(t->trainer))), (long long)steps, last.loss);
+    if (isfinite(last.held_out_loss))
+        printf("held-out: %.4f nats per token, %.4f bits per byte\n", last.held_out_loss, last.held_out_bits);
     printf("%s in %.0f s, %.0f tokens/s, peak memory %s\n", cli_counted(n_tokens, "token"), seconds, (double)n_tokens / seconds,
            cli_bytes((double)cli_peak_bytes()));
     return SONDE_OK;
 }
 
+/* A folder that is there is taken at once; a new one is made when everything was read: until then nothing is left. */
+static sonde_status work(lm_training *t, const cli_call *call)
+{
+    bool is_there = lm_exists(output);
+    sonde_status status;
+
+    CLI_TRY(is_there ? lm_folder_open(output) : SONDE_OK);
+    CLI_TRY(prepare(t, call));
+    CLI_TRY(is_there ? SONDE_OK : lm_folder_open(output));
+    status = is_resumed ? resume(t) : start(t);
+    if (status == SONDE_OK)
+        status = train(t);
+    return status == SONDE_OK ? report(t) : stop(t, status);
+}
+
 static sonde_status run(const cli_call *call)
 {
-    training t = {.started = cli_seconds()};
+    lm_training t = {
+        .call = call, .settings = settings, .started = cli_seconds(), .began = (int64_t)time(NULL), .saved_step = -1};
     sonde_status status;
 
     CLI_TRY(check_call(call));
-    CLI_TRY_DONE(begin(&t, call));
-    CLI_TRY_DONE(train(&t));
-    status = report(&t);
-done:
-    json_decref(t.files);
+    t.folder = output;
+    t.init = init;
+    t.files = json_array();
+    status = work(&t, call);
     lm_curve_free(&t.curve);
     sonde_lm_trainer_free(t.trainer);
     sonde_corpus_free(t.corpus);
     sonde_corpus_free(t.held_out);
     sonde_tokenizer_free(t.tokenizer);
+    json_decref(t.files);
+    json_decref(t.earlier);
     return status;
 }
 
@@ -358,8 +437,11 @@ const cli_command cli_cmd_lm_train = {
     .arguments = "[CONFIG]",
     .min_arguments = 0,
     .max_arguments = 1,
-    .examples = {"sonde lm train --shape one-layer --tokenizer tokenizer.json --data stories.jsonl -o run",
-                 "sonde lm train --resume --data stories.jsonl -o run"},
-    .options = {options, training_options},
+    .examples = {"sonde lm train --shape one-layer --tokenizer stories15M --data stories.jsonl --context 32 --batch 8 --steps 20 -o run",
+                 "sonde lm train --resume -o run --steps 30",
+                 "sonde lm train --init stories15M --data stories.jsonl --context 32 --batch 8 --steps 3 -o tuned"},
+    .options = {options, settings, training_options},
+    .notes = "Without --resume, DIR is a new folder, or an empty one. With it, what is trained lies in DIR: steps, the schedule, its step\n"
+             "size, weight decay and clipping may be given anew, and texts may lie elsewhere; all else stays as it was. Ctrl-C saves.",
     .run = run,
 };

@@ -19,6 +19,10 @@ enum { OPPOSITE = 1 << 16 }; /* added to an option's number for the opposite of 
 cli_settings cli;
 const char *cli_current_command = "";
 
+static struct {
+    const void **to;
+    int64_t n, capacity;
+} given; /* where the options of the command line went */
 static cli_strings kept; /* texts of options and arguments: what points at them lives as long as the program */
 
 const cli_option cli_common_options[] = {
@@ -215,6 +219,23 @@ static sonde_status set_option(const cli_option *option, const char *text, bool 
     return SONDE_OK;
 }
 
+bool cli_is_given(const void *to)
+{
+    for (int64_t i = 0; i < given.n; i++)
+        if (given.to[i] == to)
+            return true;
+    return false;
+}
+
+/* Sets an option and remembers that it was given. */
+static sonde_status take_option(const cli_option *option, const char *text, bool is_opposite)
+{
+    CLI_TRY(set_option(option, text, is_opposite));
+    CLI_TRY(CLI_GROW(given.to, given.n, given.capacity));
+    given.to[given.n++] = option->to;
+    return SONDE_OK;
+}
+
 /* One number at least; a comma at the end is wrong. */
 sonde_status cli_parse_integers(int64_t **out, int64_t *n, const char *text, const char *option)
 {
@@ -376,6 +397,7 @@ sonde_status cli_parse(cli_call *out, const cli_command *command, int n, char **
     sonde_status status;
     int number;
 
+    *out = (cli_call){.words = (const char *const *)arguments, .n_words = n};
     CLI_TRY(popt_table_init(&table, command));
     CLI_TRY_DONE(CLI_NEW(line, n + 2));
     line[0] = "sonde";
@@ -392,7 +414,7 @@ sonde_status cli_parse(cli_call *out, const cli_command *command, int n, char **
         char *text = poptGetOptArg(popt); /* ours from here on; NULL for a flag */
         if (text != NULL)
             CLI_TRY_DONE(keep(text));
-        CLI_TRY_DONE(set_option(table.options[(number & ~OPPOSITE) - 1], text, (number & OPPOSITE) != 0));
+        CLI_TRY_DONE(take_option(table.options[(number & ~OPPOSITE) - 1], text, (number & OPPOSITE) != 0));
     }
     status = number < -1 ? refuse_option(&table, poptBadOption(popt, 0), number) : SONDE_OK;
     if (status == SONDE_OK)

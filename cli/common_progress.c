@@ -7,7 +7,7 @@
 
 #include <unistd.h>
 
-static const double FIRST_AFTER = 1.0, REDRAW_EVERY = 0.2, LINE_EVERY = 10.0; /* seconds */
+static const double FIRST_AFTER = 1.0, REDRAW_EVERY = 0.2, LINE_EVERY = 10.0, MARK_EVERY = 10.0; /* seconds */
 
 static cli_progress *drawn; /* whose line stands on the terminal */
 
@@ -15,7 +15,7 @@ static cli_progress *drawn; /* whose line stands on the terminal */
 void cli_progress_begin(cli_progress *p, const char *unit)
 {
     *p = (cli_progress){.unit = unit, .started = cli_seconds()};
-    p->shown = p->started;
+    p->shown = p->marks[0].time = p->marks[1].time = p->started;
 }
 
 /* Called before anything else is written to stderr. */
@@ -28,17 +28,28 @@ void cli_progress_clear(void)
     drawn = NULL;
 }
 
-/* "42 %  1,234 tokens  567 tokens/s  0:12 left  123 MB" */
-static void format_line(char *out, size_t out_bytes, const cli_progress *p, double share, double elapsed)
+/* Units a second since the older mark, which follows every ten seconds: what was fast an hour ago does not count. */
+static double recent_rate(cli_progress *p, double now)
+{
+    if (now - p->marks[1].time >= MARK_EVERY) {
+        p->marks[0] = p->marks[1];
+        p->marks[1].time = now;
+        p->marks[1].done = p->done;
+    }
+    return now > p->marks[0].time ? (p->done - p->marks[0].done) / (now - p->marks[0].time) : 0;
+}
+
+/* "42 %  1,234 tokens  567 tokens/s  0:12 left  123 MB  loss 2.3" */
+static void format_line(char *out, size_t out_bytes, cli_progress *p, double share, double now)
 {
     char left[32] = "";
-    double seconds = share > 0 && share < 1 ? elapsed * (1 - share) / share : 0;
+    double seconds = share > 0 && share < 1 ? (now - p->started) * (1 - share) / share : 0;
     int minutes = (int)(seconds / 60);
 
     if (seconds > 0 && seconds < 1e6)
         snprintf(left, sizeof left, "  %d:%02d left", minutes, (int)(seconds - 60.0 * minutes));
-    snprintf(out, out_bytes, "%.0f %s  %.0f %s/s%s  %s", p->done, p->unit, p->done / elapsed, p->unit, left,
-             cli_bytes((double)cli_peak_bytes()));
+    snprintf(out, out_bytes, "%.0f %s  %.0f %s/s%s  %s%s%s", p->done, p->unit, recent_rate(p, now), p->unit, left,
+             cli_bytes((double)cli_peak_bytes()), p->note[0] != '\0' ? "  " : "", p->note);
 }
 
 /* Cheap enough to be called after every pass: mostly it only looks at the clock. */
@@ -46,7 +57,7 @@ void cli_progress_step(cli_progress *p, double done, double share)
 {
     double now = cli_seconds(), elapsed = now - p->started;
     bool is_terminal = isatty(STDERR_FILENO);
-    char line[160];
+    char line[224];
 
     p->done = done;
     /* short runs, and looks that come too early, are silent */
@@ -54,7 +65,7 @@ void cli_progress_step(cli_progress *p, double done, double share)
         return;
     /* one line: what is done, how fast, how long it will take, how much memory it took */
     p->shown = now;
-    format_line(line, sizeof line, p, share, elapsed);
+    format_line(line, sizeof line, p, share, now);
     if (share >= 0)
         fprintf(stderr, is_terminal ? "\r\033[K%3.0f %%  %s" : "%3.0f %%  %s\n", 100 * share, line);
     else

@@ -1,10 +1,46 @@
-/* cli/lm.h - what the parts of `sonde lm train` share.                         floor 10: cli */
+/* cli/lm.h - what the parts of `sonde lm train` share.                         floor 10: cli
+ *
+ *   DIR/config.json, tokenizer.json   what is trained, as it was when the training began
+ *   DIR/state.safetensors             weights, moments, options: what --resume goes on from
+ *   DIR/model/                        the model in Hugging Face's layout: for sonde, for transformers
+ *   DIR/curve.csv .png                loss by step
+ *   DIR/samples.txt                   what it wrote on the way
+ *   DIR/manifest.json                 what was done, with what
+ */
 #ifndef CLI_LM_H
 #define CLI_LM_H
 
 #include "cli.h"
 
 #include <sonde/train.h>
+
+/* ---- the folder -------------------------------------------------------------------------------------------------- */
+
+/* "FOLDER/NAME", in buffers that rotate (4 of them). lm_folder_check has seen that they are long enough. */
+const char *lm_path(const char *folder, const char *name);
+
+/* Whether there is such a file or folder. */
+bool lm_exists(const char *path);
+
+/* Before anything is read: a new training takes a folder that is not there, is empty, or has what is left of one that was
+ * killed before its first state; --resume takes one with a state.
+ * Errors: SONDE_E_ARG (a file; a folder of something else; a training that would be lost), SONDE_E_NOTFOUND (nothing to resume). */
+sonde_status lm_folder_check(const char *folder, bool is_resumed);
+
+/* Makes the folder, takes it for this process until it ends, and removes what killed ones left half-written.
+ * Errors: SONDE_E_IO, SONDE_E_ARG (another process trains there). */
+sonde_status lm_folder_open(const char *folder);
+
+/* What is written at the end to a file of the folder: beside, then renamed. Errors: SONDE_E_IO. */
+sonde_status lm_write_text(const char *folder, const char *name, const char *text, size_t n_bytes);
+
+/* The whole of a file, with a NUL behind it. Owns: *out is the caller's (free). Errors: SONDE_E_NOTFOUND, SONDE_E_IO, SONDE_E_NOMEM. */
+sonde_status lm_read_text(char **out, size_t *n_bytes, const char *path);
+
+/* A copy of a file under `name` in the folder. */
+sonde_status lm_copy(const char *folder, const char *name, const char *from);
+
+/* ---- the learning curve ------------------------------------------------------------------------------------------ */
 
 /* One line of the learning curve; NAN where nothing was measured. */
 typedef struct lm_point {
@@ -25,14 +61,44 @@ sonde_status lm_curve_write(const lm_curve *curve, const char *folder);
 sonde_status lm_curve_draw(const lm_curve *curve, const char *folder, const char *subtitle);
 void lm_curve_free(lm_curve *curve);
 
-/* "FOLDER/NAME", in buffers that rotate (4 of them). */
-const char *lm_path(const char *folder, const char *name);
+/* Its last line; one of NANs at step 0 if it has none. */
+lm_point lm_curve_last(const lm_curve *curve);
 
-/* What is written at the end to a file of the folder: beside, then renamed. Errors: SONDE_E_IO. */
-sonde_status lm_write_text(const char *folder, const char *name, const char *text, size_t n_bytes);
+/* ---- samples ----------------------------------------------------------------------------------------------------- */
 
-/* A few short texts that the model writes now, from BOS alone, to stderr and to samples.txt. */
+/* Adds a few short texts that the model writes now, from BOS alone, to samples.txt and to stderr. */
 sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenizer, int32_t bos, const char *folder, int64_t step,
                        int64_t n);
+
+/* Takes what was written behind a step off samples.txt; *out is the last step that it has samples of, 0 if none. */
+sonde_status lm_samples_cut(int64_t *out, const char *folder, int64_t last_step);
+
+/* ---- the manifest ------------------------------------------------------------------------------------------------ */
+
+/* What a run of the command holds. */
+typedef struct lm_training {
+    const char *folder, *init;    /* init: the model whose weights it began with, or NULL */
+    const cli_call *call;         /* as typed */
+    const cli_option *settings;   /* the program's own options that a resumed run takes over */
+    json_t *earlier;              /* the manifest that is there, or NULL */
+    json_t *files;                /* texts, and what they have */
+    sonde_config config;
+    sonde_tokenizer *tokenizer;
+    sonde_corpus *corpus, *held_out;
+    sonde_lm_trainer *trainer;
+    int32_t separator;
+    lm_curve curve;
+    cli_progress progress;
+    double started;               /* of a steady clock */
+    int64_t began;                /* seconds since 1970 */
+    int64_t first_step, saved_step, sampled_step;
+} lm_training;
+
+/* Arguments, data, machine and results, for whoever asks later how it was made. */
+sonde_status lm_manifest_write(const lm_training *t);
+
+/* Reads the manifest of the folder, if it has one, and gives each of t->settings that the command line does not have the value
+ * that it had. Errors: SONDE_E_FORMAT. */
+sonde_status lm_manifest_read(lm_training *t);
 
 #endif

@@ -6,39 +6,12 @@
 
 #include <sonde/plot.h>
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char header[] = "step,tokens,loss,lr,gradient_norm,held_out_loss,held_out_bits_per_byte\n";
 enum { SMOOTH = 200 }; /* points of the drawn curve: means of as many equal pieces */
-
-const char *lm_path(const char *folder, const char *name)
-{
-    static char buffers[4][4096];
-    static int next;
-    char *out = buffers[next++ % 4];
-
-    snprintf(out, sizeof buffers[0], "%s/%s", folder, name);
-    return out;
-}
-
-sonde_status lm_write_text(const char *folder, const char *name, const char *text, size_t n_bytes)
-{
-    const char *path = lm_path(folder, name), *part = lm_path(folder, ".part");
-    FILE *file = fopen(part, "wb");
-    bool is_written = file != NULL && fwrite(text, 1, n_bytes, file) == n_bytes;
-
-    /* closed in any case; a full disk may show only then */
-    is_written = (file == NULL || fclose(file) == 0) && is_written;
-    if (is_written && rename(part, path) == 0)
-        return SONDE_OK;
-    cli_fail(SONDE_E_IO, "'%s' cannot be written: %s", path, strerror(errno));
-    unlink(part);
-    return SONDE_E_IO;
-}
 
 sonde_status lm_curve_add(lm_curve *curve, const lm_point *point)
 {
@@ -51,6 +24,12 @@ void lm_curve_free(lm_curve *curve)
 {
     free(curve->points);
     *curve = (lm_curve){0};
+}
+
+lm_point lm_curve_last(const lm_curve *curve)
+{
+    static const lm_point none = {.loss = NAN, .lr = NAN, .gradient_norm = NAN, .held_out_loss = NAN, .held_out_bits = NAN};
+    return curve->n > 0 ? curve->points[curve->n - 1] : none;
 }
 
 /* A number between commas; an empty one is NAN. */

@@ -6,6 +6,8 @@
 
 enum { SAMPLE_TOKENS = 200, MOST_SAMPLES = 16 };
 
+static const char name[] = "samples.txt", head[] = "--- step ";
+
 /* Tokens of samples as they come. */
 typedef struct samples {
     int32_t ids[MOST_SAMPLES][SAMPLE_TOKENS];
@@ -13,7 +15,6 @@ typedef struct samples {
     int32_t stop;
 } samples;
 
-/* Called for each new token; what is too long is cut. */
 static sonde_status on_token(int64_t sequence, int32_t id, void *ctx)
 {
     samples *s = ctx;
@@ -47,31 +48,93 @@ static sonde_status generate(samples *out, const sonde_model *model, int32_t bos
     return status;
 }
 
-sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenizer, int32_t bos, const char *folder, int64_t step,
-                       int64_t n)
+/* The step of the line at `line`, if it is the head of a sample; -1 if not. */
+static int64_t step_of(const char *line)
 {
-    FILE *file;
-    samples *s;
-    sonde_status status;
+    return strncmp(line, head, sizeof head - 1) == 0 ? strtoll(line + sizeof head - 1, NULL, 10) : -1;
+}
 
-    /* A file that cannot be opened is no reason to stop a training: the samples are on stderr too. */
-    n = n < MOST_SAMPLES ? n : MOST_SAMPLES;
-    CLI_TRY(CLI_NEW(s, 1));
-    file = fopen(lm_path(folder, "samples.txt"), "ab");
-    CLI_TRY_DONE(generate(s, model, bos, step, n));
+/* One sample under its head. A line of its own that looks like one is set in. */
+static void print_sample(FILE *to, int64_t step, const char *text, size_t n_bytes)
+{
+    fprintf(to, "%s%lld\n", head, (long long)step);
+    for (size_t i = 0; i < n_bytes; i++) {
+        if ((i == 0 || text[i - 1] == '\n') && step_of(text + i) >= 0)
+            fputc(' ', to);
+        fputc(text[i], to);
+    }
+    fputc('\n', to);
+}
+
+/* All samples of a step behind what the file has. */
+static sonde_status print_samples(FILE *to, const samples *s, const sonde_tokenizer *tokenizer, int64_t step, int64_t n)
+{
     for (int64_t i = 0; i < n; i++) {
         char *text = NULL;
         size_t n_bytes;
 
-        CLI_TRY_DONE(sonde_tokenizer_decode(&text, &n_bytes, tokenizer, s->ids[i], s->n[i], true));
+        CLI_TRY(sonde_tokenizer_decode(&text, &n_bytes, tokenizer, s->ids[i], s->n[i], true));
         cli_note("step %lld writes: %.*s", (long long)step, (int)(n_bytes < 300 ? n_bytes : 300), text);
-        if (file != NULL)
-            fprintf(file, "--- step %lld\n%s\n", (long long)step, text);
+        print_sample(to, step, text, n_bytes);
         sonde_text_free(text);
     }
+    return SONDE_OK;
+}
+
+/* The samples that are there; none is no error. */
+static sonde_status read_samples(char **out, size_t *n_bytes, const char *folder)
+{
+    const char *path = lm_path(folder, name);
+
+    *out = NULL;
+    *n_bytes = 0;
+    return lm_exists(path) ? lm_read_text(out, n_bytes, path) : SONDE_OK;
+}
+
+/* The file is written anew as a whole: a run that is killed leaves the samples of a step, or none of them. */
+sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenizer, int32_t bos, const char *folder, int64_t step,
+                       int64_t n)
+{
+    FILE *to = NULL;
+    char *old = NULL, *text = NULL;
+    size_t old_bytes, n_bytes;
+    samples *s = NULL;
+    sonde_status status;
+
+    n = n < MOST_SAMPLES ? n : MOST_SAMPLES;
+    CLI_TRY_DONE(CLI_NEW(s, 1));
+    CLI_TRY_DONE(generate(s, model, bos, step, n));
+    CLI_TRY_DONE(read_samples(&old, &old_bytes, folder));
+    to = open_memstream(&text, &n_bytes);
+    CLI_TRY_DONE(to ? SONDE_OK : cli_fail(SONDE_E_NOMEM, "out of memory"));
+    fwrite(old, 1, old_bytes, to);
+    CLI_TRY_DONE(print_samples(to, s, tokenizer, step, n));
+    status = fclose(to) == 0 ? lm_write_text(folder, name, text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
+    to = NULL;
 done:
-    if (file != NULL)
-        fclose(file);
+    if (to != NULL)
+        fclose(to);
+    free(text);
+    free(old);
     free(s);
+    return status;
+}
+
+sonde_status lm_samples_cut(int64_t *out, const char *folder, int64_t last_step)
+{
+    char *text;
+    size_t n_bytes, at = 0;
+    sonde_status status;
+
+    *out = 0;
+    CLI_TRY(read_samples(&text, &n_bytes, folder));
+    /* Line by line, up to the head of a step that lies behind. */
+    while (at < n_bytes && step_of(text + at) <= last_step) {
+        const char *end = memchr(text + at, '\n', n_bytes - at);
+        *out = step_of(text + at) > *out ? step_of(text + at) : *out;
+        at = end ? (size_t)(end - text) + 1 : n_bytes;
+    }
+    status = at < n_bytes ? lm_write_text(folder, name, text, at) : SONDE_OK;
+    free(text);
     return status;
 }

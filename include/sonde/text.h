@@ -179,6 +179,9 @@ SONDE_API int64_t sonde_corpus_n_tokens(const sonde_corpus *corpus);
 SONDE_API int64_t sonde_corpus_n_documents(const sonde_corpus *corpus);
 SONDE_API int64_t sonde_corpus_n_bytes(const sonde_corpus *corpus);
 
+/* The size of the vocabulary: all ids are below it. Owns: nothing. Errors: none. */
+SONDE_API int64_t sonde_corpus_n_vocab(const sonde_corpus *corpus);
+
 /* A number that tells one stream from another, for the manifest of a run and for resuming it: a hash of the ids of each file and
  * of how often it counts. The same on every machine, for any number of threads.
  * Owns: nothing. Errors: none. */

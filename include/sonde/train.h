@@ -72,12 +72,12 @@ typedef struct sonde_lm_trainer sonde_lm_trainer;
 /* A trainer at step 0, with the weights of `model` as floats.
  *
  * model    copied; it is not needed any more
- * corpus   what is trained on; its ids are below the model's vocabulary
+ * corpus   what is trained on, of the model's vocabulary or a smaller one
  * opts     NULL means defaults
  *
  * Owns: *out is yours: sonde_lm_trainer_free; borrows the corpus. One thread at a time.
- * Errors: SONDE_E_ARG (an option outside its bounds, or a context longer than the model's: both numbers), SONDE_E_RANGE (a corpus smaller than one step),
- * SONDE_E_NOMEM. *out is NULL then. */
+ * Errors: SONDE_E_ARG (an option outside its bounds, or a context longer than the model's: both numbers), SONDE_E_RANGE (a corpus
+ * smaller than one step, or of a larger vocabulary than the model's: both numbers), SONDE_E_NOMEM. *out is NULL then. */
 SONDE_API sonde_status sonde_lm_trainer_new(sonde_lm_trainer **out, const sonde_model *model, const sonde_corpus *corpus,
                                             const sonde_lm_opts *opts) SONDE_MUST_USE;
 SONDE_API void sonde_lm_trainer_free(sonde_lm_trainer *trainer);
@@ -99,9 +99,9 @@ typedef struct sonde_lm_report {
 /* One step: contexts step * batch .. of the corpus, loss = mean cross-entropy of the next token over all of them, gradients,
  * clipping, one change of the weights.
  *
- * Errors: SONDE_E_NONFINITE (loss, activation or gradient: names the place and, as a hint, the step; weights are those before the step),
- * SONDE_E_INTERRUPTED (the same), SONDE_E_STATE (all steps are done), SONDE_E_NOMEM.
- * Cost: 6 x parameters x tokens flops, attention extra. Owns: nothing. */
+ * Owns: nothing; allocates nothing. Cost: 6 x parameters x tokens flops, attention extra.
+ * Errors: SONDE_E_NONFINITE (loss, activation or gradient: names the place and, as a hint, the step), SONDE_E_INTERRUPTED,
+ * SONDE_E_STATE (all steps are done). Weights, moments and the number of steps are as they were then. */
 SONDE_API sonde_status sonde_lm_trainer_step(sonde_lm_trainer *trainer, sonde_lm_report *out) SONDE_MUST_USE;
 
 /* Steps done. Owns: nothing. Errors: none. */
@@ -111,7 +111,7 @@ SONDE_API int64_t sonde_lm_trainer_steps(const sonde_lm_trainer *trainer);
  * Owns: borrows, from the trainer. Errors: none. */
 SONDE_API const sonde_model *sonde_lm_trainer_model(const sonde_lm_trainer *trainer);
 
-/* The options that it works with: no field is "choose" any more. Owns: borrows. Errors: none. */
+/* The options that it works with: no field is "choose" any more, but for decay_steps, which follows `steps`. Owns: borrows. Errors: none. */
 SONDE_API const sonde_lm_opts *sonde_lm_trainer_opts(const sonde_lm_trainer *trainer);
 
 /* Floating-point operations and memory of a step: 6 flops for each parameter that a token is multiplied by, and 12 for each
@@ -134,7 +134,7 @@ typedef struct sonde_lm_score {
  *
  * tokenizer   of the corpus, whose tokens' bytes are counted
  *
- * Owns: nothing. Errors: SONDE_E_RANGE (no document has a token), SONDE_E_NONFINITE, SONDE_E_INTERRUPTED, SONDE_E_NOMEM. */
+ * Owns: nothing. Errors: SONDE_E_RANGE (no document has a token; a vocabulary larger than the model's), SONDE_E_NONFINITE, SONDE_E_INTERRUPTED, SONDE_E_NOMEM. */
 SONDE_API sonde_status sonde_lm_evaluate(sonde_lm_score *out, const sonde_model *model, const sonde_corpus *corpus,
                                          const sonde_tokenizer *tokenizer, int64_t limit) SONDE_MUST_USE;
 
@@ -142,13 +142,20 @@ SONDE_API sonde_status sonde_lm_evaluate(sonde_lm_score *out, const sonde_model 
 
 /* Writes all that training needs to go on: weights and moments as floats, the step, the options, hashes of corpus and config,
  * as one safetensors file, written beside and renamed.
- * Owns: nothing. Errors: SONDE_E_IO, SONDE_E_NOMEM. */
+ * Owns: nothing. Errors: SONDE_E_NONFINITE (a weight or moment: its name; nothing is written), SONDE_E_IO, SONDE_E_NOMEM. What was
+ * there is as it was then. */
 SONDE_API sonde_status sonde_lm_trainer_save(const sonde_lm_trainer *trainer, const char *path) SONDE_MUST_USE;
 
-/* Goes on from such a file. Options that decide what is computed must be those of the file, but for `steps` and the schedule,
- * so that a training may be made longer.
+/* The options of such a file, to make a trainer with that goes on from it.
+ * Owns: nothing. Errors: SONDE_E_NOTFOUND, SONDE_E_FORMAT (no state of a training; an option that is missing, or outside its bounds),
+ * SONDE_E_NOMEM. *out is as it was then. */
+SONDE_API sonde_status sonde_lm_opts_load(sonde_lm_opts *out, const char *path) SONDE_MUST_USE;
+
+/* Goes on from such a file. Options that decide what is computed must be those of the file, but for the length of the training
+ * (`steps`), the schedule and its step size, weight decay and clipping: so that it may be made longer, or saved from steps
+ * that are too large.
  * Owns: nothing. Errors: SONDE_E_NOTFOUND, SONDE_E_FORMAT, SONDE_E_ARG (another option, model or corpus: its name and both values;
- * another kernel set is a note in the log). The trainer is as it was then. */
+ * a file behind the last of `steps`), SONDE_E_NOMEM. The trainer is as it was then. Another kernel set is a note in the log. */
 SONDE_API sonde_status sonde_lm_trainer_load(sonde_lm_trainer *trainer, const char *path) SONDE_MUST_USE;
 
 #ifdef __cplusplus

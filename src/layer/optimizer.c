@@ -87,13 +87,13 @@ static void muon_part(const sondep_optimizer *o, float *w, float *m, const float
     bool turns = rows > columns;
     int64_t r = turns ? columns : rows, c = turns ? rows : columns;
     muon_room room = make_room(r, c, scratch);
-    float keep = (float)(1.0 - rate * o->decay), step = (float)(rate * 0.2 * sqrt((double)c)), norm;
+    float keep = (float)(1.0 - rate * o->decay), step = (float)(rate * 0.2 * sqrt((double)c)), inverse;
 
     /* The iteration converges for singular values in (0, sqrt(3)): dividing by the norm brings them below 1. */
     direction(o, room.x, m, g, factor, rows, columns, ld);
-    norm = (float)(1.0 / (sqrt(sondep_sum_squares(room.x, r * c)) + 1e-7));
+    inverse = (float)(1.0 / fmax(sqrt(sondep_sum_squares(room.x, r * c)), 1e-7));
     for (int64_t i = 0; i < r * c; i++)
-        room.x[i] *= norm;
+        room.x[i] *= inverse;
     for (int i = 0; i < 5; i++)
         newton_schulz(&room, r, c);
     /* Decay first, as AdamW has it; the direction is turned back if it lies turned. */

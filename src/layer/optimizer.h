@@ -23,7 +23,7 @@ typedef enum sondep_optimizer_kind { SONDEP_ADAMW, SONDEP_MUON } sondep_optimize
  *
  *   Muon, for a hidden matrix W (r,c) with gradient g:  m = m + (1 - momentum) (g - m);   u = g + momentum (m - g)
  *     W = W (1 - rate decay) - rate 0.2 sqrt(max(r, c)) orthogonal(u)
- *   orthogonal(u): five steps x = a x + (b A + c A^2) x, A = x x^T, from x = u / |u|_F, (a, b, c) = (3.4445, -4.7750, 2.0315)
+ *   orthogonal(u): five steps x = a x + (b A + c A^2) x, A = x x^T, from x = u / max(|u|_F, 1e-7), (a, b, c) = (3.4445, -4.7750, 2.0315)
  *
  * Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; the scale, with which Muon takes AdamW's rates, from Liu et
  * al. 2025, arXiv 2502.16982, equation 4; torch.optim.Muon(adjust_lr_fn="match_rms_adamw") in float32. */

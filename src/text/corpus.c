@@ -454,6 +454,11 @@ int64_t sonde_corpus_n_bytes(const sonde_corpus *corpus)
     return corpus->stream_bytes;
 }
 
+int64_t sonde_corpus_n_vocab(const sonde_corpus *corpus)
+{
+    return corpus->n_vocab;
+}
+
 uint64_t sonde_corpus_hash(const sonde_corpus *corpus)
 {
     return corpus->hash;

@@ -1,4 +1,4 @@
-/* lm.c - training of language models: options, a step, evaluation.             floor 6: train
+/* lm.c - training of language models: a trainer's life, and its steps.         floor 6: train
  *
  * A step takes its contexts some at a time: each goes forward with a tape and back, and its gradients are added to those of
  * the others, so that activations of a few thousand tokens are all that is ever held. The loss is a mean over all tokens of
@@ -8,78 +8,14 @@
 
 #include <math.h>
 
-enum { MICRO_TOKENS = 2048 }; /* a few thousand rows: enough for the products, few enough for the caches */
-
-/* ---- options --------------------------------------------------------------------------------------------------------------- */
-
-#define DEFAULT(name, flag, value, least, most, what) .name = (value),
-#define DEFAULT_CHOICE(name, flag, value, names, what) .name = (value),
-void sonde_lm_opts_init(sonde_lm_opts *out)
-{
-    *out = (sonde_lm_opts){
-        .struct_size = sizeof *out, SONDE_LM_OPTION_LIST(DEFAULT, DEFAULT_CHOICE, DEFAULT).separator = -1};
-}
-#undef DEFAULT
-#undef DEFAULT_CHOICE
-
-/* A number within its bounds; the comparison fails for NaN. */
-static sonde_status check_number(const char *flag, double value, double least, double most)
-{
-    if (value >= least && value <= most)
-        return SONDE_OK;
-    return SONDE_FAIL(SONDE_E_ARG, "option '%s' is %g, outside [%g, %g]", flag, value, least, most);
-}
-
-/* One of the names of a choice, which bars separate. */
-static sonde_status check_choice(const char *flag, int64_t value, const char *names)
-{
-    int64_t n = 1;
-
-    for (const char *c = names; *c != '\0'; c++)
-        n += *c == '|';
-    if (value >= 0 && value < n)
-        return SONDE_OK;
-    return SONDE_FAIL(SONDE_E_ARG, "option '%s' is number %lld of %s", flag, (long long)value, names);
-}
-
-#define CHECK(name, flag, value, least, most, what) SONDE_TRY(check_number(flag, (double)o->name, least, most));
-#define CHECK_CHOICE(name, flag, value, names, what) SONDE_TRY(check_choice(flag, o->name, names));
-static sonde_status check_bounds(const sonde_lm_opts *o)
-{
-    SONDE_LM_OPTION_LIST(CHECK, CHECK_CHOICE, CHECK)
-    return SONDE_OK;
-}
-#undef CHECK
-#undef CHECK_CHOICE
-
-/* The caller's options over the defaults, with what is left to us chosen. */
-static sonde_status read_opts(sonde_lm_opts *out, const sonde_lm_opts *opts, const sonde_config *config)
-{
-    sonde_lm_opts_init(out);
-    if (opts != NULL) {
-        if (opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
-            return SONDE_FAIL(SONDE_E_ARG, "training options have struct_size %zu, expected at most %zu", opts->struct_size,
-                              sizeof *out);
-        memcpy(out, opts, opts->struct_size);
-        out->struct_size = sizeof *out;
-    }
-    SONDE_TRY(check_bounds(out));
-    out->context = out->context ? out->context : config->n_context;
-    if (out->context > config->n_context)
-        return SONDE_FAIL(SONDE_E_ARG, "option 'context' is %lld, the model's context is %lld", (long long)out->context,
-                          (long long)config->n_context);
-    if (out->micro_batch == 0)
-        out->micro_batch = out->context >= MICRO_TOKENS ? 1 : MICRO_TOKENS / out->context;
-    out->micro_batch = out->micro_batch > out->batch ? out->batch : out->micro_batch;
-    out->decay_steps = out->decay_steps ? out->decay_steps : (out->steps + 4) / 5;
-    out->decay_steps = out->decay_steps > out->steps ? out->steps : out->decay_steps;
-    return SONDE_OK;
-}
+/* Gradients whose squares would be infinite as floats, with a margin for each: moments would never be finite again. */
+static const double LARGEST_NORM = 1e18;
 
 /* What the optimiser and the schedule take of the options. */
 static void apply_opts(sonde_lm_trainer *t)
 {
     const sonde_lm_opts *o = &t->opts;
+    int64_t decay = o->decay_steps ? o->decay_steps : (o->steps + 4) / 5;
 
     t->optimizer = (sondep_optimizer){.kind = o->optimizer == SONDE_OPTIMIZER_MUON ? SONDEP_MUON : SONDEP_ADAMW,
                                       .beta1 = o->beta1,
@@ -91,7 +27,7 @@ static void apply_opts(sonde_lm_trainer *t)
     t->schedule = (sondep_schedule){.kind = (sondep_schedule_kind)o->schedule,
                                     .steps = o->steps,
                                     .warmup = o->warmup,
-                                    .decay = o->decay_steps,
+                                    .decay = decay < o->steps ? decay : o->steps,
                                     .rate = o->lr,
                                     .last = o->lr * o->last_lr};
     t->model->precision = o->products == SONDE_PRODUCTS_BF16 ? SONDEP_BF16 : SONDEP_F32;
@@ -114,6 +50,41 @@ static sonde_status make_blocks(sonde_lm_trainer *t)
     return sondep_map_block(&t->optimizer_scratch, t->optimizer_bytes);
 }
 
+/* Nobody listens to the passes of a training. */
+static sonde_status fire_nothing(int64_t point, const sondep_values *values, void *ctx)
+{
+    (void)point, (void)values, (void)ctx;
+    return SONDE_OK;
+}
+
+/* A pass over `rows` and the way back, before they are planned. The mean over the step is what each part counts for. */
+static void prepare(sonde_lm_trainer *t, sondep_pass *pass, sondep_backward *backward, const sondep_batch *rows)
+{
+    t->hooks = (sondep_hooks){.wanted = t->wanted, .last = -1, .fire = fire_nothing};
+    t->prediction = (sondep_prediction){t->batch.target, t->batch.loss, t->opts.batch * t->opts.context};
+    *pass = (sondep_pass){.model = t->model,
+                          .hooks = &t->hooks,
+                          .batch = rows,
+                          .rope = &t->rope,
+                          .tape = t->tape,
+                          .logits = SONDE_LOGITS_NONE};
+    *backward = (sondep_backward){.pass = pass,
+                                  .gradients = t->gradients,
+                                  .objective = sondep_prediction_objective,
+                                  .objective_ctx = &t->prediction};
+}
+
+/* Scratch for the largest step: each row a sequence, and each as long as a context. Steps then allocate nothing. */
+static sonde_status reserve(sonde_lm_trainer *t)
+{
+    sondep_batch largest = {.B = t->batch.capacity, .T = t->opts.context, .N = t->batch.capacity, .most_keys = t->opts.context};
+    sondep_pass pass;
+    sondep_backward backward;
+
+    prepare(t, &pass, &backward, &largest);
+    return sondep_arena_reserve(&t->arena, sondep_pass_plan(&pass, NULL) + sondep_backward_plan(&backward, NULL));
+}
+
 sonde_status sonde_lm_trainer_new(sonde_lm_trainer **out, const sonde_model *model, const sonde_corpus *corpus,
                                   const sonde_lm_opts *opts)
 {
@@ -122,7 +93,8 @@ sonde_status sonde_lm_trainer_new(sonde_lm_trainer **out, const sonde_model *mod
     sonde_status status;
 
     *out = NULL;
-    SONDE_TRY(read_opts(&options, opts, &model->config));
+    SONDE_TRY(sondep_lm_check_vocab(model, corpus));
+    SONDE_TRY(sondep_lm_opts_read(&options, opts, &model->config));
     SONDE_TRY_DONE(SONDE_NEW(t, 1));
     t->opts = options;
     t->corpus = corpus;
@@ -132,8 +104,10 @@ sonde_status sonde_lm_trainer_new(sonde_lm_trainer **out, const sonde_model *mod
     SONDE_TRY_DONE(sondep_lm_parameters(&t->parameters, &t->n_parameters, t->model));
     SONDE_TRY_DONE(make_blocks(t));
     SONDE_TRY_DONE(SONDE_NEW(t->tape, t->model->config.n_layers + 1));
+    SONDE_TRY_DONE(SONDE_NEW(t->wanted, t->model->points.n));
     SONDE_TRY_DONE(sondep_lm_batch_make(&t->batch, options.micro_batch * options.context, options.context));
     SONDE_TRY_DONE(sondep_rope_grow(&t->rope, &t->model->config, options.context));
+    SONDE_TRY_DONE(reserve(t));
     *out = t;
     t = NULL;
 done:
@@ -153,6 +127,7 @@ void sonde_lm_trainer_free(sonde_lm_trainer *t)
     sondep_rope_release(&t->rope);
     sondep_arena_release(&t->arena);
     sondep_free(t->tape);
+    sondep_free(t->wanted);
     sondep_free(t->parameters);
     sonde_model_free(t->model);
     sondep_free(t);
@@ -175,35 +150,26 @@ const sonde_lm_opts *sonde_lm_trainer_opts(const sonde_lm_trainer *trainer)
 
 /* ---- a step ------------------------------------------------------------------------------------------------------------------ */
 
-/* Nobody listens to the passes of a training. */
-static sonde_status fire_nothing(int64_t point, const sondep_values *values, void *ctx)
+/* Forward and back over the rows of the batch, which are the step's from row `first` on. */
+static sonde_status pass_and_back(sonde_lm_trainer *t, int64_t first)
 {
-    (void)point, (void)values, (void)ctx;
-    return SONDE_OK;
-}
-
-/* Forward and back over the rows of the batch; `weight` is what the mean of the step divides by. */
-static sonde_status pass_and_back(sonde_lm_trainer *t, int64_t n_counted)
-{
-    uint8_t *wanted = NULL;
-    sondep_hooks hooks = {.last = -1, .fire = fire_nothing};
-    sondep_prediction prediction = {t->batch.target, t->batch.loss, n_counted};
-    sondep_pass pass = {
-        .model = t->model, .hooks = &hooks, .batch = &t->batch.rows, .rope = &t->rope, .tape = t->tape, .logits = SONDE_LOGITS_NONE};
-    sondep_backward backward = {
-        .pass = &pass, .gradients = t->gradients, .objective = sondep_prediction_objective, .objective_ctx = &prediction};
+    sondep_pass pass;
+    sondep_backward backward;
     sonde_status status;
 
-    SONDE_TRY(SONDE_NEW(wanted, t->model->points.n));
-    hooks.wanted = wanted;
-    SONDE_TRY_DONE(sondep_arena_reserve(&t->arena, sondep_pass_plan(&pass, NULL) + sondep_backward_plan(&backward, NULL)));
+    prepare(t, &pass, &backward, &t->batch.rows);
+    SONDE_TRY(sondep_arena_reserve(&t->arena, sondep_pass_plan(&pass, NULL) + sondep_backward_plan(&backward, NULL)));
     sondep_pass_plan(&pass, &t->arena);
     sondep_backward_plan(&backward, &t->arena);
     SONDE_TRY_DONE(sondep_pass_run(&pass));
     SONDE_TRY_DONE(sondep_backward_run(&backward));
+    /* What is not finite only in the logits shows in the loss. */
+    for (int64_t row = 0; row < t->batch.rows.N; row++)
+        if (!isfinite(t->batch.loss[row]))
+            SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_NONFINITE, "the loss of token %lld of the step is %g: 'unembed.hook_out' overflows",
+                                      (long long)(first + row), t->batch.loss[row]));
 done:
     sondep_arena_reset(&t->arena, 0);
-    sondep_free(wanted);
     return status;
 }
 
@@ -222,7 +188,7 @@ static sonde_status add_gradients(sonde_lm_trainer *t, double *sum)
             sonde_contexts_get(t->batch.context, &t->contexts, t->step * o->batch + first + i);
             sondep_lm_batch_add(&t->batch, t->batch.context, o->context, o->separator);
         }
-        SONDE_TRY(pass_and_back(t, o->batch * o->context));
+        SONDE_TRY(pass_and_back(t, first * o->context));
         for (int64_t row = 0; row < t->batch.rows.N; row++)
             *sum += t->batch.loss[row];
     }
@@ -250,10 +216,13 @@ static sonde_status measure(sonde_lm_trainer *t, sonde_lm_report *out)
     SONDE_TRY(add_gradients(t, &sum));
     out->n_tokens = t->opts.batch * t->opts.context;
     out->loss = sum / (double)out->n_tokens;
-    if (!isfinite(out->loss))
-        return SONDE_FAIL(SONDE_E_NONFINITE, "the loss is %g", out->loss);
     out->gradient_norm = sondep_gradient_norm(t->gradients, t->model->n_parameters);
-    return isfinite(out->gradient_norm) ? SONDE_OK : fail_nonfinite(t, out->gradient_norm);
+    if (!isfinite(out->gradient_norm))
+        return fail_nonfinite(t, out->gradient_norm);
+    if (out->gradient_norm * sondep_clip_factor(out->gradient_norm, t->optimizer.clip) > LARGEST_NORM)
+        return SONDE_FAIL(SONDE_E_NONFINITE, "the norm of the gradients is %g: their squares are not finite",
+                          out->gradient_norm);
+    return SONDE_OK;
 }
 
 sonde_status sonde_lm_trainer_step(sonde_lm_trainer *t, sonde_lm_report *out)

@@ -14,7 +14,6 @@ typedef struct sondep_lm_batch {
     double *loss;
     int32_t *context; /* (T+1) */
     sondep_batch rows;
-    int64_t n_counted;
 } sondep_lm_batch;
 
 struct sonde_lm_trainer {
@@ -35,9 +34,22 @@ struct sonde_lm_trainer {
 
     sondep_lm_batch batch;
     sondep_tape *tape; /* (L + 1) */
+    uint8_t *wanted;   /* for each hook point: nobody listens */
+    sondep_hooks hooks;
+    sondep_prediction prediction;
     sondep_rope_table rope;
     sondep_arena arena;
 };
+
+/* The caller's options over the defaults, within their bounds, with what is left to us chosen (but for decay_steps, which
+ * follows `steps`). Errors: SONDE_E_ARG. */
+sonde_status sondep_lm_opts_read(sonde_lm_opts *out, const sonde_lm_opts *opts, const sonde_config *config);
+
+/* Whether a model has the ids of a corpus. Errors: SONDE_E_RANGE (both vocabularies). */
+sonde_status sondep_lm_check_vocab(const sonde_model *model, const sonde_corpus *corpus);
+
+/* How many names a choice has, which bars separate. */
+int64_t sondep_lm_n_choices(const char *names);
 
 /* Room for n rows. Errors: SONDE_E_NOMEM. */
 sonde_status sondep_lm_batch_make(sondep_lm_batch *out, int64_t n_rows, int64_t context);

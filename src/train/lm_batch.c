@@ -31,7 +31,6 @@ void sondep_lm_batch_clear(sondep_lm_batch *batch)
     batch->rows = (sondep_batch){
         .ids = batch->ids, .position = batch->position, .offset = batch->offset, .n_keys = batch->n_keys};
     batch->offset[0] = 0;
-    batch->n_counted = 0;
 }
 
 /* Ends the sequence that began at row `first`. */
@@ -61,7 +60,6 @@ void sondep_lm_batch_add(sondep_lm_batch *batch, const int32_t *ids, int64_t n, 
         batch->position[rows->N] = rows->N - first;
         batch->target[rows->N++] = ids[i + 1];
     }
-    batch->n_counted += n;
     if (rows->N > first)
         end_sequence(batch, first);
 }

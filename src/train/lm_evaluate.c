@@ -76,13 +76,15 @@ sonde_status sonde_lm_evaluate(sonde_lm_score *out, const sonde_model *model, co
     evaluation e = {.model = model, .tokenizer = tokenizer};
     sonde_status status;
 
+    SONDE_TRY_DONE(sondep_lm_check_vocab(model, corpus));
     SONDE_TRY_DONE(sondep_lm_batch_make(&e.batch, context > EVALUATE_TOKENS ? context : EVALUATE_TOKENS, context));
     SONDE_TRY_DONE(sondep_rope_grow(&e.rope, &model->config, context));
     for (int64_t i = 0; i < n && (limit == 0 || i < limit); i++) {
         sonde_corpus_document(&first, &n_tokens, &n_bytes, corpus, i);
         SONDE_TRY_DONE(add_document(&e, corpus, first, n_tokens));
     }
-    SONDE_TRY_DONE(measure(&e));
+    if (e.batch.rows.N > 0)
+        SONDE_TRY_DONE(measure(&e));
     if (e.score.n_tokens == 0)
         SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_RANGE, "the held-out documents have no token to predict"));
     e.score.loss = e.nats / (double)e.score.n_tokens;

@@ -49,6 +49,14 @@ sonde_status sondep_lm_parameters(sondep_parameter **out, int64_t *n, const sond
     return SONDE_OK;
 }
 
+sonde_status sondep_lm_check_vocab(const sonde_model *model, const sonde_corpus *corpus)
+{
+    if (sonde_corpus_n_vocab(corpus) <= model->config.n_vocab)
+        return SONDE_OK;
+    return SONDE_FAIL(SONDE_E_RANGE, "the vocabulary of the corpus is %lld, the model's is %lld",
+                      (long long)sonde_corpus_n_vocab(corpus), (long long)model->config.n_vocab);
+}
+
 /* Divides the matrices that write to the stream by sqrt(2 L): sums over layers then begin as large as one layer. */
 sonde_status sonde_lm_initial(sonde_model **out, const sonde_config *config, uint64_t seed)
 {
