@@ -19,7 +19,7 @@
 #include <omp.h>
 
 enum {
-    QUERIES = 96, /* of a block at most: so long are the sums of one step to dk and dv; p of 256 keys stays in the second cache */
+    QUERIES = 72, /* of a block at most: so long are the sums of one step to dk and dv; p of 256 keys stays in the second cache */
     KEYS = SONDEP_SCORE_KEYS,
     PAIRS = 1 << 17, /* of a query and a key that make a task worth its packing */
     MOST_CUTS = 8    /* of a head's queries */
@@ -167,12 +167,10 @@ static int64_t visible_of(const block *b, int64_t key, int64_t i)
     return n < 0 ? 0 : least(n, KEYS);
 }
 
-/* Zeros behind what a row sees, as far as tiles reach that have a key which it sees, or that another row of its strip does. */
-static void clear_unseen(const block *b, float *x, int64_t visible, int64_t strip_visible)
+/* Zeros behind what a row sees: as far as tiles reach that have a key which it sees, or that the last row of its strip sees. */
+static void clear_unseen(float *x, int64_t visible)
 {
-    int64_t end = visible + b->leaf->f32.rows;
-    end = end > strip_visible ? end : strip_visible;
-    memset(x + visible, 0, (size_t)(end - visible) * sizeof *x);
+    memset(x + visible, 0, (SONDEP_SCORE_STRIDE - KEYS) * sizeof *x);
 }
 
 /* p = exp(q k^T scale - most) of the strip at i, for the keys from `key` on that its last row sees. */
@@ -191,7 +189,7 @@ static void score_strip(const block *b, int64_t key, int64_t i, int rows)
         float *x = p_row(w, key, r);
         if (visible > 0)
             b->leaf->soften(x, visible, b->s->scale, &w->most[r], &w->total[r]);
-        clear_unseen(b, x, visible, strip_visible);
+        clear_unseen(x, visible);
         w->most_then[key / KEYS * w->queries + r] = w->most[r];
     }
 }
@@ -199,8 +197,9 @@ static void score_strip(const block *b, int64_t key, int64_t i, int rows)
 /* What brings the exponentials of a row, taken around the maximum of that time, to probabilities. */
 static float factor_of(const workspace *w, int64_t key, int64_t i)
 {
-    double then = w->most_then[key / KEYS * w->queries + i];
-    return w->total[i] == 0.0 ? 0.0f : (float)(exp(then - w->most[i]) / w->total[i]);
+    float then = w->most_then[key / KEYS * w->queries + i];
+    double change = then == w->most[i] ? 1.0 : exp((double)then - w->most[i]);
+    return w->total[i] == 0.0 ? 0.0f : (float)(change / w->total[i]);
 }
 
 /* p becomes the pattern, ds = p (dz v^T - s) scale; dq += ds k. */
@@ -217,7 +216,7 @@ static void gradient_strip(const block *b, int64_t key, int64_t i, int rows)
         int64_t visible = visible_of(b, key, i + r);
         b->leaf->unsoften(p_row(w, key, i + r), ds + r * SONDEP_SCORE_STRIDE, factor_of(w, key, i + r), w->along[i + r],
                           b->s->scale, visible);
-        clear_unseen(b, ds + r * SONDEP_SCORE_STRIDE, visible, strip_visible);
+        clear_unseen(ds + r * SONDEP_SCORE_STRIDE, visible);
     }
     for (int64_t d = 0; d < w->d && strip_visible > 0; d += t->columns)
         b->leaf->tile_of_scores(w->dq + i * w->width + d, w->width, ds, w->k + key * w->width + d * KEYS, strip_visible, rows,

@@ -127,7 +127,7 @@ static float soften(float *x, int64_t n, float factor, float *most, double *sum)
     top = top > before ? top : before;
     if (top == -INFINITY)
         top = 0.0f; /* nothing but -inf (or NaN): exp gives 0 (or NaN) */
-    change = before == top ? 1.0f : (float)exp((double)before - top);
+    change = before == top ? 1.0f : before == -INFINITY ? 0.0f : (float)exp((double)before - top);
     *sum = *sum * change + exponentials(x, n, factor, top);
     *most = top;
     return change;
