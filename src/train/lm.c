@@ -163,11 +163,12 @@ static sonde_status pass_and_back(sonde_lm_trainer *t, int64_t first)
     sondep_backward_plan(&backward, &t->arena);
     SONDE_TRY_DONE(sondep_pass_run(&pass));
     SONDE_TRY_DONE(sondep_backward_run(&backward));
-    /* What is not finite only in the logits shows in the loss. */
+    /* The stream was looked at behind each layer; what overflows after the last one shows in the loss. */
     for (int64_t row = 0; row < t->batch.rows.N; row++)
         if (!isfinite(t->batch.loss[row]))
-            SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_NONFINITE, "the loss of token %lld of the step is %g: 'unembed.hook_out' overflows",
-                                      (long long)(first + row), t->batch.loss[row]));
+            SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_NONFINITE,
+                                      "the loss of token %lld of the step is %s: 'ln_final' or 'unembed' overflow",
+                                      (long long)(first + row), isnan(t->batch.loss[row]) ? "nan" : "infinite"));
 done:
     sondep_arena_reset(&t->arena, 0);
     return status;

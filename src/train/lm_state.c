@@ -82,6 +82,16 @@ static void add_real(texts *x, const char *key, double value)
     add_text(x, key, text);
 }
 
+static void add_choice(texts *x, const char *key, const char *names, int64_t value)
+{
+    char text[TEXT];
+    size_t n_bytes;
+    const char *name = sondep_lm_choice(&n_bytes, names, value);
+
+    snprintf(text, sizeof text, "%.*s", (int)n_bytes, name);
+    add_text(x, key, text);
+}
+
 static void add_hash(texts *x, const char *key, uint64_t value)
 {
     char text[TEXT];
@@ -109,7 +119,7 @@ static void describe(texts *x, const sonde_lm_trainer *t)
 #undef ADD_REAL
     add_hash(x, "corpus", sonde_corpus_hash(t->corpus));
 #define ADD_WHOLE(name, flag, value, least, most, what) add_whole(x, flag, o->name);
-#define ADD_CHOICE(name, flag, value, names, what) add_whole(x, flag, o->name);
+#define ADD_CHOICE(name, flag, value, names, what) add_choice(x, flag, names, o->name);
 #define ADD_REAL(name, flag, value, least, most, what) add_real(x, flag, o->name);
     SONDE_LM_OPTION_LIST(ADD_WHOLE, ADD_CHOICE, ADD_REAL)
 #undef ADD_WHOLE
@@ -257,6 +267,21 @@ static sonde_status read_whole(int64_t *out, const sonde_safetensors *file, cons
     return SONDE_OK;
 }
 
+/* One of the names of a choice, as its number. */
+static sonde_status read_choice(int64_t *out, const sonde_safetensors *file, const char *key, const char *names, const char *path)
+{
+    const char *text, *name;
+    size_t n_bytes;
+
+    SONDE_TRY(get_text(&text, file, key, path));
+    for (int64_t i = 0; (name = sondep_lm_choice(&n_bytes, names, i)) != NULL; i++)
+        if (strlen(text) == n_bytes && memcmp(text, name, n_bytes) == 0) {
+            *out = i;
+            return SONDE_OK;
+        }
+    return SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' is '%s', not one of %s", path, key, text, names);
+}
+
 /* The step that the file was written behind; this training must go at least as far. */
 static sonde_status read_step(int64_t *out, const sonde_lm_trainer *t, const sonde_safetensors *file, const char *path)
 {
@@ -277,8 +302,7 @@ sonde_status sonde_lm_opts_load(sonde_lm_opts *out, const char *path)
     SONDE_TRY(sonde_safetensors_open(&file, path));
     SONDE_TRY_DONE(check_schema(file, path));
 #define READ_WHOLE(name, flag, value, least, most, what) SONDE_TRY_DONE(read_whole(&o.name, file, flag, least, most, path));
-#define READ_CHOICE(name, flag, value, names, what)                                                                        \
-    SONDE_TRY_DONE(read_whole(&o.name, file, flag, 0, (double)(sondep_lm_n_choices(names) - 1), path));
+#define READ_CHOICE(name, flag, value, names, what) SONDE_TRY_DONE(read_choice(&o.name, file, flag, names, path));
 #define READ_REAL(name, flag, value, least, most, what) SONDE_TRY_DONE(read_number(&o.name, file, flag, least, most, path));
     SONDE_LM_OPTION_LIST(READ_WHOLE, READ_CHOICE, READ_REAL)
 #undef READ_WHOLE
