@@ -29,11 +29,11 @@ static const cli_option options[] = {
     {"temperature", 0, CLI_REAL, &temperature, "X", 0, 100, "0 takes the likeliest token"},
     {"top-k", 0, CLI_INT, &top_k, "K", 0, 1e9, "draw from the K likeliest; 0: all"},
     {"top-p", 0, CLI_REAL, &top_p, "P", 0, 1, "draw from the smallest set with at least this probability"},
-    {"repeat", 0, CLI_INT, &n_repeats, "N", 1, 10000, "timed runs, of which the median counts"},
+    {"repeat", 0, CLI_INT, &n_repeats, "N", 1, 10000, "timed batches, of which the median counts"},
     {0},
 };
 
-/* seconds: of the median run, cpu_seconds: of all its threads together, on average. */
+/* seconds: of the median batch; cpu_seconds: of all threads for a batch, on average. */
 typedef struct bench_result {
     double seconds, cpu_seconds, flops, peak_gflops;
     int64_t peak_bytes, n_checked;
@@ -52,19 +52,28 @@ static sonde_status write_down(int64_t sequence, int32_t id, void *ctx)
     return SONDE_OK;
 }
 
-/* Continues B prompts of one token each by n. */
-static sonde_status generate(transcript *t, const cli_model *m, const int32_t *prompts, int64_t B, int64_t n, bool is_greedy)
+/* Options of the command line over the defaults of the library. */
+static sonde_generate_opts read_options(int64_t n, bool is_greedy)
 {
     sonde_generate_opts opts;
-    sonde_run *run;
-    sonde_status status;
 
     sonde_generate_opts_init(&opts);
-    opts.max_tokens = t->n_each = n;
+    opts.max_tokens = n;
     opts.temperature = is_greedy ? 0 : temperature;
     opts.top_k = top_k;
     opts.top_p = top_p;
     opts.width = batch;
+    return opts;
+}
+
+/* Continues B prompts of one token each by n. */
+static sonde_status generate(transcript *t, const cli_model *m, const int32_t *prompts, int64_t B, int64_t n, bool is_greedy)
+{
+    sonde_generate_opts opts = read_options(n, is_greedy);
+    sonde_run *run;
+    sonde_status status;
+
+    t->n_each = n;
     memset(t->n, 0, (size_t)B * sizeof *t->n);
     CLI_TRY(sonde_run_new(&run, m->model));
     status = sonde_generate(run, prompts, NULL, B, 1, &opts, write_down, t);
@@ -153,25 +162,71 @@ static sonde_status count_flops(bench_result *out, const cli_model *m)
     return status;
 }
 
-/* Times whole runs: the batch begins with one token each, and ends with all of them. */
-static sonde_status time_runs(bench_result *out, const cli_model *m, const int32_t *prompts, transcript *t)
-{
-    double *seconds, cpu = cpu_seconds();
-    sonde_status status = SONDE_OK;
+/* The clocks at the end of each batch: `ends` and `cpu_ends` (n_repeats + 1). */
+typedef struct stopwatch {
+    const int32_t *prompts;
+    int64_t n_done;
+    double *ends, *cpu_ends;
+} stopwatch;
 
-    CLI_TRY(CLI_NEW(seconds, n_repeats));
-    for (int64_t i = 0; i < n_repeats && status == SONDE_OK; i++) {
-        double start = cli_seconds();
-        status = generate(t, m, prompts, batch, n_tokens, false);
-        seconds[i] = cli_seconds() - start;
+/* One token, the same in every round. */
+static sonde_status on_prompt(const int32_t **ids, int64_t *n, int64_t sequence, void *ctx)
+{
+    const stopwatch *w = ctx;
+
+    *ids = w->prompts + sequence % batch;
+    *n = 1;
+    return SONDE_OK;
+}
+
+/* All sequences of a batch are equally long: they end together, and the next batch begins in the same step. */
+static sonde_status on_done(int64_t sequence, const int32_t *ids, int64_t n, bool is_stopped, void *ctx)
+{
+    stopwatch *w = ctx;
+
+    (void)sequence, (void)ids, (void)n, (void)is_stopped;
+    if (++w->n_done % batch == 0) {
+        w->ends[w->n_done / batch - 1] = cli_seconds();
+        w->cpu_ends[w->n_done / batch - 1] = cpu_seconds();
     }
-    out->seconds = bench_median(seconds, n_repeats);
-    out->cpu_seconds = (cpu_seconds() - cpu) / (double)n_repeats;
-    free(seconds);
+    return SONDE_OK;
+}
+
+/* Times batches one behind the other, as a long run draws them. The first one fills caches and pages, and does not count. */
+static sonde_status time_batches(bench_result *out, const cli_model *m, stopwatch *w)
+{
+    sonde_sequences sequences = {
+        .n = batch * (n_repeats + 1), .longest = 1, .prompt = on_prompt, .done = on_done, .ctx = w};
+    sonde_generate_opts opts = read_options(n_tokens, false);
+    sonde_run *run;
+    sonde_status status;
+
+    CLI_TRY(sonde_run_new(&run, m->model));
+    status = sonde_generate_many(run, &sequences, &opts);
+    sonde_run_free(run);
+    CLI_TRY(status);
+    out->cpu_seconds = (w->cpu_ends[n_repeats] - w->cpu_ends[0]) / (double)n_repeats;
+    for (int64_t i = 0; i < n_repeats; i++)
+        w->ends[i] = w->ends[i + 1] - w->ends[i];
+    out->seconds = bench_median(w->ends, n_repeats);
+    return SONDE_OK;
+}
+
+static sonde_status time_runs(bench_result *out, const cli_model *m, const int32_t *prompts)
+{
+    stopwatch w = {.prompts = prompts};
+    sonde_status status;
+
+    CLI_TRY_DONE(CLI_NEW(w.ends, n_repeats + 1));
+    CLI_TRY_DONE(CLI_NEW(w.cpu_ends, n_repeats + 1));
+    status = time_batches(out, m, &w);
+done:
+    free(w.ends);
+    free(w.cpu_ends);
     return status;
 }
 
-/* Checks first, then the runs between two measurements of the peak, of which the higher counts. */
+/* Checks first, then the batches between two measurements of the peak, of which the higher counts. */
 static sonde_status measure(bench_result *out, const cli_model *m)
 {
     transcript t = {0}, alone = {0};
@@ -181,14 +236,14 @@ static sonde_status measure(bench_result *out, const cli_model *m)
 
     CLI_TRY_DONE(CLI_NEW(prompts, batch));
     CLI_TRY_DONE(CLI_NEW(t.n, batch));
-    CLI_TRY_DONE(CLI_NEW(t.ids, batch * n_tokens));
+    CLI_TRY_DONE(CLI_NEW(t.ids, batch * CHECKED_TOKENS));
     CLI_TRY_DONE(CLI_NEW(alone.n, 1));
-    CLI_TRY_DONE(CLI_NEW(alone.ids, n_tokens));
+    CLI_TRY_DONE(CLI_NEW(alone.ids, CHECKED_TOKENS));
     bench_fill_tokens(prompts, batch, m->config->n_vocab);
     CLI_TRY_DONE(count_flops(out, m));
     CLI_TRY_DONE(check(out, m, prompts, &t, &alone));
     peak_before = sonde_measure_peak_gflops();
-    CLI_TRY_DONE(time_runs(out, m, prompts, &t));
+    CLI_TRY_DONE(time_runs(out, m, prompts));
     peak_after = sonde_measure_peak_gflops();
     out->peak_gflops = peak_before > peak_after ? peak_before : peak_after;
     /* Of the whole process so far: loading, checks and runs. */
@@ -245,7 +300,7 @@ static void print_text(const cli_model *m, const bench_result *r)
 
     printf("%s, %lld x %lld tokens, kernels %s, %d threads: median of %lld\n", m->path, (long long)batch,
            (long long)n_tokens, sonde_kernel_name(), sonde_threads(), (long long)n_repeats);
-    printf("  %.1f tokens/s  (%.4f s a run, %.4f s of processor time)\n", (double)(batch * n_tokens) / r->seconds,
+    printf("  %.1f tokens/s  (%.4f s a batch, %.4f s of processor time)\n", (double)(batch * n_tokens) / r->seconds,
            r->seconds, r->cpu_seconds);
     printf("  %.1f GFLOP/s, %.1f %% of the %.1f that this machine reaches; %.1f %% by processor time\n", gflops,
            100 * gflops / r->peak_gflops, r->peak_gflops, 100 * cpu_share(r));

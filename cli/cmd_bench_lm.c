@@ -29,6 +29,7 @@ static const cli_option options[] = {
     {0},
 };
 
+/* What is measured, and what came of it. seconds: of the median step; check_error: as in LIMIT_F32. */
 typedef struct lm_bench {
     sonde_config config;
     sonde_model *model;
@@ -45,6 +46,7 @@ static sonde_status make_trainer(sonde_lm_trainer **out, const lm_bench *b, int6
     sonde_lm_opts opts;
 
     sonde_lm_opts_init(&opts);
+    /* more steps than are taken: the schedule plays no part */
     opts.batch = B;
     opts.context = T;
     opts.steps = 1 << 20;
@@ -74,14 +76,17 @@ static sonde_status check_kernels(lm_bench *b)
     char chosen[64];
     sonde_status status;
 
+    /* Few tokens: the plain-C kernels take a thousand times as long. */
     CLI_TRY(short_step(&got, b));
     snprintf(chosen, sizeof chosen, "%s", sonde_kernel_name());
+    /* the same step by the definition of each operation, then back, whatever came of it */
     CLI_TRY(sonde_kernel_choose("ref"));
     status = short_step(&want, b);
     CLI_TRY(sonde_kernel_choose(chosen));
     CLI_TRY(status);
+    /* The norm stands for all gradients: an error in any of them moves it. fmax would hide a NaN: the comparison below fails for it. */
     b->check_error = fmax(fabs(got.loss / want.loss - 1), fabs(got.gradient_norm / want.gradient_norm - 1));
-    if (b->check_error <= limit)
+    if (b->check_error <= limit && isfinite(got.loss) && isfinite(got.gradient_norm))
         return SONDE_OK;
     return cli_fail(SONDE_E_NONFINITE, "no speed is printed: loss or gradients of '%s' differ from 'ref' by %.3g, allowed is %.3g",
                     chosen, b->check_error, limit);
@@ -99,12 +104,14 @@ static sonde_status time_steps(lm_bench *b)
     CLI_TRY(CLI_NEW(seconds, n_repeats));
     CLI_TRY_DONE(make_trainer(&trainer, b, b->B, b->T));
     bench_measure_peak(&b->peak);
+    /* negative: not counted */
     for (int64_t i = -1; i < n_repeats; i++) {
         double start = cli_seconds();
         CLI_TRY_DONE(sonde_lm_trainer_step(trainer, &report));
         if (i >= 0)
             seconds[i] = cli_seconds() - start;
     }
+    /* before and after, the higher counts: a machine that slowed down in between shows */
     bench_measure_peak(&b->peak);
     b->seconds = bench_median(seconds, n_repeats);
     b->loss = report.loss;
@@ -128,7 +135,9 @@ static sonde_status begin(lm_bench *b)
     CLI_TRY(sonde_config_shape(&b->config, shape));
     b->T = context ? context : b->config.n_context;
     b->B = batch ? batch : strcmp(shape, "one-layer") == 0 ? 32 : 16;
+    /* Some steps of ids that are the same in every run; the corpus goes round. */
     n = 4 * b->B * b->T;
+    /* one set of weights and ids for every kernel set and precision */
     CLI_TRY(sonde_lm_initial(&b->model, &b->config, 0));
     CLI_TRY(sonde_corpus_new(&b->corpus, NULL, 0, b->config.n_vocab));
     CLI_TRY(CLI_NEW(ids, n));
@@ -164,6 +173,7 @@ static sonde_status print_json(const lm_bench *b)
     return cli_json_write(out);
 }
 
+/* Check, measure, say it to people or to scripts. */
 static sonde_status run(const cli_call *call)
 {
     lm_bench b = {0};
@@ -177,6 +187,7 @@ static sonde_status run(const cli_call *call)
         status = print_json(&b);
         goto done;
     }
+    /* one line for each number that is compared between machines */
     printf("training step of '%s', %lld x %lld tokens, kernels %s, %d threads: median of %lld\n", shape, (long long)b.B,
            (long long)b.T, sonde_kernel_name(), sonde_threads(), (long long)n_repeats);
     printf("  %.1f tokens/s  (%.4f s a step)\n", (double)(b.B * b.T) / b.seconds, b.seconds);

@@ -19,7 +19,7 @@
 #include <omp.h>
 
 enum {
-    QUERIES = 96, /* of a block at most: so long are the sums of one step to dk and dv; p of 256 keys stays in the second cache */
+    QUERIES = 72, /* of a block at most: so long are the sums of one step to dk and dv; p of 256 keys stays in the second cache */
     KEYS = SONDEP_SCORE_KEYS,
     PAIRS = 1 << 17, /* of a query and a key that make a task worth its packing */
     MOST_CUTS = 8    /* of a head's queries */
@@ -84,6 +84,31 @@ static int64_t n_visible(const sondep_attention *s, int64_t i)
     return n < 0 ? 0 : n;
 }
 
+/* ---- what comes next ------------------------------------------------------------------------------------------------------ */
+
+/* The next task's rows lie far apart, a head's piece in each: the processor does not foresee them. Some of them are asked
+ * for with each strip of queries, so that they are near when their turn comes. */
+typedef struct stream {
+    const float *row;
+    int64_t ld, n; /* to the next row; rows left */
+} stream;
+
+typedef struct fetcher {
+    stream of[8];
+    int n_streams;
+    int64_t d, n_each; /* floats of a row; rows for each strip */
+} fetcher;
+
+static void fetch_rows(fetcher *f)
+{
+    for (int i = 0; i < f->n_streams; i++) {
+        stream *s = &f->of[i];
+        for (int64_t r = 0; r < f->n_each && s->n > 0; r++, s->n--, s->row += s->ld)
+            for (int64_t d = 0; d < f->d; d += 16)
+                __builtin_prefetch(s->row + d, 0, 2);
+    }
+}
+
 /* ---- packing --------------------------------------------------------------------------------------------------------------- */
 
 /* The first n keys and values of a group. */
@@ -126,6 +151,7 @@ typedef struct block {
     const workspace *w;
     const sondep_attention *s;
     int64_t first, n;
+    fetcher *next;
 } block;
 
 /* Row i of p, keys `key` and on. */
@@ -141,12 +167,10 @@ static int64_t visible_of(const block *b, int64_t key, int64_t i)
     return n < 0 ? 0 : least(n, KEYS);
 }
 
-/* Zeros behind what a row sees, as far as tiles reach that have a key which it sees, or that another row of its strip does. */
-static void clear_unseen(const block *b, float *x, int64_t visible, int64_t strip_visible)
+/* Zeros behind what a row sees: as far as tiles reach that have a key which it sees, or that the last row of its strip sees. */
+static void clear_unseen(float *x, int64_t visible)
 {
-    int64_t end = visible + b->leaf->f32.rows;
-    end = end > strip_visible ? end : strip_visible;
-    memset(x + visible, 0, (size_t)(end - visible) * sizeof *x);
+    memset(x + visible, 0, (SONDEP_SCORE_STRIDE - KEYS) * sizeof *x);
 }
 
 /* p = exp(q k^T scale - most) of the strip at i, for the keys from `key` on that its last row sees. */
@@ -156,6 +180,7 @@ static void score_strip(const block *b, int64_t key, int64_t i, int rows)
     const workspace *w = b->w;
     int64_t strip_visible = visible_of(b, key, i + rows - 1);
 
+    fetch_rows(b->next);
     for (int64_t j = 0; j < strip_visible; j += t->columns)
         t->tile(p_row(w, key, i) + j, SONDEP_SCORE_STRIDE, w->q_strips + i * w->d, w->k_turned + (key + j) * w->d, w->d, rows,
                 false);
@@ -164,7 +189,7 @@ static void score_strip(const block *b, int64_t key, int64_t i, int rows)
         float *x = p_row(w, key, r);
         if (visible > 0)
             b->leaf->soften(x, visible, b->s->scale, &w->most[r], &w->total[r]);
-        clear_unseen(b, x, visible, strip_visible);
+        clear_unseen(x, visible);
         w->most_then[key / KEYS * w->queries + r] = w->most[r];
     }
 }
@@ -172,8 +197,9 @@ static void score_strip(const block *b, int64_t key, int64_t i, int rows)
 /* What brings the exponentials of a row, taken around the maximum of that time, to probabilities. */
 static float factor_of(const workspace *w, int64_t key, int64_t i)
 {
-    double then = w->most_then[key / KEYS * w->queries + i];
-    return w->total[i] == 0.0 ? 0.0f : (float)(exp(then - w->most[i]) / w->total[i]);
+    float then = w->most_then[key / KEYS * w->queries + i];
+    double change = then == w->most[i] ? 1.0 : exp((double)then - w->most[i]);
+    return w->total[i] == 0.0 ? 0.0f : (float)(change / w->total[i]);
 }
 
 /* p becomes the pattern, ds = p (dz v^T - s) scale; dq += ds k. */
@@ -190,7 +216,7 @@ static void gradient_strip(const block *b, int64_t key, int64_t i, int rows)
         int64_t visible = visible_of(b, key, i + r);
         b->leaf->unsoften(p_row(w, key, i + r), ds + r * SONDEP_SCORE_STRIDE, factor_of(w, key, i + r), w->along[i + r],
                           b->s->scale, visible);
-        clear_unseen(b, ds + r * SONDEP_SCORE_STRIDE, visible, strip_visible);
+        clear_unseen(ds + r * SONDEP_SCORE_STRIDE, visible);
     }
     for (int64_t d = 0; d < w->d && strip_visible > 0; d += t->columns)
         b->leaf->tile_of_scores(w->dq + i * w->width + d, w->width, ds, w->k + key * w->width + d * KEYS, strip_visible, rows,
@@ -230,10 +256,11 @@ static void begin_rows(const block *b, const sondep_attention_backward *all, int
     }
 }
 
+/* Queries first .. first + n of a head, from their rows to dq and what they add to dk and dv. */
 static void backward_block(const sondep_leaf *leaf, const workspace *w, const sondep_attention_backward *all, int64_t head,
-                           int64_t first, int64_t n)
+                           int64_t first, int64_t n, fetcher *next)
 {
-    block b = {leaf, w, &all->forward, first, n};
+    block b = {leaf, w, &all->forward, first, n, next};
     int64_t end = n_visible(b.s, first + n - 1), rows = leaf->f32.rows;
 
     pack_queries(&leaf->f32, w, all, head, first, n);
@@ -295,7 +322,7 @@ static int64_t first_query(const sondep_attention *s, int64_t at, int64_t cuts)
 
 /* Queries first .. end of a head, in blocks of equal size. */
 static void backward_queries(const sondep_leaf *leaf, const workspace *w, const sondep_attention_backward *b, int64_t head,
-                             int64_t first, int64_t end)
+                             int64_t first, int64_t end, fetcher *next)
 {
     int64_t blocks = (end - first + w->queries - 1) / w->queries, step;
 
@@ -303,7 +330,7 @@ static void backward_queries(const sondep_leaf *leaf, const workspace *w, const 
         return;
     step = round_up((end - first + blocks - 1) / blocks, leaf->f32.rows);
     for (int64_t i = first; i < end; i += step)
-        backward_block(leaf, w, b, head, i, least(step, end - i));
+        backward_block(leaf, w, b, head, i, least(step, end - i), next);
 }
 
 /* The group's first task writes dk and dv, with zeros where it saw no key; the others add. */
@@ -327,25 +354,25 @@ static void hand_over(const sondep_leaf *leaf, const workspace *w, const sondep_
     }
 }
 
-/* Part `part` of a group of one sequence, task number `task` of the call. */
-static void run_task(const sondep_leaf *leaf, const workspace *w, const sondep_attention_backward *b, int64_t group,
-                     int64_t part, int64_t task, sondep_turns *turns)
-{
-    const sondep_attention *s = &b->forward;
-    cut c = cut_group(s);
-    int64_t head = part / c.cuts * c.heads, end_head = least(head + c.heads, c.n_heads);
-    int64_t first = first_query(s, part % c.cuts, c.cuts), end = first_query(s, part % c.cuts + 1, c.cuts);
-    int64_t n_seen = end > first ? n_visible(s, end - 1) : 0;
+/* One task: queries first .. end of heads head .. end_head of a group, which see n_seen keys. */
+typedef struct task {
+    const sondep_attention_backward *b;
+    int64_t group, head, end_head, first, end, n_seen;
+    bool is_first; /* of its group */
+} task;
 
-    pack_keys(&leaf->f32, w, s, group, n_seen);
-    memset(w->dk, 0, (size_t)(n_seen * w->width) * sizeof *w->dk);
-    memset(w->dv, 0, (size_t)(n_seen * w->width) * sizeof *w->dv);
-    for (; head < end_head; head++)
-        backward_queries(leaf, w, b, group * c.n_heads + head, first, end);
-    if (part > 0)
-        sondep_await_turn(turns, task - 1);
-    hand_over(leaf, w, b, group, n_seen, part == 0);
-    sondep_end_turn(turns, task);
+static void run_task(const sondep_leaf *leaf, const workspace *w, const task *t, int64_t number, sondep_turns *turns,
+                     fetcher *next)
+{
+    pack_keys(&leaf->f32, w, &t->b->forward, t->group, t->n_seen);
+    memset(w->dk, 0, (size_t)(t->n_seen * w->width) * sizeof *w->dk);
+    memset(w->dv, 0, (size_t)(t->n_seen * w->width) * sizeof *w->dv);
+    for (int64_t head = t->head; head < t->end_head; head++)
+        backward_queries(leaf, w, t->b, head, t->first, t->end, next);
+    if (!t->is_first)
+        sondep_await_turn(turns, number - 1);
+    hand_over(leaf, w, t->b, t->group, t->n_seen, t->is_first);
+    sondep_end_turn(turns, number);
 }
 
 /* Tasks of a sequence: all parts of its groups, one group after the other. */
@@ -354,28 +381,75 @@ static int64_t n_tasks(const sondep_attention *s)
     return s->n_kv_heads * cut_group(s).n_tasks;
 }
 
-/* What a thread has of the call: its scratch, and the sequence of its last task, whose first task was number `before`. */
+/* Where the search for a task stands: a sequence whose first task has number `before`. Who searches asks for rising
+ * numbers. */
+typedef struct cursor {
+    int64_t sequence, before;
+} cursor;
+
+static task find_task(cursor *at, const sondep_attention_backward *sequences, int64_t number)
+{
+    task t = {.b = &sequences[at->sequence]};
+    const sondep_attention *s;
+    int64_t part, n;
+    cut c;
+
+    while (n = n_tasks(&t.b->forward), number - at->before >= n) {
+        at->before += n;
+        t.b = &sequences[++at->sequence];
+    }
+    s = &t.b->forward;
+    c = cut_group(s);
+    t.group = (number - at->before) / c.n_tasks;
+    part = (number - at->before) % c.n_tasks;
+    t.is_first = part == 0;
+    t.head = t.group * c.n_heads + part / c.cuts * c.heads;
+    t.end_head = least(t.head + c.heads, (t.group + 1) * c.n_heads);
+    t.first = first_query(s, part % c.cuts, c.cuts);
+    t.end = first_query(s, part % c.cuts + 1, c.cuts);
+    t.n_seen = t.end > t.first ? n_visible(s, t.end - 1) : 0;
+    return t;
+}
+
+/* All rows of a task's first head, and its keys, while `n_strips` strips of queries are worked on. */
+static fetcher plan_fetch(const task *t, int64_t n_strips)
+{
+    const sondep_attention *s = &t->b->forward;
+    int64_t q = t->head * s->d_head, k = t->group * s->d_head, n = t->end - t->first, most = n > t->n_seen ? n : t->n_seen;
+
+    return (fetcher){{{s->k + k, s->ld_k, t->n_seen},
+                      {s->v + k, s->ld_v, t->n_seen},
+                      {t->b->dk + k, t->b->ld_dk, t->n_seen},
+                      {t->b->dv + k, t->b->ld_dv, t->n_seen},
+                      {s->q + t->first * s->ld_q + q, s->ld_q, n},
+                      {s->z + t->first * s->ld_z + q, s->ld_z, n},
+                      {t->b->dz + t->first * t->b->ld_dz + q, t->b->ld_dz, n},
+                      {t->b->dq + t->first * t->b->ld_dq + q, t->b->ld_dq, n}},
+                     8,
+                     s->d_head,
+                     n_strips > 0 ? (most + n_strips - 1) / n_strips : 0};
+}
+
+/* What a thread has of the call: its scratch; where it finds its tasks, and those that come a round of threads later. */
 typedef struct worker {
     char *scratch;
-    int64_t sequence, before;
+    cursor here, ahead;
 } worker;
 
-/* Tasks come in rising order to every thread: it goes on looking where it was. */
-static void take_task(const sondep_leaf *leaf, worker *me, const sondep_attention_backward *sequences, int64_t task,
-                      sondep_turns *turns)
+static void take_task(const sondep_leaf *leaf, worker *me, const sondep_attention_backward *sequences, int64_t number,
+                      int64_t total, sondep_turns *turns)
 {
-    const sondep_attention *s = &sequences[me->sequence].forward;
-    int64_t n, rest;
+    task t = find_task(&me->here, sequences, number), soon;
+    int64_t n_strips = (t.end - t.first + leaf->f32.rows - 1) / leaf->f32.rows * (t.end_head - t.head);
+    fetcher next = {.n_streams = 0};
     workspace w;
 
-    while (n = n_tasks(s), task - me->before >= n) {
-        me->before += n;
-        s = &sequences[++me->sequence].forward;
+    if (number + omp_get_num_threads() < total) {
+        soon = find_task(&me->ahead, sequences, number + omp_get_num_threads());
+        next = plan_fetch(&soon, n_strips);
     }
-    lay_out(&w, me->scratch, &leaf->f32, s->d_head, s->n_key);
-    n /= s->n_kv_heads;
-    rest = task - me->before;
-    run_task(leaf, &w, &sequences[me->sequence], rest / n, rest % n, task, turns);
+    lay_out(&w, me->scratch, &leaf->f32, t.b->forward.d_head, t.b->forward.n_key);
+    run_task(leaf, &w, &t, number, turns, &next);
 }
 
 void sondep_tiled_attend_backward(const sondep_leaf *leaf, const sondep_attention_backward *sequences, int64_t n,
@@ -399,8 +473,8 @@ void sondep_tiled_attend_backward(const sondep_leaf *leaf, const sondep_attentio
 #pragma omp parallel num_threads(sonde_threads()) if (pairs > SONDEP_ALONE / 4)
     {
         worker me = {.scratch = (char *)scratch + (size_t)omp_get_thread_num() * bytes};
-        for (int64_t task = sondep_take_turn(&turns); task < total; task = sondep_take_turn(&turns))
-            take_task(leaf, &me, sequences, task, &turns);
+        for (int64_t number = sondep_take_turn(&turns); number < total; number = sondep_take_turn(&turns))
+            take_task(leaf, &me, sequences, number, total, &turns);
         sondep_meet(&meeting);
     }
 }

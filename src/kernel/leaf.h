@@ -53,7 +53,7 @@ typedef struct sondep_leaf {
     /* One row of a block of scores: x = exp(x scale - most), most the larger of the old one and the row's greatest; the
      * factor that brings what was summed before to the new `most` is returned, and the sum of x added to it in *sum. */
     float (*soften)(float *x, int64_t n, float scale, float *most, double *sum);
-    /* The way back: p *= factor, dp = p (dp - along) scale. */
+    /* The way back: p *= factor, dp = p (dp - along) scale; rows of blocks of scores: a vector may reach behind the end. */
     void (*unsoften)(float *p, float *dp, float factor, float along, float scale, int64_t n);
     float (*dot)(const float *a, const float *b, int64_t n);
     void (*add_scaled)(float *y, const float *x, float factor, int64_t n); /* y += factor x */

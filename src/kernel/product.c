@@ -26,6 +26,8 @@ enum {
     TASK_ROWS = 2048,   /* rows times strips in a task at most: one piece of B is fetched while another is used */
     ROWS = 1024,        /* of A that are packed at a time */
     PACKED_A = 4 << 20, /* elements of A that are packed at a time, if that is fewer rows */
+    SIDE_ROWS = 96,     /* of A that are packed side by side if they lie so, ... */
+    SIDE_DEPTH = 16,    /* ... of K at a time (even: bf16 comes in pairs) */
     FEW = 8,            /* rows up to which B is read where it lies */
     FEW_COLUMNS = 256   /* of a block of C then */
 };
@@ -123,6 +125,45 @@ static void pack_strip(const plan *p, char *packed_a, const sondep_matrix *a, in
         p->tiler->pack_a(packed_strip(p, packed_a, s, d), a, first_row + row, d * p->depth, depth_of(p, d), (int)rows,
                          p->tiler->rounds);
     }
+}
+
+/* Strips of A that are packed side by side if its rows lie side by side: so many rows share lines of the cache. */
+static int64_t strips_together(const plan *p)
+{
+    return SIDE_ROWS / p->tiler->rows > 0 ? SIDE_ROWS / p->tiler->rows : 1;
+}
+
+/* Packs one depth of some strips, a few k's at a time: those lines stay in the first cache until all strips have had their
+ * part of them. (Lines of different k's are often a power of two apart, and then fall into few sets.) */
+static void pack_side_by_side(const plan *p, char *packed_a, const sondep_matrix *a, int64_t first_row, int64_t group,
+                              int64_t d)
+{
+    int64_t first = group * strips_together(p), end = first + strips_together(p), depth = depth_of(p, d);
+
+    end = end < p->n_strips_a ? end : p->n_strips_a;
+    for (int64_t k = 0; k < depth; k += SIDE_DEPTH) {
+        int64_t n = depth - k < SIDE_DEPTH ? depth - k : SIDE_DEPTH;
+        for (int64_t s = first; s < end; s++) {
+            int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
+            p->tiler->pack_a(packed_strip(p, packed_a, s, d) + k * rows * p->tiler->element_bytes, a, first_row + row,
+                             d * p->depth + k, n, (int)rows, p->tiler->rounds);
+        }
+    }
+}
+
+/* Parts in which A is packed: strips, or depths of groups of strips. */
+static int64_t n_packs(const plan *p, const sondep_matrix *a)
+{
+    return a->row_stride == 1 && a->col_stride != 1 ? ceiling(p->n_strips_a, strips_together(p)) * p->n_depths
+                                                    : p->n_strips_a;
+}
+
+static void pack_part(const plan *p, char *packed_a, const sondep_matrix *a, int64_t first_row, int64_t part)
+{
+    if (a->row_stride == 1 && a->col_stride != 1)
+        pack_side_by_side(p, packed_a, a, first_row, part / p->n_depths, part % p->n_depths);
+    else
+        pack_strip(p, packed_a, a, first_row, part);
 }
 
 typedef struct job {
@@ -283,8 +324,8 @@ static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float 
                  NULL, is_bare(epilogue)};
         w.threads = scratch + w.p.a_bytes;
 #pragma omp for schedule(dynamic, 4) nowait
-        for (int64_t s = 0; s < w.p.n_strips_a; s++)
-            pack_strip(&w.p, w.packed_a, a, first, s);
+        for (int64_t part = 0; part < n_packs(&w.p, a); part++)
+            pack_part(&w.p, w.packed_a, a, first, part);
         sondep_meet(&meeting);
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < w.p.n_tasks; task++)

@@ -35,6 +35,7 @@ void sondep_linear_forward(float *out, int64_t ld_out, const float *in, int64_t 
 void sondep_linear_backward_input(float *dx, int64_t ld_dx, const float *dy, int64_t ld_dy, const sondep_linear *l, int64_t N,
                                   bool adds, const sondep_workbench *bench)
 {
+    /* Several layers may read one input: their gradients meet in dx. */
     sondep_matrix a = {dy, SONDE_F32, ld_dy, 1}, w = transposed(&l->w);
     sondep_epilogue epilogue = {.residual = adds ? dx : NULL, .ld_residual = ld_dx};
     sondep_product(dx, ld_dx, &a, &w, N, l->n_in, l->n_out, &epilogue, bench->precision, bench->scratch);
@@ -58,6 +59,7 @@ void sondep_linear_backward_weights(float *dw, float *db, const float *dy, int64
 
 size_t sondep_linear_scratch_bytes(int64_t n_in, int64_t n_out, int64_t N)
 {
+    /* Forward, back to the input, to a weight of either layout, and the sums of a bias. */
     size_t sizes[] = {sondep_product_scratch_bytes(N, n_out, n_in), sondep_product_scratch_bytes(N, n_in, n_out),
                       sondep_product_scratch_bytes(n_in, n_out, N), sondep_product_scratch_bytes(n_out, n_in, N),
                       sondep_norm_backward_scratch_bytes(N, n_out)};

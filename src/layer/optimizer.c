@@ -1,4 +1,8 @@
-/* optimizer.c - steps of AdamW and Muon, rates.                                floor 4: layer */
+/* optimizer.c - steps of AdamW and Muon, rates.                                floor 4: layer
+ *
+ * AdamW is one operation of kernel.h over each tensor. Muon is products: the iteration that makes a matrix orthogonal works on
+ * it with its shorter side as rows, so that x x^T is as small as it can be.
+ */
 #include "layer/optimizer.h"
 
 #include <math.h>
@@ -8,6 +12,7 @@ double sondep_gradient_norm(const float *g, int64_t n)
     return sqrt(sondep_sum_squares(g, n));
 }
 
+/* Below the limit nothing is scaled, so that small gradients keep their bits. */
 double sondep_clip_factor(double norm, double clip)
 {
     return clip > 0.0 && norm > clip ? clip / norm : 1.0;
@@ -47,6 +52,7 @@ static void newton_schulz(muon_room *room, int64_t r, int64_t c)
     sondep_matrix square = {room->a, SONDE_F32, r, 1}, polynomial = {room->polynomial, SONDE_F32, r, 1};
     float *old = room->x;
 
+    /* A = x x^T, then b A + c A^2 */
     sondep_product(room->a, r, &x, &xt, r, r, c, NULL, SONDEP_F32, room->product);
     sondep_product(room->polynomial, r, &square, &square, r, r, r, NULL, SONDEP_F32, room->product);
     for (int64_t i = 0; i < r * r; i++)
@@ -83,12 +89,14 @@ static void muon_part(const sondep_optimizer *o, float *w, float *m, const float
     muon_room room = make_room(r, c, scratch);
     float keep = (float)(1.0 - rate * o->decay), step = (float)(rate * 0.2 * sqrt((double)c)), inverse;
 
+    /* The iteration converges for singular values in (0, sqrt(3)): dividing by the norm brings them below 1. */
     direction(o, room.x, m, g, factor, rows, columns, ld);
     inverse = (float)(1.0 / fmax(sqrt(sondep_sum_squares(room.x, r * c)), 1e-7));
     for (int64_t i = 0; i < r * c; i++)
         room.x[i] *= inverse;
     for (int i = 0; i < 5; i++)
         newton_schulz(&room, r, c);
+    /* Decay first, as AdamW has it; the direction is turned back if it lies turned. */
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++)
             w[i * ld + j] = w[i * ld + j] * keep - step * room.x[turns ? j * rows + i : i * columns + j];
@@ -105,6 +113,7 @@ static bool is_muon(const sondep_optimizer *o, const sondep_parameter *p)
 void sondep_optimizer_step(const sondep_optimizer *o, const sondep_moments *x, const sondep_parameter *parameters, int64_t n,
                            int64_t step, double rate, double factor, void *scratch)
 {
+    /* Bias corrections are those of this step, for all tensors alike. */
     sondep_adamw adamw = {rate, o->beta1, o->beta2, o->eps, 0.0, factor, 1.0 - pow(o->beta1, (double)step),
                           1.0 - pow(o->beta2, (double)step)};
 
@@ -154,6 +163,7 @@ double sondep_schedule_rate(const sondep_schedule *s, int64_t step)
 {
     double down = way_down(s, step), rate;
 
+    /* Half a cosine falls slowly, fast, slowly; a line falls evenly. */
     if (s->kind == SONDEP_SCHEDULE_COSINE)
         down = 0.5 * (1.0 - cos(3.14159265358979323846 * down));
     rate = s->rate + (s->last - s->rate) * down;

@@ -99,6 +99,7 @@ static void linear(const sondep_backward *b, float *dx, bool adds, const float *
     int64_t N = b->pass->batch->N;
     float *dw = gradient_of(b, l->w.data);
 
+    /* Gradients of weights are added up over the parts of a step: none is written. */
     if (dw)
         sondep_linear_backward_weights(dw, gradient_of(b, l->b), dy, ld_dy, x, ld_x, l, N, &bench);
     sondep_linear_backward_input(dx, l->n_in, dy, ld_dy, l, N, adds, &bench);
@@ -217,6 +218,7 @@ static void queries_keys_values(const sondep_backward *b, const sondep_block *bl
     const sonde_config *c = &b->pass->model->config;
     int64_t n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head, width = n_q + 2 * n_kv, D = c->d_model;
 
+    /* The three parts lie side by side in dqkv; what they give back to their input is summed in dy. */
     if (block->qkv.n_out > 0) {
         linear(b, b->dy, false, b->dqkv, width, b->pass->y, D, &block->qkv);
         return;
@@ -286,6 +288,7 @@ static sonde_status embed(const sondep_backward *b)
     int64_t D = model->config.d_model;
     bool is_learned = model->config.positions == SONDE_POSITIONS_LEARNED;
 
+    /* Both were added to the stream: the gradient of each is that of the sum. */
     if (is_learned)
         SONDE_TRY(sondep_show_gradient(b, SONDEP_POINT_POS_EMBED, 0, b->dx, D, D));
     SONDE_TRY(sondep_show_gradient(b, SONDEP_POINT_EMBED, 0, b->dx, D, D));
@@ -305,9 +308,11 @@ sonde_status sondep_backward_run(sondep_backward *b)
     if (b->pass->batch->N == 0)
         return SONDE_OK;
     SONDE_TRY(sondep_backward_check(b));
+    /* A rotation by the negative angle: the same cosines, sines with the other sign. */
     for (int64_t i = 0; i < n_angles; i++)
         b->minus_sin[i] = -b->pass->rope->sin[i];
     SONDE_TRY(unembed(b));
+    /* From the last layer to the first; what each hands on is the gradient of the stream before it. */
     for (int64_t layer = c->n_layers - 1; layer >= 0; layer--) {
         if (sondep_interrupted())
             return SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted before the gradients of layer %lld", (long long)layer);

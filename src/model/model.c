@@ -152,6 +152,20 @@ done:
     return status;
 }
 
+/* Queries, keys and values as one layer, where their matrices came to lie one behind the other and have no biases: their
+ * input is packed once then. */
+static void join_qkv(sondep_block *block)
+{
+    const float *q = block->q.w.data, *k = block->k.w.data, *v = block->v.w.data;
+    int64_t n = block->q.n_in;
+    bool is_stacked = block->q.w.row_stride == 1 && k == q + block->q.n_out * n && v == k + block->k.n_out * n;
+
+    if (block->qkv.n_out > 0 || block->q.b != NULL || !is_stacked)
+        return;
+    block->qkv = block->q;
+    block->qkv.n_out = block->q.n_out + block->k.n_out + block->v.n_out;
+}
+
 sonde_status sondep_model_trainable(sonde_model **out, const sonde_model *from)
 {
     sonde_model *model = NULL;
@@ -168,6 +182,8 @@ sonde_status sondep_model_trainable(sonde_model **out, const sonde_model *from)
     SONDE_TRY_DONE(sondep_copy_string(&model->directory, from->directory));
     SONDE_TRY_DONE(sondep_weights_reserve(model, from));
     SONDE_TRY_DONE(model_fill(model, family, &source));
+    for (int64_t layer = 0; layer < model->config.n_layers; layer++)
+        join_qkv(&model->blocks[layer]);
     *out = model;
     model = NULL;
 done:

@@ -18,6 +18,7 @@
 enum {
     WIDTH = 256,         /* sequences side by side where the options name no number */
     ROWS_AT_ONCE = 2048, /* of a pass: more prompts wait for the next one */
+    POSITIONS = 4096,    /* whose angles are computed before the first token; those of later ones as they come */
 };
 
 void sonde_generate_opts_init(sonde_generate_opts *out)
@@ -137,6 +138,7 @@ static sonde_status generation_start(generation *g)
         g->free_slots[g->n_free] = g->width - 1 - g->n_free;
         g->n_free++;
     }
+    SONDE_TRY(sondep_rope_grow(&g->run->rope, c, capacity < POSITIONS ? capacity : POSITIONS));
     SONDE_TRY(sondep_buffer_grow(&g->scratch, sondep_draw_scratch_bytes(c->n_vocab)));
     SONDE_TRY(sondep_cache_make(&g->cache, c, g->width, capacity));
     g->cache.slot = g->slot;

@@ -17,9 +17,10 @@ struct sonde_documents_writer {
     sondep_writer file;
     char *path;
     sondep_string line;
-    size_t n_prefix; /* {"text": at the front of every line */
+    size_t n_prefix;      /* {"text": at the front of every line */
     ZSTD_CStream *packer; /* NULL where nothing is packed */
     char *packed;
+    bool has_failed; /* a line is missing, or a part of one: there will be no file */
 };
 
 /* Whether a text ends in `end`. */
@@ -94,9 +95,9 @@ done:
     return status;
 }
 
-sonde_status sonde_documents_write(sonde_documents_writer *w, const char *text, size_t n_bytes)
+/* A line, put together and handed on. */
+static sonde_status put_line(sonde_documents_writer *w, const char *text, size_t n_bytes)
 {
-    SONDE_TRY(sondep_utf8_check(text, n_bytes, "document"));
     w->line.n = w->n_prefix;
     SONDE_TRY(sondep_json_quote_bytes(&w->line, text, n_bytes));
     SONDE_TRY(sondep_string_append(&w->line, "}\n", 2));
@@ -104,10 +105,24 @@ sonde_status sonde_documents_write(sonde_documents_writer *w, const char *text, 
                      : sondep_writer_put(&w->file, w->line.text, w->line.n);
 }
 
+sonde_status sonde_documents_write(sonde_documents_writer *w, const char *text, size_t n_bytes)
+{
+    sonde_status status;
+
+    SONDE_TRY(sondep_utf8_check(text, n_bytes, "document"));
+    status = put_line(w, text, n_bytes);
+    w->has_failed = w->has_failed || status != SONDE_OK;
+    return status;
+}
+
 sonde_status sonde_documents_commit(sonde_documents_writer *w)
 {
-    sonde_status status = w->packer ? put_packed(w, NULL, 0, ZSTD_e_end) : SONDE_OK;
+    sonde_status status = SONDE_OK;
 
+    if (w->has_failed)
+        status = SONDE_FAIL(SONDE_E_IO, "cannot write '%s': an earlier write failed", w->path);
+    else if (w->packer)
+        status = put_packed(w, NULL, 0, ZSTD_e_end);
     if (status == SONDE_OK)
         status = sondep_writer_commit(&w->file);
     else

@@ -3,15 +3,18 @@
 
 #include <math.h>
 
-/* Whether `data` is one of the matrices between layers; *parts is how many of them lie side by side in it. */
-static bool is_hidden(const sonde_model *model, const void *data, int64_t *parts)
+/* Whether a tensor is one of the matrices between layers; *parts is how many of them lie side by side in it. */
+static bool is_hidden(const sonde_model *model, const sonde_tensor *t, int64_t *parts)
 {
+    const void *data = t->data;
+
     *parts = 1;
     for (int64_t layer = 0; layer < model->config.n_layers; layer++) {
         const sondep_block *b = &model->blocks[layer];
         const sondep_linear *linears[] = {&b->q, &b->k, &b->v, &b->o, &b->gate, &b->up, &b->down};
 
-        if (b->qkv.n_out > 0 && b->qkv.w.data == data) {
+        /* (D, 3 D): queries, keys and values are columns of one tensor. */
+        if (b->qkv.w.data == data && b->qkv.n_out == t->shape[1] && b->qkv.w.col_stride == 1) {
             *parts = 3;
             return true;
         }
@@ -33,13 +36,14 @@ sonde_status sondep_lm_parameters(sondep_parameter **out, int64_t *n, const sond
         const sonde_tensor *t = &model->named[i].tensor;
         sondep_parameter *p = &table[i];
 
+        /* Gains and biases are vectors: they do not decay, and no optimiser turns them. */
         p->name = model->named[i].name;
         p->first = (const float *)t->data - model->parameters;
         p->n = sonde_tensor_n_elements(t);
         p->rows = t->rank == 2 ? t->shape[0] : 1;
         p->columns = t->rank == 2 ? t->shape[1] : p->n;
         p->decays = t->rank == 2;
-        p->is_hidden = t->rank == 2 && is_hidden(model, t->data, &p->parts);
+        p->is_hidden = t->rank == 2 && is_hidden(model, t, &p->parts);
         p->parts = p->is_hidden ? p->parts : 1;
     }
     *out = table;

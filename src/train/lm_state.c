@@ -156,6 +156,7 @@ sonde_status sonde_lm_trainer_save(const sonde_lm_trainer *t, const char *path)
 
     SONDE_TRY(check_finite(t));
     describe(&x, t);
+    /* Declared first and filled in one go: the blocks are in memory once. */
     for (int i = 0; i < N_BLOCKS; i++)
         SONDE_TRY(sonde_tensor_view(&declared[i], NULL, SONDE_F32, &n, 1));
     SONDE_TRY(sonde_sink_open(&sink, path, block_names, declared, N_BLOCKS, x.pairs, x.n));
@@ -222,6 +223,7 @@ static sonde_status check_texts(const sonde_lm_trainer *t, const sonde_safetenso
 
     SONDE_TRY(check_schema(file, path));
     describe(&x, t);
+    /* In the order of the file: the first text that differs is the one that is named. */
     for (int64_t i = 0; i < x.n; i++) {
         if (may_differ(x.pairs[2 * i]))
             continue;
@@ -249,6 +251,7 @@ static sonde_status read_number(double *out, const sonde_safetensors *file, cons
     if (strchr(copy, '.') != NULL)
         *strchr(copy, '.') = localeconv()->decimal_point[0];
     *out = strtod(copy, &end);
+    /* The trailing parts must be gone: "12x" is no number. */
     if (end == copy || *end != '\0' || !(*out >= least && *out <= most))
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' is '%s', not a number in [%.16g, %.16g]", path, key, text, least, most);
     return SONDE_OK;

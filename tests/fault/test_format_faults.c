@@ -188,12 +188,65 @@ static void a_failed_put_is_not_forgotten(void **unused)
     assert_int_equal(folder_n_files(), 0);
 }
 
+/* Documents, one of them longer than the buffers; the file is there if and only if all went well. */
+static sonde_status write_documents(void *path)
+{
+    size_t n;
+    const char *lines = make_lines(&n);
+    sonde_documents_writer *w;
+    struct stat info;
+    sonde_status status;
+
+    SONDE_TRY(sonde_documents_create(&w, path, NULL));
+    status = sonde_documents_write(w, "one", 3);
+    if (status == SONDE_OK)
+        status = sonde_documents_write(w, lines, n);
+    if (status == SONDE_OK)
+        status = sonde_documents_commit(w);
+    else
+        sonde_documents_abort(w);
+    assert_true((stat(path, &info) == 0) == (status == SONDE_OK));
+    if (status == SONDE_OK)
+        assert_int_equal(unlink(path), 0);
+    return status;
+}
+
+static void documents_are_written(void **unused)
+{
+    char path[512];
+    (void)unused;
+    snprintf(path, sizeof path, "%s", in_folder("x.jsonl"));
+    fault_everywhere(write_documents, path, "jsonl");
+    snprintf(path, sizeof path, "%s", in_folder("x.jsonl.zst"));
+    fault_everywhere(write_documents, path, "jsonl.zst");
+}
+
+/* A caller that goes on after a failed line does not get a file. */
+static void a_failed_line_is_not_forgotten(void **unused)
+{
+    size_t n;
+    const char *lines = make_lines(&n);
+    sonde_documents_writer *w;
+    (void)unused;
+    fault.mode = FAULT_NONE;
+    assert_int_equal(sonde_documents_create(&w, in_folder("x.jsonl"), NULL), SONDE_OK);
+    fault.kind = FAULT_WRITE;
+    fault.mode = FAULT_FROM;
+    fault.nth = 0;
+    assert_int_equal(sonde_documents_write(w, lines, n), SONDE_E_IO);
+    fault.mode = FAULT_NONE;
+    assert_int_equal(sonde_documents_commit(w), SONDE_E_IO);
+    assert_non_null(strstr(sonde_last_error()->message, "an earlier write failed"));
+    assert_int_equal(folder_n_files(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tensors_are_opened),  cmocka_unit_test(arrays_are_read),
         cmocka_unit_test(json_is_loaded),      cmocka_unit_test(documents_are_read),
         cmocka_unit_test(tensors_are_written), cmocka_unit_test(a_failed_put_is_not_forgotten),
+        cmocka_unit_test(documents_are_written),     cmocka_unit_test(a_failed_line_is_not_forgotten),
     };
     return cmocka_run_group_tests(tests, fault_setup, fault_teardown);
 }

@@ -160,6 +160,42 @@ static sonde_status generate(void *model)
     return status;
 }
 
+static sonde_status first_ids(const int32_t **ids, int64_t *n, int64_t sequence, void *ctx)
+{
+    static const int32_t prompt[3] = {1, 2, 3};
+    (void)ctx;
+    *ids = prompt;
+    *n = 1 + sequence % 3;
+    return SONDE_OK;
+}
+
+static sonde_status count_ends(int64_t sequence, const int32_t *ids, int64_t n, bool is_stopped, void *ctx)
+{
+    (void)sequence, (void)ids, (void)n, (void)is_stopped;
+    ++*(int64_t *)ctx;
+    return SONDE_OK;
+}
+
+/* More sequences than slots. */
+static sonde_status generate_many(void *model)
+{
+    int64_t n = 0;
+    sonde_sequences sequences = {.n = 5, .longest = 3, .prompt = first_ids, .done = count_ends, .ctx = &n};
+    sonde_generate_opts opts;
+    sonde_run *run;
+    sonde_status status;
+
+    SONDE_TRY(sonde_run_new(&run, model));
+    sonde_generate_opts_init(&opts);
+    opts.max_tokens = 3;
+    opts.width = 2;
+    status = sonde_generate_many(run, &sequences, &opts);
+    if (status == SONDE_OK)
+        assert_int_equal(n, 5);
+    sonde_run_free(run);
+    return status;
+}
+
 static void models_are_run(void **unused)
 {
     static const char *const paths[] = {"tests/golden/models/gpt2-plain", "tests/golden/models/llama-gqa"};
@@ -171,6 +207,7 @@ static void models_are_run(void **unused)
         fault_everywhere(forward, model, "forward");
         fault_everywhere(backward, model, "backward");
         fault_everywhere(generate, model, "generate");
+        fault_everywhere(generate_many, model, "generate many");
         sonde_model_free(model);
     }
 }

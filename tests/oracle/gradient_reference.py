@@ -146,7 +146,7 @@ class Reference:
         y = g.keep("unembed.hook_in", self.norm(g, "ln_final", body + ("ln_f" if self.is_gpt2 else "norm"), x))
         return g.keep("unembed.hook_out", y @ w.get("lm_head.weight", embedding).T), g.nodes
 
-    def check(self, ids):
+    def check(self, ids, limit=common.CLOSE):
         """The nodes hold what transformers' modules give."""
         for is_split in (False, True):
             with torch.no_grad():
@@ -156,7 +156,7 @@ class Reference:
                 y = want[name]
                 finite = torch.isfinite(y)
                 assert torch.equal(finite, torch.isfinite(x)), name
-                common.assert_close(name, x[finite], y[finite])
+                common.assert_close(name, x[finite], y[finite], limit)
 
     # ---- gradients ----
 

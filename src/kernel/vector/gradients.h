@@ -156,25 +156,18 @@ static void norm_backward_row(float *dx, float *dw, float *db, const float *dy, 
 
 /* ---- attention ------------------------------------------------------------------------------------------------------------ */
 
-/* One vector of unsoften. */
-static inline __attribute__((always_inline)) void unsoften_vector(float *p, float *dp, vec factor, vec along, vec scaled,
-                                                                  int64_t n)
-{
-    vec pattern = v_mul(v_load_n(p, n), factor);
-    v_store_n(p, pattern, n);
-    v_store_n(dp, v_mul(v_mul(pattern, scaled), v_sub(v_load_n(dp, n), along)), n);
-}
-
-/* See leaf.h: the way back through a row of the softmax. */
+/* See leaf.h: the way back through a row of the softmax. What is behind the row's end stays 0 in p, whatever the factor. */
 static void unsoften(float *p, float *dp, float factor, float along, float scaled, int64_t n)
 {
-    vec f = v_set(factor), a = v_set(along), s = v_set(scaled);
-    int64_t i = 0;
+    vec f = v_set(factor), a = v_set(along), s = v_set(scaled), pattern;
 
-    for (; i + V_WIDTH <= n; i += V_WIDTH)
-        unsoften_vector(p + i, dp + i, f, a, s, V_WIDTH);
-    if (i < n)
-        unsoften_vector(p + i, dp + i, f, a, s, n - i);
+    for (int64_t i = 0; i < n; i += V_WIDTH) {
+        pattern = v_mul(v_load(p + i), f);
+        if (n - i < V_WIDTH)
+            pattern = v_first_of(pattern, n - i, v_set(0.0f));
+        v_store(p + i, pattern);
+        v_store(dp + i, v_mul(v_mul(pattern, s), v_sub(v_load(dp + i), a)));
+    }
 }
 
 /* ---- the loss --------------------------------------------------------------------------------------------------------------- */

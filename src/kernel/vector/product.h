@@ -188,45 +188,71 @@ static void tile_of_turned_scores(float *tile, int64_t ld, const float *a, const
 
 /* ---- packing ------------------------------------------------------------------------------------------------------------ */
 
-/* A strip: `rows` rows of A, k by k. Rows that lie along k are turned V_WIDTH x V_WIDTH at a time; what a store writes
- * behind its row's end is overwritten by the next k, except at the strip's end, where it must not be written. */
-static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_t k0, int64_t K, int rows, bool rounds)
-{
-    float *to = packed;
-    int64_t k = 0, n = K * rows;
+/* A strip of A holds `rows` rows, k by k. What a whole store writes behind its k's rows is overwritten by the next k; at the
+ * strip's end, it must not be written. */
 
-    for (; a->dtype == SONDE_F32 && a->col_stride == 1 && k + V_WIDTH <= K; k += V_WIDTH) {
+/* Rows that lie along k are turned V_WIDTH x V_WIDTH at a time; where a strip has fewer rows, its last one is loaded again.
+ * Returns how many k's are done. */
+static inline __attribute__((always_inline)) int64_t pack_a_along(float *to, const float *from, int64_t stride, int64_t K,
+                                                                  int rows, bool rounds)
+{
+    int64_t k = 0, n = K * rows, offset[TILE_ROWS + V_WIDTH];
+
+    for (int i = 0; i < TILE_ROWS + V_WIDTH; i++)
+        offset[i] = (i < rows ? i : rows - 1) * stride;
+    for (; k + V_WIDTH <= K; k += V_WIDTH) {
         for (int first = (rows - 1) / V_WIDTH * V_WIDTH; first >= 0; first -= V_WIDTH) {
+            float *at = to + k * rows + first;
+            bool is_inside = (k + V_WIDTH - 1) * rows + first + V_WIDTH <= n;
             vec r[V_WIDTH];
-            int width = rows - first < V_WIDTH ? rows - first : V_WIDTH;
-            for (int i = 0; i < V_WIDTH; i++) {
-                const float *from = (const float *)a->data + (row + first + i) * a->row_stride + k0 + k;
-                r[i] = i >= width ? v_set(0.0f) : rounds ? v_round_bf16(v_load(from)) : v_load(from);
+            UNROLL for (int i = 0; i < V_WIDTH; i++)
+            {
+                vec x = v_load(from + offset[first + i] + k);
+                r[i] = rounds ? v_round_bf16(x) : x;
             }
             v_transpose(r);
-            for (int i = 0; i < V_WIDTH; i++) {
-                int64_t at = (k + i) * rows + first;
-                if (at + V_WIDTH <= n)
-                    v_store(to + at, r[i]);
+            UNROLL for (int i = 0; i < V_WIDTH; i++)
+            {
+                if (is_inside || (k + i) * rows + first + V_WIDTH <= n)
+                    v_store(at + i * rows, r[i]);
                 else
-                    v_store_part(to + at, r[i], width);
+                    v_store_part(at + i * rows, r[i], rows - first);
             }
         }
     }
-    /* A transposed factor has the strip's rows side by side: they are copied as they lie. */
-    for (; a->dtype == SONDE_F32 && a->row_stride == 1 && k < K; k++) {
-        const float *from = (const float *)a->data + row + (k0 + k) * a->col_stride;
+    return k;
+}
+
+/* Rows that lie side by side: a k's elements together, `stride` to the next k. Loads run over the strip's rows, but not over
+ * the end of the last k, which is left to the caller with those before it that would. */
+static inline __attribute__((always_inline)) int64_t pack_a_across(float *to, const float *from, int64_t stride, int64_t K,
+                                                                   int rows, bool rounds)
+{
+    const int width = (rows + V_WIDTH - 1) / V_WIDTH * V_WIDTH;
+    int64_t k = 0;
+
+    for (; k * stride + width <= (K - 1) * stride + rows && k * rows + width <= K * rows; k++) {
         for (int first = 0; first < rows; first += V_WIDTH) {
-            int width = rows - first < V_WIDTH ? rows - first : V_WIDTH;
-            vec x = v_load_part(from + first, width);
-            int64_t at = k * rows + first;
-            x = rounds ? v_round_bf16(x) : x;
-            if (at + V_WIDTH <= n)
-                v_store(to + at, x);
-            else
-                v_store_part(to + at, x, width);
+            vec x = v_load(from + k * stride + first);
+            v_store(to + k * rows + first, rounds ? v_round_bf16(x) : x);
         }
     }
+    return k;
+}
+
+/* By the layout; what is left goes element by element, as do operands with gaps both ways. */
+static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_t k0, int64_t K, int rows, bool rounds)
+{
+    const float *from = (const float *)a->data + row * a->row_stride + k0 * a->col_stride;
+    float *to = packed;
+    int64_t k = 0;
+
+    if (a->dtype == SONDE_F32 && a->col_stride == 1)
+        k = rounds ? pack_a_along(to, from, a->row_stride, K, rows, true)
+                   : pack_a_along(to, from, a->row_stride, K, rows, false);
+    else if (a->dtype == SONDE_F32 && a->row_stride == 1)
+        k = rounds ? pack_a_across(to, from, a->col_stride, K, rows, true)
+                   : pack_a_across(to, from, a->col_stride, K, rows, false);
     for (; k < K; k++)
         for (int i = 0; i < rows; i++)
             to[k * rows + i] = element(a, row + i, k0 + k, rounds);

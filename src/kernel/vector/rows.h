@@ -80,26 +80,30 @@ static float dot(const float *a, const float *b, int64_t n)
 
 /* ---- softmax ---------------------------------------------------------------------------------------------------------------- */
 
+/* The first n lanes of x, `rest` in the others. */
+static inline __attribute__((always_inline)) vec v_first_of(vec x, int64_t n, vec rest)
+{
+    static const float number[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return v_select(v_less(v_load(number), v_set((float)n)), x, rest);
+}
+
 /* The greatest element (-inf of none). A NaN may or may not win: it stays in the row and makes its sum NaN. */
 static float greatest(const float *x, int64_t n)
 {
     vec most = v_set(-INFINITY);
-    float result;
     int64_t i = 0;
 
     for (; i + V_WIDTH <= n; i += V_WIDTH)
         most = v_max(v_load(x + i), most);
-    result = v_greatest(most);
-    for (; i < n; i++)
-        result = x[i] > result ? x[i] : result;
-    return result;
+    if (i < n)
+        most = v_max(v_first_of(v_load_part(x + i, n - i), n - i, most), most);
+    return v_greatest(most);
 }
 
 /* x = exp(x scale - most), and their sum: floats in a block of V_WIDTH lanes, which never grow long. */
 static float exponentials(float *x, int64_t n, float factor, float most)
 {
     vec sum = v_set(0.0f), f = v_set(factor), m = v_set(most), e;
-    float total, last[V_WIDTH];
     int64_t i = 0;
 
     for (; i + V_WIDTH <= n; i += V_WIDTH) {
@@ -107,16 +111,12 @@ static float exponentials(float *x, int64_t n, float factor, float most)
         v_store(x + i, e);
         sum = v_add(sum, e);
     }
-    total = v_sum(sum);
     if (i < n) {
         e = v_exp(v_sub(v_mul(v_load_part(x + i, n - i), f), m));
-        v_store(last, e);
-        for (int64_t k = 0; k < n - i; k++) {
-            x[i + k] = last[k];
-            total += last[k];
-        }
+        v_store_part(x + i, e, n - i);
+        sum = v_add(sum, v_first_of(e, n - i, v_set(0.0f)));
     }
-    return total;
+    return v_sum(sum);
 }
 
 /* See leaf.h. The factor to the new maximum is 0 at first, when nothing was summed before. */
@@ -127,7 +127,7 @@ static float soften(float *x, int64_t n, float factor, float *most, double *sum)
     top = top > before ? top : before;
     if (top == -INFINITY)
         top = 0.0f; /* nothing but -inf (or NaN): exp gives 0 (or NaN) */
-    change = before == top ? 1.0f : (float)exp((double)before - top);
+    change = before == top ? 1.0f : before == -INFINITY ? 0.0f : (float)exp((double)before - top);
     *sum = *sum * change + exponentials(x, n, factor, top);
     *most = top;
     return change;

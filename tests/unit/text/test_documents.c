@@ -265,6 +265,61 @@ static void the_shared_stories_are_read(void **unused)
     sonde_documents_close(d);
 }
 
+/* What is written is read again: packed or not, NULs and all, more than the buffers hold. */
+static void what_is_written_is_read_again(void **unused)
+{
+    static const char *const names[] = {"w.jsonl", "w.jsonl.zst"};
+    static const char odd[] = "\"\\ \b\f\n\r\t\x01\0 \x7f \xc3\xa9 \xf0\x9f\x98\x80";
+    enum { MANY = 3000 };
+    char *text = malloc(200000);
+    (void)unused;
+    memset(text, 'x', 200000);
+    for (int i = 0; i < 2; i++) {
+        sonde_documents_writer *w;
+        sonde_documents *d;
+        assert_int_equal(sonde_documents_create(&w, in_folder(names[i]), i ? "story" : NULL), SONDE_OK);
+        assert_int_equal(sonde_documents_write(w, "", 0), SONDE_OK);
+        assert_int_equal(sonde_documents_write(w, odd, sizeof odd - 1), SONDE_OK);
+        assert_int_equal(sonde_documents_write(w, text, 200000), SONDE_OK);
+        assert_int_equal(sonde_documents_write(w, "\xff", 1), SONDE_E_FORMAT); /* and nothing of it is written */
+        for (int k = 0; k < MANY; k++)
+            assert_int_equal(sonde_documents_write(w, text, (size_t)k % 100), SONDE_OK);
+        assert_int_equal(access(in_folder(names[i]), F_OK), -1); /* not there before it is whole */
+        assert_int_equal(sonde_documents_commit(w), SONDE_OK);
+        assert_int_equal(sonde_documents_open(&d, in_folder(names[i]), i ? "story" : NULL), SONDE_OK);
+        assert_next(d, "", 0);
+        assert_next(d, odd, sizeof odd - 1);
+        assert_next(d, text, 200000);
+        for (int k = 0; k < MANY; k++)
+            assert_next(d, text, (size_t)k % 100);
+        assert_end(d);
+    }
+    free(text);
+    folder_clear();
+}
+
+/* An empty file is a file; one that was given up is none; other names are refused. */
+static void writers_end_in_order(void **unused)
+{
+    sonde_documents_writer *w;
+    sonde_documents *d;
+    (void)unused;
+    assert_int_equal(sonde_documents_create(&w, in_folder("a.jsonl.zst"), NULL), SONDE_OK);
+    assert_int_equal(sonde_documents_commit(w), SONDE_OK);
+    assert_int_equal(sonde_documents_open(&d, in_folder("a.jsonl.zst"), NULL), SONDE_OK);
+    assert_end(d);
+    assert_int_equal(sonde_documents_create(&w, in_folder("b.jsonl"), NULL), SONDE_OK);
+    assert_int_equal(sonde_documents_write(w, "x", 1), SONDE_OK);
+    sonde_documents_abort(w);
+    sonde_documents_abort(NULL);
+    assert_int_equal(folder_n_files(), 1);
+    assert_int_equal(sonde_documents_create(&w, in_folder("c.txt"), NULL), SONDE_E_ARG);
+    assert_null(w);
+    assert_int_equal(sonde_documents_create(&w, in_folder("nowhere/c.jsonl"), NULL), SONDE_E_IO);
+    assert_null(w);
+    folder_clear();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,7 +327,8 @@ int main(void)
         cmocka_unit_test(bad_lines_are_named),         cmocka_unit_test(long_lines_pass_the_buffers),
         cmocka_unit_test(packed_text_is_one_document), cmocka_unit_test(damaged_packs_are_named),
         cmocka_unit_test(missing_files_are_errors),    cmocka_unit_test(standard_input_is_read),
-        cmocka_unit_test(the_shared_stories_are_read),
+        cmocka_unit_test(the_shared_stories_are_read), cmocka_unit_test(what_is_written_is_read_again),
+        cmocka_unit_test(writers_end_in_order),
     };
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }
