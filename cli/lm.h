@@ -94,6 +94,10 @@ typedef struct lm_training {
     int64_t first_step, saved_step, sampled_step;
 } lm_training;
 
+/* Reads texts to train on ("FILE:3": three times), and texts to be measured, if any, into the corpora of a model whose tokenizer
+ * and config are known. Errors: those of sonde_corpus_add. */
+sonde_status lm_read_texts(lm_training *t, const cli_strings *data, const char *held_out_path);
+
 /* Arguments, data, machine and results, for whoever asks later how it was made. */
 sonde_status lm_manifest_write(const lm_training *t);
 

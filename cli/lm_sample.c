@@ -108,7 +108,8 @@ sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenize
     CLI_TRY_DONE(read_samples(&old, &old_bytes, folder));
     to = open_memstream(&text, &n_bytes);
     CLI_TRY_DONE(to ? SONDE_OK : cli_fail(SONDE_E_NOMEM, "out of memory"));
-    fwrite(old, 1, old_bytes, to);
+    if (old_bytes > 0)
+        fwrite(old, 1, old_bytes, to);
     CLI_TRY_DONE(print_samples(to, s, tokenizer, step, n));
     status = fclose(to) == 0 ? lm_write_text(folder, name, text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
     to = NULL;

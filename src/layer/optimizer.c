@@ -53,6 +53,7 @@ static void newton_schulz(muon_room *room, int64_t r, int64_t c)
     float *old = room->x;
 
     /* A = x x^T, then b A + c A^2 */
+    /* A = x x^T; the polynomial a + b A + c A^2; then that times x. */
     sondep_product(room->a, r, &x, &xt, r, r, c, NULL, SONDEP_F32, room->product);
     sondep_product(room->polynomial, r, &square, &square, r, r, r, NULL, SONDEP_F32, room->product);
     for (int64_t i = 0; i < r * r; i++)
@@ -90,6 +91,7 @@ static void muon_part(const sondep_optimizer *o, float *w, float *m, const float
     float keep = (float)(1.0 - rate * o->decay), step = (float)(rate * 0.2 * sqrt((double)c)), inverse;
 
     /* The iteration converges for singular values in (0, sqrt(3)): dividing by the norm brings them below 1. */
+    /* What goes in has a norm of 1, so that no singular value is larger. */
     direction(o, room.x, m, g, factor, rows, columns, ld);
     inverse = (float)(1.0 / fmax(sqrt(sondep_sum_squares(room.x, r * c)), 1e-7));
     for (int64_t i = 0; i < r * c; i++)

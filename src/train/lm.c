@@ -158,6 +158,7 @@ static sonde_status pass_and_back(sonde_lm_trainer *t, int64_t first)
     sondep_backward backward;
     sonde_status status;
 
+    /* Planned anew each time: how many sequences there are depends on the texts. */
     prepare(t, &pass, &backward, &t->batch.rows);
     /* Within what reserve() has made: no memory is taken here. */
     SONDE_TRY(sondep_arena_reserve(&t->arena, sondep_pass_plan(&pass, NULL) + sondep_backward_plan(&backward, NULL)));
@@ -187,6 +188,7 @@ static sonde_status add_gradients(sonde_lm_trainer *t, double *sum)
         int64_t n = o->batch - first < o->micro_batch ? o->batch - first : o->micro_batch;
 
         /* Contexts are numbered through all steps: which ones these are follows from the step alone. */
+        /* The contexts of a step follow one another in the order of the epoch. */
         sondep_lm_batch_clear(&t->batch);
         for (int64_t i = 0; i < n; i++) {
             sonde_contexts_get(t->batch.context, &t->contexts, t->step * o->batch + first + i);
@@ -243,6 +245,7 @@ sonde_status sonde_lm_trainer_step(sonde_lm_trainer *t, sonde_lm_report *out)
                            (long long)t->step);
     SONDE_TRY(status);
     /* Until here the weights are as they were: an error leaves them so. */
+    /* Nothing fails from here on. */
     out->lr = sondep_schedule_rate(&t->schedule, t->step);
     sondep_optimizer_step(&t->optimizer, &moments, t->parameters, t->n_parameters, t->step + 1, out->lr,
                           sondep_clip_factor(out->gradient_norm, t->optimizer.clip), t->optimizer_scratch);

@@ -1,4 +1,8 @@
-/* lm_batch.c - ids of contexts as rows of a pass.                              floor 6: train */
+/* lm_batch.c - ids of contexts as rows of a pass.                              floor 6: train
+ *
+ * A pass takes sequences of any length side by side, without padding. So a document is a sequence of its own, whose positions
+ * begin at 0 and whose attention ends where it begins: no mask is needed for documents not to see each other.
+ */
 #include "train/lm.h"
 
 sonde_status sondep_lm_batch_make(sondep_lm_batch *out, int64_t n_rows, int64_t context)
@@ -55,6 +59,7 @@ void sondep_lm_batch_add(sondep_lm_batch *batch, const int32_t *ids, int64_t n, 
     SONDE_ASSERT(rows->N + n <= batch->capacity);
     for (int64_t i = 0; i < n; i++) {
         /* A separator begins a sequence, unless it begins the context, too. */
+        /* A separator begins a sequence; it is predicted by the last id of the one before it. */
         if (ids[i] == separator && rows->N > first) {
             end_sequence(batch, first);
             first = rows->N;

@@ -35,11 +35,13 @@ static sonde_status measure(evaluation *e)
                         .stream = measure_rows, .stream_ctx = e};
     sonde_status status;
 
+    /* Nobody listens, and logits are looked at a block at a time. */
     SONDE_TRY(SONDE_NEW(wanted, e->model->points.n));
     hooks.wanted = wanted;
     SONDE_TRY_DONE(sondep_arena_reserve(&e->arena, sondep_pass_plan(&pass, NULL)));
     sondep_pass_plan(&pass, &e->arena);
     SONDE_TRY_DONE(sondep_pass_run(&pass));
+    /* Sums of what is predicted, in the order of the documents. */
     for (int64_t row = 0; row < e->batch.rows.N; row++) {
         size_t n_bytes = 0;
         /* The end of a document predicts nothing. */
@@ -66,7 +68,7 @@ static sonde_status add_document(evaluation *e, const sonde_corpus *corpus, int6
     if (e->batch.rows.N + rows > e->batch.capacity)
         SONDE_TRY(measure(e));
     sonde_corpus_read(e->batch.context, corpus, first, rows);
-    e->batch.context[rows] = -1;
+    e->batch.context[rows] = -1; /* what comes behind a document is not predicted */
     sondep_lm_batch_add(&e->batch, e->batch.context, rows, -1);
     e->score.n_documents++;
     return SONDE_OK;
@@ -79,6 +81,7 @@ sonde_status sonde_lm_evaluate(sonde_lm_score *out, const sonde_model *model, co
     evaluation e = {.model = model, .tokenizer = tokenizer};
     sonde_status status;
 
+    /* Many short documents go together; one that is longer than that goes alone. */
     SONDE_TRY_DONE(sondep_lm_check_vocab(model, corpus));
     SONDE_TRY_DONE(sondep_lm_batch_make(&e.batch, context > EVALUATE_TOKENS ? context : EVALUATE_TOKENS, context));
     SONDE_TRY_DONE(sondep_rope_grow(&e.rope, &model->config, context));

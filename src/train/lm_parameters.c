@@ -37,9 +37,11 @@ sonde_status sondep_lm_parameters(sondep_parameter **out, int64_t *n, const sond
         sondep_parameter *p = &table[i];
 
         /* Gains and biases are vectors: they do not decay, and no optimiser turns them. */
+        /* A tied matrix is in the table once. */
         p->name = model->named[i].name;
         p->first = (const float *)t->data - model->parameters;
         p->n = sonde_tensor_n_elements(t);
+        /* As it lies in the file, which is (in, out) or (out, in): the optimiser does not care. */
         p->rows = t->rank == 2 ? t->shape[0] : 1;
         p->columns = t->rank == 2 ? t->shape[1] : p->n;
         p->decays = t->rank == 2;
@@ -69,6 +71,7 @@ sonde_status sonde_lm_initial(sonde_model **out, const sonde_config *config, uin
     status = sondep_model_trainable(&model, random);
     sonde_model_free(random);
     SONDE_TRY(status);
+    /* What is trained is a copy as floats, so that it may be written to. */
     for (int64_t layer = 0; layer < config->n_layers; layer++) {
         const sondep_linear *writers[] = {&model->blocks[layer].o, &model->blocks[layer].down};
         for (int i = 0; i < 2; i++) {

@@ -58,6 +58,7 @@ typedef struct texts {
     int64_t n;
 } texts;
 
+/* Keys are literals; values are copied. Both counts are ours, so that too many are our bug. */
 static void add_text(texts *x, const char *key, const char *value)
 {
     SONDE_ASSERT(x->n < MOST_TEXTS && strlen(value) < TEXT);
@@ -82,6 +83,7 @@ static void add_real(texts *x, const char *key, double value)
     add_text(x, key, text);
 }
 
+/* By its name: its number may be another's in another version. */
 static void add_choice(texts *x, const char *key, const char *names, int64_t value)
 {
     char text[TEXT];
@@ -92,6 +94,7 @@ static void add_choice(texts *x, const char *key, const char *names, int64_t val
     add_text(x, key, text);
 }
 
+/* As the manifest shows it. */
 static void add_hash(texts *x, const char *key, uint64_t value)
 {
     char text[TEXT];
@@ -105,11 +108,13 @@ static void describe(texts *x, const sonde_lm_trainer *t)
     const sonde_config *c = &t->model->config;
     const sonde_lm_opts *o = &t->opts;
 
+    /* What kind of file this is, and who wrote it when. */
     x->n = 0;
     add_text(x, "schema", schema);
     add_text(x, "version", sonde_version());
     add_text(x, "kernels", sonde_kernel_name());
     add_whole(x, "step", t->step);
+    /* What is trained, on what, and how. */
 #define ADD_TEXT(name) add_text(x, "model." #name, c->name);
 #define ADD_WHOLE(name) add_whole(x, "model." #name, (int64_t)c->name);
 #define ADD_REAL(name) add_real(x, "model." #name, c->name);
@@ -154,6 +159,7 @@ sonde_status sonde_lm_trainer_save(const sonde_lm_trainer *t, const char *path)
     sonde_sink *sink;
     texts x;
 
+    /* The sink writes beside and renames: what is there stays until all of the new file is on the disk. */
     SONDE_TRY(check_finite(t));
     describe(&x, t);
     /* Declared first and filled in one go: the blocks are in memory once. */
@@ -232,6 +238,7 @@ static sonde_status check_texts(const sonde_lm_trainer *t, const sonde_safetenso
             sondep_hint(status, "the texts must be those that it was trained on, in their order, with the same tokenizer");
         SONDE_TRY(status);
     }
+    /* Kernels that add up in another order give other roundings, which are as good. */
     SONDE_TRY(get_text(&kernels, file, "kernels", path));
     if (strcmp(kernels, sonde_kernel_name()) != 0)
         sondep_log(SONDE_LOG_WARN, "'%s' was computed with the kernels '%s', here they are '%s': bytes will differ by rounding",
@@ -301,6 +308,7 @@ sonde_status sonde_lm_opts_load(sonde_lm_opts *out, const char *path)
     sonde_lm_opts o;
     sonde_status status;
 
+    /* Into a copy, so that a file which ends in the middle changes nothing. */
     sonde_lm_opts_init(&o);
     SONDE_TRY(sonde_safetensors_open(&file, path));
     SONDE_TRY_DONE(check_schema(file, path));
