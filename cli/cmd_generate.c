@@ -41,6 +41,7 @@ static sonde_status append_prompt(generation *g, const cli_sequence *sequence)
     int32_t bos = cli_bos_id(&g->m);
     generate_ids *prompt;
 
+    /* The list owns it at once, so that a failure below leaks nothing. */
     CLI_TRY(CLI_GROW(g->prompts, g->n_prompts, g->prompts_capacity));
     prompt = &g->prompts[g->n_prompts++];
     *prompt = (generate_ids){0};
@@ -98,6 +99,7 @@ static sonde_status number_samples(generation *g)
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
+/* Samples of a prompt share its ids. */
 static sonde_status on_prompt(const int32_t **ids, int64_t *n, int64_t sequence, void *ctx)
 {
     const generation *g = ctx;
@@ -117,10 +119,12 @@ static sonde_status on_token(int64_t sequence, int32_t id, void *ctx)
     g->n_tokens++;
     if (g->streams)
         return generate_stream_token(g, id);
+    /* The share is that of samples: how long one becomes is not known before. */
     cli_progress_step(&g->progress, (double)g->n_tokens, (double)(g->next - g->first) / (double)(g->end - g->first));
     return SONDE_OK;
 }
 
+/* A sample has ended: it is written when its turn comes. */
 static sonde_status on_done(int64_t sequence, const int32_t *ids, int64_t n, bool is_stopped, void *ctx)
 {
     return generate_take(ctx, sequence, ids, n, is_stopped);
@@ -151,18 +155,16 @@ static sonde_status generate(generation *g)
 {
     int32_t stops[2];
     sonde_generate_opts opts = read_options(g, stops);
-    sonde_sequences sequences = {.first = g->first,
-                                 .n = g->end - g->first,
-                                 .prompt = on_prompt,
-                                 .token = on_token,
-                                 .done = on_done,
-                                 .ctx = g};
+    sonde_sequences sequences = {
+        .first = g->first, .n = g->end - g->first, .prompt = on_prompt, .token = on_token, .done = on_done, .ctx = g};
     sonde_run *run;
     sonde_status status;
 
+    /* room in the cache is for the longest prompt */
     for (int64_t i = 0; i < g->n_prompts; i++)
         sequences.longest = g->prompts[i].n > sequences.longest ? g->prompts[i].n : sequences.longest;
     CLI_TRY(sonde_run_new(&run, g->m.model));
+    /* all of the work: samples come back through the callbacks */
     cli_progress_begin(&g->progress, "tokens");
     status = sonde_generate_many(run, &sequences, &opts);
     cli_progress_end(&g->progress);
@@ -193,12 +195,15 @@ static sonde_status open_output(generation *g)
     g->no_echo = no_echo;
     g->finished_only = finished_only;
     g->is_jsonl = is_jsonl || output != NULL;
+    /* what excludes each other is said before anything is computed */
     if (g->is_jsonl && cli.json)
         return cli_misuse("'--json' is one object: it excludes '--jsonl' and '--output'");
     if (g->is_jsonl)
         CLI_TRY(cli_model_tokenizer(&g->m));
+    /* Only --json keeps all samples in memory. */
     if (cli.json)
         g->list = json_array();
+    /* One sample, for a person who reads along. */
     g->streams = cli_model_has_tokenizer(&g->m) && g->end - g->first == 1 && !g->is_jsonl && !cli.json && !finished_only;
     return output != NULL ? sonde_documents_create(&g->writer, output, NULL) : SONDE_OK;
 }
@@ -209,9 +214,11 @@ static sonde_status close_output(generation *g, sonde_status status)
     sonde_documents_writer *writer = g->writer;
     bool is_interrupted = status == SONDE_E_INTERRUPTED;
 
+    /* Numbers of samples and not of lines: some may have been left out. */
     if (is_interrupted && g->is_jsonl)
         cli_hint(status, "samples up to number %lld are written; '--first %lld' draws the others", (long long)g->next - 1,
                  (long long)g->next);
+    /* Any other failure leaves no file: release removes what was written. */
     if (writer == NULL || (status != SONDE_OK && !is_interrupted))
         return status;
     g->writer = NULL;
@@ -228,11 +235,13 @@ static void note_counts(const generation *g)
                  cli_count(g->end - g->first));
 }
 
+/* Prompts, then samples as they end, then what is said about all of them. */
 static sonde_status run(const cli_call *call)
 {
     generation g = {0};
     sonde_status status;
 
+    /* What is wrong with prompts, numbers or the output is found before the first pass. */
     CLI_TRY_DONE(cli_model_open(&g.m, call->arguments[0]));
     CLI_TRY_DONE(read_prompts(&g, call));
     CLI_TRY_DONE(number_samples(&g));

@@ -248,6 +248,7 @@ static void run_tile(const job *w, char *own, const piece *x, int64_t s, int64_t
     const char *a = packed_strip(p, w->packed_a, s, d), *b = packed_piece(p, own, d, j);
     float *sums = (float *)(own + p->b_bytes) + (p->n_depths > p->span ? row * p->columns : 0) + j * rows;
 
+    /* Lines of C come while the tile is computed; a bare tile goes there at once. */
     if (d == p->n_depths - 1)
         fetch_tile(w, row, rows, column, columns);
     if (w->is_bare && p->n_depths == 1 && columns == t->columns) {
@@ -320,8 +321,11 @@ static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float 
 
 #pragma omp parallel num_threads(sonde_threads()) if (M * N * K > SONDEP_ALONE)
     for (int64_t first = 0; first < M; first += chunk) {
-        job w = {leaf, make_plan(tiler, M - first < chunk ? M - first : chunk, N, K), c, ldc, first, b, epilogue, scratch,
-                 NULL, is_bare(epilogue)};
+        job w = {leaf,     make_plan(tiler, M - first < chunk ? M - first : chunk, N, K),
+                 c,        ldc,
+                 first,    b,
+                 epilogue, scratch,
+                 NULL,     is_bare(epilogue)};
         w.threads = scratch + w.p.a_bytes;
 #pragma omp for schedule(dynamic, 4) nowait
         for (int64_t part = 0; part < n_packs(&w.p, a); part++)

@@ -431,8 +431,8 @@ static inline __attribute__((always_inline)) void add_rows(float *sums, int64_t 
     for (int64_t m = 0; m < M && j < n; m++) {
         vec sum = v_load_part(sums + m * ld + j, n - j);
         for (int k = 0; k < depth; k++)
-            sum = v_fma(v_set(a[m * lda + k]),
-                        v_load_part_as(from + k * stride + j * bytes_of(dtype), dtype, rounds, n - j), sum);
+            sum = v_fma(v_set(a[m * lda + k]), v_load_part_as(from + k * stride + j * bytes_of(dtype), dtype, rounds, n - j),
+                        sum);
         v_store_part(sums + m * ld + j, sum, n - j);
     }
 }
@@ -467,8 +467,7 @@ enum { FEW_SQUARES = 4 }; /* squares side by side whose chains of multiply-adds 
  * `fetches`, the same place of the next columns is on its way meanwhile. */
 static inline __attribute__((always_inline)) void add_square(float *sums, int64_t ld, const float *a, int64_t lda,
                                                              const char *from, int64_t stride, int64_t M, int64_t depth,
-                                                             int64_t columns, bool fetches, sonde_dtype dtype,
-                                                             bool rounds)
+                                                             int64_t columns, bool fetches, sonde_dtype dtype, bool rounds)
 {
     bool is_whole = depth == V_WIDTH && columns == V_WIDTH;
     vec r[V_WIDTH];
@@ -477,7 +476,7 @@ static inline __attribute__((always_inline)) void add_square(float *sums, int64_
         const char *p = from + i * stride;
         if (fetches)
             __builtin_prefetch(p + FEW_SQUARES * V_WIDTH * stride, 0, 2);
-        r[i] = i >= columns        ? v_set(0.0f)
+        r[i] = i >= columns       ? v_set(0.0f)
                : depth == V_WIDTH ? v_load_as(p, dtype, rounds)
                                   : v_load_part_as(p, dtype, rounds, depth);
     }
@@ -504,15 +503,16 @@ static inline __attribute__((always_inline)) void few_columns_of(float *sums, co
     int64_t bytes = bytes_of(dtype), line = 64 / bytes;
 
     for (int64_t first = 0; first < n; first += STEP) {
+        /* whole squares first, where all of them are; then what is left of k, and narrow ends */
         int64_t end = n - first < STEP ? n : first + STEP, k = 0;
         for (; k + V_WIDTH <= K && end == first + STEP; k += V_WIDTH)
             for (int64_t j = first; j < end; j += V_WIDTH)
-                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M, V_WIDTH, V_WIDTH, k % line == 0,
-                           dtype, rounds);
+                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M, V_WIDTH, V_WIDTH,
+                           k % line == 0, dtype, rounds);
         for (; k < K; k += V_WIDTH)
             for (int64_t j = first; j < end; j += V_WIDTH)
-                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M, K - k < V_WIDTH ? K - k : V_WIDTH,
-                           end - j < V_WIDTH ? end - j : V_WIDTH, false, dtype, rounds);
+                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M,
+                           K - k < V_WIDTH ? K - k : V_WIDTH, end - j < V_WIDTH ? end - j : V_WIDTH, false, dtype, rounds);
     }
 }
 
@@ -566,6 +566,7 @@ static void score_few(float *scores, int64_t ld, const float *q, int64_t M, cons
 {
     int64_t m = 0, j;
 
+    /* queries in groups, those that are left, then the last keys */
     for (; m + DOT_ROWS <= M; m += DOT_ROWS)
         for (j = 0; j + 4 <= n; j += 4)
             dots(scores + m * ld + j, ld, q + m * d, keys + j * ldk, ldk, d, DOT_ROWS, 4);
