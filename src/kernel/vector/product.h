@@ -223,36 +223,45 @@ static inline __attribute__((always_inline)) int64_t pack_a_along(float *to, con
     return k;
 }
 
-/* Rows that lie side by side: a k's elements together, `stride` to the next k. Loads run over the strip's rows, but not over
- * the end of the last k, which is left to the caller with those before it that would. */
-static inline __attribute__((always_inline)) int64_t pack_a_across(float *to, const float *from, int64_t stride, int64_t K,
-                                                                   int rows, bool rounds)
+/* Rows that lie side by side: a k's elements together, `stride` to the next k. Whole loads run over the strip's rows; the
+ * last k's, where that could be the end of A or of the strip, are taken in parts. */
+static inline __attribute__((always_inline)) void pack_a_across(float *to, const float *from, int64_t stride, int64_t K,
+                                                                int rows, bool rounds)
 {
     const int width = (rows + V_WIDTH - 1) / V_WIDTH * V_WIDTH;
-    int64_t k = 0;
 
-    for (; k * stride + width <= (K - 1) * stride + rows && k * rows + width <= K * rows; k++) {
+    for (int64_t k = 0; k < K; k++) {
+        bool is_inside = k * stride + width <= (K - 1) * stride + rows && k * rows + width <= K * rows;
         for (int first = 0; first < rows; first += V_WIDTH) {
-            vec x = v_load(from + k * stride + first);
-            v_store(to + k * rows + first, rounds ? v_round_bf16(x) : x);
+            const float *at = from + k * stride + first;
+            int n = rows - first;
+            vec x = is_inside || n >= V_WIDTH ? v_load(at) : v_load_part(at, n);
+            x = rounds ? v_round_bf16(x) : x;
+            if (is_inside || n >= V_WIDTH)
+                v_store(to + k * rows + first, x);
+            else
+                v_store_part(to + k * rows + first, x, n);
         }
     }
-    return k;
 }
 
-/* By the layout; what is left goes element by element, as do operands with gaps both ways. */
+/* By the layout; the last k's of rows along k go element by element, as do operands with gaps both ways. */
 static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_t k0, int64_t K, int rows, bool rounds)
 {
     const float *from = (const float *)a->data + row * a->row_stride + k0 * a->col_stride;
     float *to = packed;
     int64_t k = 0;
 
-    if (a->dtype == SONDE_F32 && a->col_stride == 1)
+    if (a->dtype == SONDE_F32 && a->col_stride == 1) {
         k = rounds ? pack_a_along(to, from, a->row_stride, K, rows, true)
                    : pack_a_along(to, from, a->row_stride, K, rows, false);
-    else if (a->dtype == SONDE_F32 && a->row_stride == 1)
-        k = rounds ? pack_a_across(to, from, a->col_stride, K, rows, true)
-                   : pack_a_across(to, from, a->col_stride, K, rows, false);
+    } else if (a->dtype == SONDE_F32 && a->row_stride == 1) {
+        if (rounds)
+            pack_a_across(to, from, a->col_stride, K, rows, true);
+        else
+            pack_a_across(to, from, a->col_stride, K, rows, false);
+        k = K;
+    }
     for (; k < K; k++)
         for (int i = 0; i < rows; i++)
             to[k * rows + i] = element(a, row + i, k0 + k, rounds);
