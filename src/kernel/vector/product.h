@@ -223,26 +223,33 @@ static inline __attribute__((always_inline)) int64_t pack_a_along(float *to, con
     return k;
 }
 
-/* Rows that lie side by side: a k's elements together, `stride` to the next k. Whole loads run over the strip's rows; the
- * last k's, where that could be the end of A or of the strip, are taken in parts. */
+/* The rows of one k, in whole vectors if there is room for them in both places. */
+static inline __attribute__((always_inline)) void pack_a_column(float *to, const float *from, int rows, bool is_inside,
+                                                                bool rounds)
+{
+    for (int first = 0; first < rows; first += V_WIDTH) {
+        bool whole = is_inside || rows - first >= V_WIDTH;
+        vec x = whole ? v_load(from + first) : v_load_part(from + first, rows - first);
+        x = rounds ? v_round_bf16(x) : x;
+        if (whole)
+            v_store(to + first, x);
+        else
+            v_store_part(to + first, x, rows - first);
+    }
+}
+
+/* Rows that lie side by side: a k's elements together, `stride` to the next k. Whole vectors run over the strip's rows,
+ * except where that could be behind the end of A or of the strip. */
 static inline __attribute__((always_inline)) void pack_a_across(float *to, const float *from, int64_t stride, int64_t K,
                                                                 int rows, bool rounds)
 {
-    const int width = (rows + V_WIDTH - 1) / V_WIDTH * V_WIDTH;
+    int64_t over = (rows + V_WIDTH - 1) / V_WIDTH * V_WIDTH - rows, least = stride < rows ? stride : rows, k = 0;
+    int64_t n_inside = least > 0 ? K - (over + least - 1) / least : 0;
 
-    for (int64_t k = 0; k < K; k++) {
-        bool is_inside = k * stride + width <= (K - 1) * stride + rows && k * rows + width <= K * rows;
-        for (int first = 0; first < rows; first += V_WIDTH) {
-            const float *at = from + k * stride + first;
-            int n = rows - first;
-            vec x = is_inside || n >= V_WIDTH ? v_load(at) : v_load_part(at, n);
-            x = rounds ? v_round_bf16(x) : x;
-            if (is_inside || n >= V_WIDTH)
-                v_store(to + k * rows + first, x);
-            else
-                v_store_part(to + k * rows + first, x, n);
-        }
-    }
+    for (; k < n_inside; k++, to += rows, from += stride)
+        pack_a_column(to, from, rows, true, rounds);
+    for (; k < K; k++, to += rows, from += stride)
+        pack_a_column(to, from, rows, false, rounds);
 }
 
 /* By the layout; the last k's of rows along k go element by element, as do operands with gaps both ways. */
