@@ -9,14 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* what the command line says; these are the defaults */
-static int64_t max_tokens = 128, top_k, seed, n_samples = 1, batch = 256, first;
+enum { MAX_TOKENS = 128 }; /* of a text that is printed */
+
+/* what the command line says; these are the defaults (max_tokens: -1 means MAX_TOKENS, or, for lines, up to the context) */
+static int64_t max_tokens = -1, top_k, seed, n_samples = 1, batch = 256, first;
 static double temperature = 1.0, top_p = 1.0;
 static bool is_greedy, no_echo, ignore_eos, is_jsonl, finished_only;
 static const char *output;
 
 static const cli_option options[] = {
-    {"max-tokens", 0, CLI_INT, &max_tokens, "N", 0, 1e9, "new tokens at most; 0: up to the context"},
+    {"max-tokens", 0, CLI_INT, &max_tokens, "N", 0, 1e9,
+     "new tokens at most; 0: up to the context (default: 128, with --jsonl or -o the context)"},
     {"temperature", 0, CLI_REAL, &temperature, "X", 0, 100, "0 takes the likeliest token"},
     {"greedy", 0, CLI_FLAG, &is_greedy, NULL, 0, 0, "the likeliest token, always (temperature 0)"},
     {"top-k", 0, CLI_INT, &top_k, "K", 0, 1e9, "draw from the K likeliest; 0: all"},
@@ -136,7 +139,7 @@ static sonde_generate_opts read_options(const generation *g, int32_t stops[2])
     sonde_generate_opts opts;
 
     sonde_generate_opts_init(&opts);
-    opts.max_tokens = max_tokens;
+    opts.max_tokens = max_tokens >= 0 ? max_tokens : g->is_jsonl ? 0 : MAX_TOKENS;
     opts.top_k = top_k;
     opts.top_p = top_p;
     opts.temperature = is_greedy ? 0 : temperature;
@@ -268,7 +271,7 @@ const cli_command cli_cmd_generate = {
     .max_arguments = 2,
     .examples = {"sonde generate stories15M \"Once upon a time\" --temperature 0.8 --seed 7",
                  "sonde generate stories15M \"The dog\" -n 3 --max-tokens 40 --json",
-                 "sonde generate stories15M -n 8 --max-tokens 0 --finished-only -o sampled.jsonl.zst"},
+                 "sonde generate stories15M -n 8 --finished-only -o sampled.jsonl.zst"},
     .options = {options, cli_text_options, cli_model_options},
     .notes = "A text ends at EOS, or where the model begins another one with BOS. The order of filters is temperature, "
              "top-k, top-p. An empty prompt, or none, begins with BOS. Sample number b depends on (seed, b) alone: not on "

@@ -129,8 +129,8 @@ static void few_rows_have_the_bytes_of_many(void **unused)
     (void)unused;
 
     for (int set = 0; set < N_ALL_SETS; set++) {
-        if (!choose_set(set) || strcmp(all_sets[set], "blas") == 0)
-            continue; /* BLAS sums as it likes */
+        if (strcmp(all_sets[set], "blas") == 0 || strcmp(all_sets[set], "ref") == 0 || !choose_set(set))
+            continue; /* BLAS sums as it likes; the definition knows one row at a time */
         for (int i = 0; i < 6 * 3 * 3 * 2; i++) {
             int64_t K = Ks[i % 6];
             char *block_a, *block_b;
