@@ -93,7 +93,7 @@ static bool is_likeliest(const float *logits, int64_t n, int32_t id)
     for (int64_t v = 0; v < n; v++) {
         /* the largest, and the largest magnitude */
         most = logits[v] > most ? logits[v] : most;
-        size = fabs(logits[v]) > size ? fabs(logits[v]) : size;
+        size = fmax(size, fabs((double)logits[v]));
     }
     return most - logits[id] <= limit * size; /* false for NaN */
 }
