@@ -137,6 +137,7 @@ static sonde_status begin(lm_bench *b)
     b->B = batch ? batch : strcmp(shape, "one-layer") == 0 ? 32 : 16;
     /* Some steps of ids that are the same in every run; the corpus goes round. */
     n = 4 * b->B * b->T;
+    /* one set of weights and ids for every kernel set and precision */
     CLI_TRY(sonde_lm_initial(&b->model, &b->config, 0));
     CLI_TRY(sonde_corpus_new(&b->corpus, NULL, 0, b->config.n_vocab));
     CLI_TRY(CLI_NEW(ids, n));

@@ -403,6 +403,7 @@ static sonde_status run(const cli_call *call)
     setting with = {.model = model_path != NULL ? model_path : getenv("SONDE_MODEL"), .directory = directory};
 
     (void)call;
+    /* the tour is the same for any model; with none of its own it shows the one that came along */
     if (with.model == NULL || with.model[0] == '\0')
         with.model = cli_shipped_model("stories");
     if (with.model == NULL)

@@ -60,6 +60,7 @@ static sonde_status check_call(const cli_call *call)
 {
     int n = (shape != NULL) + (init != NULL) + call->n_arguments;
 
+    /* one line a misuse, in the order in which a person meets them */
     if (output == NULL)
         return cli_misuse("'lm train' needs a folder: '-o DIR'");
     if (!is_resumed && n != 1)
@@ -175,6 +176,7 @@ static sonde_status add_file(lm_training *t, sonde_corpus *corpus, const char *t
     status = sonde_corpus_add(corpus, path, &how);
     cli_progress_end(&t->progress);
     if (status == SONDE_OK) {
+        /* the manifest says of each file what it gave, so that another machine's texts can be held against it */
         row = json_object();
         json_object_set_new(row, "path", json_string(path));
         json_object_set_new(row, "repeat", json_integer(how.repeat));
@@ -211,6 +213,7 @@ static sonde_status prepare(lm_training *t, const cli_call *call)
         return cli_misuse("'lm train' needs texts: '--data FILE'");
     CLI_TRY(open_tokenizer(t));
     CLI_TRY_DONE(first_model(&model, t, call));
+    /* a corpus before the trainer: its size decides whether there is a step at all */
     CLI_TRY_DONE(open_corpora(t));
     opts.separator = crosses_documents ? -1 : t->separator;
     status = sonde_lm_trainer_new(&t->trainer, model, t->corpus, &opts);
@@ -230,6 +233,7 @@ static sonde_status save_state(lm_training *t)
     return SONDE_OK;
 }
 
+/* The model for everybody else; it can be made again from the state. */
 static sonde_status save_model(const lm_training *t)
 {
     sonde_save_opts how;
@@ -283,6 +287,7 @@ static sonde_status look_back(lm_training *t)
         return SONDE_OK;
     if (t->held_out != NULL && !isfinite(p->held_out_loss) && is_due(p->step, eval_every))
         CLI_TRY(evaluate(t, p));
+    /* samples of a step that was done, but whose samples were not: none are lost and none come twice */
     if (sample_every > 0 && t->sampled_step < p->step && is_due(p->step, sample_every)) {
         CLI_TRY(lm_sample(sonde_lm_trainer_model(t->trainer), t->tokenizer, t->separator, output, p->step, 3));
         t->sampled_step = p->step;
@@ -302,6 +307,7 @@ static sonde_status step(lm_training *t)
     p.loss = r.loss;
     p.lr = r.lr;
     p.gradient_norm = r.gradient_norm;
+    /* the point first: what is measured behind this step belongs to it */
     CLI_TRY(lm_curve_add(&t->curve, &p));
     CLI_TRY(look_back(t));
     snprintf(t->progress.note, sizeof t->progress.note, "loss %.4f  lr %.3g", r.loss, r.lr);
@@ -354,6 +360,7 @@ static sonde_status stop(lm_training *t, sonde_status status)
 {
     int64_t steps = sonde_lm_trainer_steps(t->trainer);
 
+    /* nothing was saved yet: there is nothing to go on from */
     if (t->saved_step < 0)
         return status;
     if (status != SONDE_E_INTERRUPTED) {
@@ -361,6 +368,7 @@ static sonde_status stop(lm_training *t, sonde_status status)
                  output, status == SONDE_E_NONFINITE ? " --lr SMALLER" : "");
         return status;
     }
+    /* saving is long work, too: it must not see the interruption that it answers */
     sonde_interrupt(false);
     CLI_TRY(steps > t->saved_step ? save(t) : SONDE_OK);
     cli_fail(SONDE_E_INTERRUPTED, "interrupted behind step %lld of %lld, which is saved", (long long)steps, (long long)opts.steps);
@@ -375,6 +383,7 @@ static sonde_status report(const lm_training *t)
     int64_t n_tokens = (steps - t->first_step) * opts.batch * sonde_lm_trainer_opts(t->trainer)->context;
     lm_point last = lm_curve_last(&t->curve);
 
+    /* rates are those of this run: a resumed one did not take the time of the first */
     if (cli.json) {
         json_t *out = cli_json("sonde.lm.train/1");
         json_object_set_new(out, "model", json_string(lm_path(output, "model")));
@@ -410,6 +419,7 @@ static sonde_status work(lm_training *t, const cli_call *call)
     return status == SONDE_OK ? report(t) : stop(t, status);
 }
 
+/* Everything of a call is freed here, however it ended. */
 static sonde_status run(const cli_call *call)
 {
     lm_training t = {

@@ -32,6 +32,7 @@ static sonde_status make_trainer(sonde_bpe_trainer **out)
 {
     sonde_bpe_trainer_opts opts;
 
+    /* what is missing is said before a file is read */
     if (output == NULL)
         return cli_misuse("nowhere to write: give '-o FILE' or '-o FOLDER'");
     if (strcmp(output, "-") == 0)
@@ -44,6 +45,7 @@ static sonde_status make_trainer(sonde_bpe_trainer **out)
     opts.n_vocab = n_vocab;
     opts.min_frequency = min_frequency;
     opts.pattern = (sonde_bpe_pattern)pattern;
+    /* without either, the library's own special token */
     if (no_special || specials.n > 0) {
         opts.specials = specials.items;
         opts.n_specials = specials.n;
@@ -88,6 +90,7 @@ static sonde_status add_file(reading *r, const char *path)
         if (text == NULL)
             break;
         CLI_TRY_DONE(sonde_bpe_trainer_add(r->trainer, text, n_bytes));
+        /* a text is the step that Ctrl-C waits for */
         CLI_TRY_DONE(cli_check_interrupt());
         cli_progress_step(&r->progress, (double)totals->n_bytes, share_read(r, documents, totals->n_texts));
     }
@@ -124,6 +127,7 @@ static sonde_status print_totals(const sonde_bpe_trainer *trainer, double read_s
 /* All files, one after the other. */
 static sonde_status add_files(reading *r, const char *const *paths, int64_t n)
 {
+    /* one file of unknown size, and the share of all is unknown */
     for (int64_t i = 0; i < n && r->bytes >= 0; i++) {
         double bytes = file_bytes(paths[i]);
         r->bytes = bytes < 0 ? -1 : r->bytes + bytes;

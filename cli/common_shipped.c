@@ -40,6 +40,7 @@ const char *cli_shipped_model(const char *name)
 
     if (!program_folder(folder, sizeof folder))
         return NULL;
+    /* the first that is there: a build before an installation */
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         snprintf(path, sizeof path, "%s/%s/%s", folder, places[i], name);
         if (stat(path, &is) == 0 && S_ISDIR(is.st_mode))

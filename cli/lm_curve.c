@@ -26,6 +26,7 @@ void lm_curve_free(lm_curve *curve)
     *curve = (lm_curve){0};
 }
 
+/* What a training that has no step yet stands at. */
 lm_point lm_curve_last(const lm_curve *curve)
 {
     static const lm_point none = {.loss = NAN, .lr = NAN, .gradient_norm = NAN, .held_out_loss = NAN, .held_out_bits = NAN};
@@ -49,13 +50,16 @@ sonde_status lm_curve_read(lm_curve *curve, const char *folder, int64_t last_ste
     char line[256];
     sonde_status status = SONDE_OK;
 
+    /* a first run has no file: that is an empty curve */
     if (file == NULL)
         return SONDE_OK;
     while (status == SONDE_OK && fgets(line, sizeof line, file) != NULL) {
         char *at = line;
         lm_point p = {.step = (int64_t)read_field(&at)};
+        /* the header, and what lies behind the state that is resumed */
         if (line[0] < '0' || line[0] > '9' || p.step > last_step)
             continue;
+        /* the order of the header */
         p.n_tokens = (int64_t)read_field(&at);
         p.loss = read_field(&at);
         p.lr = read_field(&at);
@@ -84,6 +88,7 @@ sonde_status lm_curve_write(const lm_curve *curve, const char *folder)
     FILE *to = open_memstream(&text, &n_bytes);
     sonde_status status;
 
+    /* whole in memory first, so that the file is replaced in one go */
     if (to == NULL)
         return cli_fail(SONDE_E_NOMEM, "out of memory");
     fputs(header, to);
@@ -108,6 +113,7 @@ static int64_t smooth(double *x, double *y, const lm_curve *curve)
     int64_t n = curve->n < SMOOTH ? curve->n : SMOOTH;
 
     for (int64_t i = 0; i < n; i++) {
+        /* pieces of as many steps as can be, give or take one */
         int64_t first = i * curve->n / n, end = (i + 1) * curve->n / n;
         double tokens = 0, loss = 0;
         for (int64_t k = first; k < end; k++) {
@@ -140,8 +146,10 @@ sonde_status lm_curve_draw(const lm_curve *curve, const char *folder, const char
     double *numbers;
     sonde_status status;
 
+    /* a line needs two points */
     if (curve->n < 2)
         return SONDE_OK;
+    /* x and y of the smoothed curve, then those of the held-out one, in one block */
     CLI_TRY(CLI_NEW(numbers, 2 * SMOOTH + 2 * curve->n));
     series[0] = (sonde_plot_series){"training", numbers, numbers + SMOOTH, smooth(numbers, numbers + SMOOTH, curve)};
     series[1] = (sonde_plot_series){"held-out", numbers + 2 * SMOOTH, numbers + 2 * SMOOTH + curve->n, 0};

@@ -18,6 +18,7 @@ const char *lm_path(const char *folder, const char *name)
     static int next;
     char *out = buffers[next++ % 4];
 
+    /* a path that is cut would be another file: lm_folder_check refuses folders that leave no room */
     snprintf(out, sizeof buffers[0], "%s/%s", folder, name);
     return out;
 }
@@ -30,6 +31,7 @@ bool lm_exists(const char *path)
 
 /* ---- what may be there ------------------------------------------------------------------------------------------- */
 
+/* Whether a name ends so, and is more than that. */
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
@@ -82,6 +84,7 @@ sonde_status lm_folder_check(const char *folder, bool is_resumed)
         return cli_misuse("the name of the folder has %zu bytes, outside [1, %d]", strlen(folder), LONGEST_FOLDER);
     if (is_there && !S_ISDIR(info.st_mode))
         return cli_fail(SONDE_E_ARG, "'%s' is no folder", folder);
+    /* a run goes on where there is a state, and begins where there is none */
     if (is_resumed && !lm_exists(state)) {
         cli_fail(SONDE_E_NOTFOUND, "there is no training to go on with in '%s': no '%s'", folder, state);
         return cli_hint(SONDE_E_NOTFOUND, "without --resume it begins");
@@ -131,6 +134,7 @@ sonde_status lm_folder_open(const char *folder)
 
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return cli_fail(SONDE_E_IO, "'%s' cannot be made: %s", folder, strerror(errno));
+    /* kept open: closing it would give the lock back */
     fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return cli_fail(SONDE_E_IO, "cannot open '%s': %s", folder, strerror(errno));
@@ -177,6 +181,7 @@ static sonde_status read_stream(char **out, size_t *n_bytes, FILE *file, const c
     char *text = NULL;
     sonde_status status = SONDE_OK;
 
+    /* read until nothing comes: the size of a file may change meanwhile */
     while (status == SONDE_OK && got > 0) {
         status = CLI_GROW(text, n, capacity);
         got = status == SONDE_OK ? fread(text + n, 1, (size_t)(capacity - n), file) : 0;

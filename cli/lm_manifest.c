@@ -19,6 +19,7 @@ static json_t *text_or_null(const char *text)
     return out ? out : json_null();
 }
 
+/* Texts as JSON has them, in their order. */
 static json_t *texts(const char *const *items, int64_t n)
 {
     json_t *out = json_array();
@@ -54,6 +55,7 @@ static json_t *value_of(const cli_option *option)
     return json_null();
 }
 
+/* The settings of the program, each under the name of its option. */
 static json_t *settings_of(const lm_training *t)
 {
     json_t *out = json_object();
@@ -77,6 +79,7 @@ static json_t *options_of(const sonde_lm_opts *o)
     return out;
 }
 
+/* As all hashes are shown: 16 digits. */
 static json_t *hash_text(uint64_t hash)
 {
     char text[24];
@@ -126,6 +129,7 @@ static json_t *earlier(const lm_training *t, const char *key, json_t *otherwise)
 static void put_results(json_t *out, const lm_training *t)
 {
     lm_point last = lm_curve_last(&t->curve);
+    /* a number that is missing counts as 0 */
     double seconds = cli_seconds() - t->started, before = json_number_value(json_object_get(t->earlier, "seconds"));
 
     json_object_set_new(out, "step", json_integer(sonde_lm_trainer_steps(t->trainer)));
@@ -187,6 +191,7 @@ static bool take_list(cli_strings *list, const json_t *value)
     return json_is_array(value);
 }
 
+/* A whole number within the bounds of its option. */
 static bool take_int(const cli_option *option, const json_t *value)
 {
     json_int_t x = json_integer_value(value);
@@ -197,6 +202,7 @@ static bool take_int(const cli_option *option, const json_t *value)
     return true;
 }
 
+/* One of the names of a choice, whose number the option holds. */
 static bool take_choice(const cli_option *option, const json_t *value)
 {
     bool is_name = true, is_same = false;
@@ -238,6 +244,7 @@ sonde_status lm_manifest_read(lm_training *t)
     t->earlier = json_load_file(path, 0, &error);
     if (t->earlier == NULL)
         return cli_fail(SONDE_E_FORMAT, "'%s': %s (line %d)", path, error.text, error.line);
+    /* what is taken over was written by the program: anything else was changed by hand */
     settings = json_object_get(t->earlier, "settings");
     for (const cli_option *option = t->settings; option->kind != CLI_END; option++) {
         const json_t *value = json_object_get(settings, option->name);

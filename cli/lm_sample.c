@@ -36,6 +36,7 @@ static sonde_status generate(samples *out, const sonde_model *model, int32_t bos
     sonde_generate_opts_init(&opts);
     opts.max_tokens = SAMPLE_TOKENS;
     opts.temperature = 0.8;
+    /* the same step, the same texts: a resumed run does not repeat them another way */
     opts.seed = (uint64_t)step;
     opts.stop_id = out->stop = bos;
     for (int64_t i = 0; i < n; i++) {

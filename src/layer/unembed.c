@@ -15,6 +15,7 @@ sonde_status sondep_unembed_backward(float *dy, float *dw, const float *y, const
 
         sondep_linear_forward(logits, V, y + first * D, D, unembed, n, (sondep_epilogue){0}, bench);
         SONDE_TRY(objective(logits, first, n, V, ctx));
+        /* From here on the block holds gradients. */
         sondep_linear_backward_input(dy + first * D, D, logits, V, unembed, n, false, bench);
         if (dw)
             sondep_linear_backward_weights(dw, NULL, logits, V, y + first * D, D, unembed, n, bench);
@@ -26,6 +27,7 @@ sonde_status sondep_prediction_objective(float *logits, int64_t first_row, int64
 {
     const sondep_prediction *p = ctx;
 
+    /* The weight makes a mean of the sum; a step without targets has none. */
     sondep_cross_entropy(p->loss + first_row, logits, V, p->target + first_row,
                          p->n_counted > 0 ? 1.0f / (float)p->n_counted : 0.0f, true, n_rows, V);
     return SONDE_OK;

@@ -100,6 +100,7 @@ static void linear(const sondep_backward *b, float *dx, bool adds, const float *
     int64_t N = b->pass->batch->N;
     float *dw = gradient_of(b, l->w.data);
 
+    /* Gradients of weights are added up over the parts of a step: none is written. */
     if (dw)
         sondep_linear_backward_weights(dw, gradient_of(b, l->b), dy, ld_dy, x, ld_x, l, N, &bench);
     sondep_linear_backward_input(dx, l->n_in, dy, ld_dy, l, N, adds, &bench);
@@ -347,6 +348,7 @@ sonde_status sondep_backward_run(sondep_backward *b)
     for (int64_t i = 0; i < n_angles; i++)
         b->minus_sin[i] = -b->pass->rope->sin[i];
     SONDE_TRY(unembed(b));
+    /* From the last layer to the first; what each hands on is the gradient of the stream before it. */
     for (int64_t layer = c->n_layers - 1; layer >= 0; layer--) {
         if (sondep_interrupted())
             return SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted before the gradients of layer %lld", (long long)layer);

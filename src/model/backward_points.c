@@ -207,6 +207,7 @@ sonde_status sondep_fire_score_gradients(const sondep_backward *b, int64_t layer
 
     if (!sondep_gradient_wanted(b, SONDEP_POINT_SCORES, layer) && !sondep_gradient_wanted(b, SONDEP_POINT_PATTERN, layer))
         return SONDE_OK;
+    /* The gradient of the pattern first: its hook sees it before it becomes that of the scores, in place. */
     for (int64_t i = 0; i < batch->B; i++) {
         sondep_attention s = sondep_attention_of(b->pass, i, layer);
         pattern_gradient(b, b->scores + i * place, &s, b->dz + batch->offset[i] * n_q);
@@ -228,7 +229,7 @@ sonde_status sondep_fire_result_gradient(const sondep_backward *b, int64_t layer
 
     if (!sondep_gradient_wanted(b, SONDEP_POINT_RESULT, layer))
         return SONDE_OK;
-    /* One copy for each head. */
+    /* One copy for each head: they all add to the same stream. */
     for (int64_t i = 0; i < N * H; i++)
         memcpy(b->inner + i * D, dout + i / H * D, (size_t)D * sizeof(float));
     return sondep_show_gradient(b, SONDEP_POINT_RESULT, layer, b->inner, H * D, H * D);
@@ -247,6 +248,7 @@ static void head_inputs(const sondep_backward *b, float *out, const sondep_linea
 
     /* A norm is not linear in its input, but its gradient is linear in dy: each head's part goes back by itself. */
     for (int64_t head = 0; head < n_heads; head++) {
+        /* Its columns of the matrix, then the norm that it shares with the other heads. */
         sondep_linear own = sondep_linear_columns(whole, head * h, h);
         sondep_linear_backward_input(normed, D, b->dqkv + column + head * h, width, &own, N, false, &bench);
         sondep_stop_gradient(b, SONDEP_POINT_LN1_NORMALIZED, layer, normed, D, D);
@@ -314,6 +316,7 @@ sondep_gradient_sizes sondep_gradient_points_sizes(const sondep_backward *b)
     bool has_norms = any_wanted(b, norms, 6), has_heads = any_wanted(b, heads, 5), has_scores = any_wanted(b, scores, 2);
 
     /* Inputs of heads need one (N,D) beside them; scores the pattern of one sequence. */
+    /* Whatever is hooked, in one layer or in all, the buffers are the same. */
     return (sondep_gradient_sizes){.inner = has_heads   ? batch->N * (c->n_heads + 1) * c->d_model
                                             : has_norms ? batch->N * c->d_model
                                                         : 0,

@@ -402,6 +402,7 @@ void sondep_pass_enter_layer(sondep_pass *pass, int64_t layer)
 {
     const sondep_tape *own = pass->tape ? &pass->tape[layer] : NULL;
 
+    /* Without a tape all layers share the buffers that the plan has laid out. */
     if (own == NULL)
         return;
     pass->x = own->resid_pre;

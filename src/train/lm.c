@@ -93,6 +93,7 @@ sonde_status sonde_lm_trainer_new(sonde_lm_trainer **out, const sonde_model *mod
     sonde_status status;
 
     *out = NULL;
+    /* What is wrong with the input is said before memory is taken. */
     SONDE_TRY(sondep_lm_check_vocab(model, corpus));
     SONDE_TRY(sondep_lm_opts_read(&options, opts, &model->config));
     SONDE_TRY_DONE(SONDE_NEW(t, 1));
@@ -158,16 +159,18 @@ static sonde_status pass_and_back(sonde_lm_trainer *t, int64_t first)
     sonde_status status;
 
     prepare(t, &pass, &backward, &t->batch.rows);
+    /* Within what reserve() has made: no memory is taken here. */
     SONDE_TRY(sondep_arena_reserve(&t->arena, sondep_pass_plan(&pass, NULL) + sondep_backward_plan(&backward, NULL)));
     sondep_pass_plan(&pass, &t->arena);
     sondep_backward_plan(&backward, &t->arena);
     SONDE_TRY_DONE(sondep_pass_run(&pass));
     SONDE_TRY_DONE(sondep_backward_run(&backward));
-    /* What is not finite only in the logits shows in the loss. */
+    /* The stream was looked at behind each layer; what overflows after the last one shows in the loss. */
     for (int64_t row = 0; row < t->batch.rows.N; row++)
         if (!isfinite(t->batch.loss[row]))
-            SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_NONFINITE, "the loss of token %lld of the step is %g: 'unembed.hook_out' overflows",
-                                      (long long)(first + row), t->batch.loss[row]));
+            SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_NONFINITE,
+                                      "the loss of token %lld of the step is %s: 'ln_final' or 'unembed' overflow",
+                                      (long long)(first + row), isnan(t->batch.loss[row]) ? "nan" : "infinite"));
 done:
     sondep_arena_reset(&t->arena, 0);
     return status;
@@ -183,6 +186,7 @@ static sonde_status add_gradients(sonde_lm_trainer *t, double *sum)
     for (int64_t first = 0; first < o->batch; first += o->micro_batch) {
         int64_t n = o->batch - first < o->micro_batch ? o->batch - first : o->micro_batch;
 
+        /* Contexts are numbered through all steps: which ones these are follows from the step alone. */
         sondep_lm_batch_clear(&t->batch);
         for (int64_t i = 0; i < n; i++) {
             sonde_contexts_get(t->batch.context, &t->contexts, t->step * o->batch + first + i);
@@ -238,6 +242,7 @@ sonde_status sonde_lm_trainer_step(sonde_lm_trainer *t, sonde_lm_report *out)
         return sondep_hint(status, "at step %lld; the weights are those of step %lld", (long long)t->step + 1,
                            (long long)t->step);
     SONDE_TRY(status);
+    /* Until here the weights are as they were: an error leaves them so. */
     out->lr = sondep_schedule_rate(&t->schedule, t->step);
     sondep_optimizer_step(&t->optimizer, &moments, t->parameters, t->n_parameters, t->step + 1, out->lr,
                           sondep_clip_factor(out->gradient_norm, t->optimizer.clip), t->optimizer_scratch);

@@ -28,6 +28,7 @@ void sondep_lm_batch_release(sondep_lm_batch *batch)
 
 void sondep_lm_batch_clear(sondep_lm_batch *batch)
 {
+    /* Nothing of the last contexts is left: rows, sequences and lengths begin at 0. */
     batch->rows = (sondep_batch){
         .ids = batch->ids, .position = batch->position, .offset = batch->offset, .n_keys = batch->n_keys};
     batch->offset[0] = 0;
@@ -39,6 +40,7 @@ static void end_sequence(sondep_lm_batch *batch, int64_t first)
     sondep_batch *rows = &batch->rows;
     int64_t length = rows->N - first;
 
+    /* Without a cache a sequence sees as many keys as it has rows. */
     batch->n_keys[rows->B++] = length;
     batch->offset[rows->B] = rows->N;
     rows->T = length > rows->T ? length : rows->T;
@@ -52,6 +54,7 @@ void sondep_lm_batch_add(sondep_lm_batch *batch, const int32_t *ids, int64_t n, 
 
     SONDE_ASSERT(rows->N + n <= batch->capacity);
     for (int64_t i = 0; i < n; i++) {
+        /* A separator begins a sequence, unless it begins the context, too. */
         if (ids[i] == separator && rows->N > first) {
             end_sequence(batch, first);
             first = rows->N;

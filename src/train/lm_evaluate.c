@@ -20,6 +20,7 @@ typedef struct evaluation {
 static sonde_status measure_rows(const float *logits, int64_t first_row, int64_t n_rows, int64_t n_vocab, void *ctx)
 {
     evaluation *e = ctx;
+    /* The kernel writes to logits for gradients alone, and none are asked for. */
     sondep_cross_entropy(e->batch.loss + first_row, (float *)logits, n_vocab, e->batch.target + first_row, 1.0f, false, n_rows,
                          n_vocab);
     return SONDE_OK;
@@ -41,6 +42,7 @@ static sonde_status measure(evaluation *e)
     SONDE_TRY_DONE(sondep_pass_run(&pass));
     for (int64_t row = 0; row < e->batch.rows.N; row++) {
         size_t n_bytes = 0;
+        /* The end of a document predicts nothing. */
         if (e->batch.target[row] < 0)
             continue;
         e->nats += e->batch.loss[row];
@@ -60,6 +62,7 @@ static sonde_status add_document(evaluation *e, const sonde_corpus *corpus, int6
 {
     int64_t rows = n < e->model->config.n_context ? n : e->model->config.n_context;
 
+    /* A document that is longer than the context is cut there, as a run would have to cut it. */
     if (e->batch.rows.N + rows > e->batch.capacity)
         SONDE_TRY(measure(e));
     sonde_corpus_read(e->batch.context, corpus, first, rows);
@@ -87,6 +90,7 @@ sonde_status sonde_lm_evaluate(sonde_lm_score *out, const sonde_model *model, co
         SONDE_TRY_DONE(measure(&e));
     if (e.score.n_tokens == 0)
         SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_RANGE, "the held-out documents have no token to predict"));
+    /* The mean is over tokens, not over documents: long ones count for more. */
     e.score.loss = e.nats / (double)e.score.n_tokens;
     e.score.bits_per_byte = e.nats / (double)e.score.n_bytes / log(2.0);
     *out = e.score;

@@ -21,19 +21,22 @@ static sonde_status check_number(const char *flag, double value, double least, d
     return SONDE_FAIL(SONDE_E_ARG, "option '%s' is %g, outside [%g, %g]", flag, value, least, most);
 }
 
-int64_t sondep_lm_n_choices(const char *names)
+const char *sondep_lm_choice(size_t *n_bytes, const char *names, int64_t i)
 {
-    int64_t n = 1;
-
-    for (const char *c = names; *c != '\0'; c++)
-        n += *c == '|';
-    return n;
+    for (; i > 0 && names != NULL; i--) {
+        names = strchr(names, '|');
+        names = names ? names + 1 : NULL;
+    }
+    *n_bytes = names ? strcspn(names, "|") : 0;
+    return i == 0 ? names : NULL;
 }
 
 /* One of the names of a choice. */
 static sonde_status check_choice(const char *flag, int64_t value, const char *names)
 {
-    if (value >= 0 && value < sondep_lm_n_choices(names))
+    size_t n_bytes;
+
+    if (sondep_lm_choice(&n_bytes, names, value) != NULL)
         return SONDE_OK;
     return SONDE_FAIL(SONDE_E_ARG, "option '%s' is number %lld of %s", flag, (long long)value, names);
 }

@@ -36,6 +36,7 @@ sonde_status sondep_lm_parameters(sondep_parameter **out, int64_t *n, const sond
         const sonde_tensor *t = &model->named[i].tensor;
         sondep_parameter *p = &table[i];
 
+        /* Gains and biases are vectors: they do not decay, and no optimiser turns them. */
         p->name = model->named[i].name;
         p->first = (const float *)t->data - model->parameters;
         p->n = sonde_tensor_n_elements(t);

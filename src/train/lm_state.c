@@ -82,6 +82,16 @@ static void add_real(texts *x, const char *key, double value)
     add_text(x, key, text);
 }
 
+static void add_choice(texts *x, const char *key, const char *names, int64_t value)
+{
+    char text[TEXT];
+    size_t n_bytes;
+    const char *name = sondep_lm_choice(&n_bytes, names, value);
+
+    snprintf(text, sizeof text, "%.*s", (int)n_bytes, name);
+    add_text(x, key, text);
+}
+
 static void add_hash(texts *x, const char *key, uint64_t value)
 {
     char text[TEXT];
@@ -109,7 +119,7 @@ static void describe(texts *x, const sonde_lm_trainer *t)
 #undef ADD_REAL
     add_hash(x, "corpus", sonde_corpus_hash(t->corpus));
 #define ADD_WHOLE(name, flag, value, least, most, what) add_whole(x, flag, o->name);
-#define ADD_CHOICE(name, flag, value, names, what) add_whole(x, flag, o->name);
+#define ADD_CHOICE(name, flag, value, names, what) add_choice(x, flag, names, o->name);
 #define ADD_REAL(name, flag, value, least, most, what) add_real(x, flag, o->name);
     SONDE_LM_OPTION_LIST(ADD_WHOLE, ADD_CHOICE, ADD_REAL)
 #undef ADD_WHOLE
@@ -146,6 +156,7 @@ sonde_status sonde_lm_trainer_save(const sonde_lm_trainer *t, const char *path)
 
     SONDE_TRY(check_finite(t));
     describe(&x, t);
+    /* Declared first and filled in one go: the blocks are in memory once. */
     for (int i = 0; i < N_BLOCKS; i++)
         SONDE_TRY(sonde_tensor_view(&declared[i], NULL, SONDE_F32, &n, 1));
     SONDE_TRY(sonde_sink_open(&sink, path, block_names, declared, N_BLOCKS, x.pairs, x.n));
@@ -212,6 +223,7 @@ static sonde_status check_texts(const sonde_lm_trainer *t, const sonde_safetenso
 
     SONDE_TRY(check_schema(file, path));
     describe(&x, t);
+    /* In the order of the file: the first text that differs is the one that is named. */
     for (int64_t i = 0; i < x.n; i++) {
         if (may_differ(x.pairs[2 * i]))
             continue;
@@ -239,6 +251,7 @@ static sonde_status read_number(double *out, const sonde_safetensors *file, cons
     if (strchr(copy, '.') != NULL)
         *strchr(copy, '.') = localeconv()->decimal_point[0];
     *out = strtod(copy, &end);
+    /* The trailing parts must be gone: "12x" is no number. */
     if (end == copy || *end != '\0' || !(*out >= least && *out <= most))
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' is '%s', not a number in [%.16g, %.16g]", path, key, text, least, most);
     return SONDE_OK;
@@ -255,6 +268,21 @@ static sonde_status read_whole(int64_t *out, const sonde_safetensors *file, cons
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' is %g, not a whole number", path, key, x);
     *out = (int64_t)x;
     return SONDE_OK;
+}
+
+/* One of the names of a choice, as its number. */
+static sonde_status read_choice(int64_t *out, const sonde_safetensors *file, const char *key, const char *names, const char *path)
+{
+    const char *text, *name;
+    size_t n_bytes;
+
+    SONDE_TRY(get_text(&text, file, key, path));
+    for (int64_t i = 0; (name = sondep_lm_choice(&n_bytes, names, i)) != NULL; i++)
+        if (strlen(text) == n_bytes && memcmp(text, name, n_bytes) == 0) {
+            *out = i;
+            return SONDE_OK;
+        }
+    return SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' is '%s', not one of %s", path, key, text, names);
 }
 
 /* The step that the file was written behind; this training must go at least as far. */
@@ -277,8 +305,7 @@ sonde_status sonde_lm_opts_load(sonde_lm_opts *out, const char *path)
     SONDE_TRY(sonde_safetensors_open(&file, path));
     SONDE_TRY_DONE(check_schema(file, path));
 #define READ_WHOLE(name, flag, value, least, most, what) SONDE_TRY_DONE(read_whole(&o.name, file, flag, least, most, path));
-#define READ_CHOICE(name, flag, value, names, what)                                                                        \
-    SONDE_TRY_DONE(read_whole(&o.name, file, flag, 0, (double)(sondep_lm_n_choices(names) - 1), path));
+#define READ_CHOICE(name, flag, value, names, what) SONDE_TRY_DONE(read_choice(&o.name, file, flag, names, path));
 #define READ_REAL(name, flag, value, least, most, what) SONDE_TRY_DONE(read_number(&o.name, file, flag, least, most, path));
     SONDE_LM_OPTION_LIST(READ_WHOLE, READ_CHOICE, READ_REAL)
 #undef READ_WHOLE
