@@ -3,7 +3,8 @@
  *   bench_kernel [KERNEL] [--cpu] [--only PART]
  *
  * KERNEL as in SONDE_KERNEL; --cpu: one thread, by its processor time, for a machine that others use as well; PART is one
- * of attention, backward (of attention), activations, rows (of the gradients, with the loss and AdamW), products.
+ * of attention, backward (of attention), activations, rows (of the gradients, with the loss and AdamW),
+ * training (its products), products.
  *
  * Shapes are those of GPT-2-small, and of the training of small models. Every row is checked against the reference before its speed is printed; a row that is
  * wrong stops the program. `best` is the fastest repeat; `blas` the ratio to BLAS on the same tiles.
@@ -131,8 +132,12 @@ static void check_product(const product_case *p)
     }
 }
 
-static void bench_product(int64_t M, int64_t N, int64_t K, bool is_turned, sonde_dtype dtype, sondep_act act)
+/* How the factors lie: B (K, N) by rows or by columns; or, for the gradient of weights, A (M, K) by columns and B by rows. */
+typedef enum layout { ROWS, COLUMNS, WEIGHTS } layout;
+
+static void bench_product(int64_t M, int64_t N, int64_t K, layout how, sonde_dtype dtype, sondep_act act)
 {
+    static const char *const names[] = {"[K,N]", "[N,K]", "A [K,M]"};
     product_case p = {.M = M, .N = N, .K = K, .epilogue.act = act};
     float *a = numbers(M * K, 1), *b = numbers(N * K, 2);
     double flops = 2.0 * (double)M * (double)N * (double)K, bytes = (double)sonde_dtype_bytes(dtype) * (double)(N * K);
@@ -143,8 +148,8 @@ static void bench_product(int64_t M, int64_t N, int64_t K, bool is_turned, sonde
         float x = b[i];
         sonde_convert_from_f32((char *)b + i * 2, dtype, &x, 1);
     }
-    p.a = (sondep_matrix){a, SONDE_F32, K, 1};
-    p.b = (sondep_matrix){b, dtype, is_turned ? 1 : N, is_turned ? K : 1};
+    p.a = (sondep_matrix){a, SONDE_F32, how == WEIGHTS ? 1 : K, how == WEIGHTS ? M : 1};
+    p.b = (sondep_matrix){b, dtype, how == COLUMNS ? 1 : N, how == COLUMNS ? K : 1};
     p.c = block((size_t)(M * N) * sizeof *p.c);
     scratch_bytes = sondep_product_scratch_bytes(M, N, K);
     choose("blas");
@@ -156,14 +161,29 @@ static void bench_product(int64_t M, int64_t N, int64_t K, bool is_turned, sonde
     run_product(&p);
     check_product(&p);
     ours = measure(run_product, &p);
-    printf("product %5lld x %5lld x %4lld %s %-4s act %d  %6.1f GFLOP/s %5.1f %% (best %5.1f %%)  %5.1f GB/s of B",
-           (long long)M, (long long)N, (long long)K, is_turned ? "[N,K]" : "[K,N]", sonde_dtype_name(dtype), (int)act,
+    printf("product %5lld x %5lld x %4lld %-7s %-4s act %d  %6.1f GFLOP/s %5.1f %% (best %5.1f %%)  %5.1f GB/s of B",
+           (long long)M, (long long)N, (long long)K, names[how], sonde_dtype_name(dtype), (int)act,
            flops / ours.median * 1e-9, flops / ours.median * 1e-7 / peak, flops / ours.best * 1e-7 / peak,
            bytes / ours.median * 1e-9);
     printf(M >= 64 ? "  blas %.2f\n" : "\n", blas.median / ours.median);
     fflush(stdout);
     sondep_unmap_block(a, (size_t)(M * K) * 4 + 64), sondep_unmap_block(b, (size_t)(N * K) * 4 + 64);
     sondep_unmap_block(p.c, (size_t)(M * N) * 4 + 64), sondep_unmap_block(p.scratch, scratch_bytes + 64);
+}
+
+/* The products of training small models on 4096 tokens: forward, gradients of inputs, gradients of weights. */
+static void bench_training(void)
+{
+    static const int64_t shapes[][2] = {{192, 576}, {192, 512}, {512, 192}, {256, 768}, {256, 1024}, {1024, 256}};
+
+    for (int s = 0; s < 6; s++) {
+        bench_product(4096, shapes[s][1], shapes[s][0], ROWS, SONDE_F32, SONDEP_ACT_LINEAR);
+        bench_product(4096, shapes[s][0], shapes[s][1], COLUMNS, SONDE_F32, SONDEP_ACT_LINEAR);
+        bench_product(shapes[s][0], shapes[s][1], 4096, WEIGHTS, SONDE_F32, SONDEP_ACT_LINEAR);
+    }
+    bench_product(256, 8192, 4096, WEIGHTS, SONDE_F32, SONDEP_ACT_LINEAR);
+    bench_product(128, 50304, 256, WEIGHTS, SONDE_F32, SONDEP_ACT_LINEAR);
+    bench_product(512, 1536, 16384, WEIGHTS, SONDE_F32, SONDEP_ACT_LINEAR);
 }
 
 static void bench_products(void)
@@ -174,12 +194,12 @@ static void bench_products(void)
     for (int s = 0; s < 5; s++)
         for (int m = 0; m < 9; m++)
             for (int turned = 0; turned < 2; turned++)
-                bench_product(rows[m], shapes[s][0], shapes[s][1], turned, SONDE_F32, SONDEP_ACT_LINEAR);
-    bench_product(1, 3072, 768, true, SONDE_BF16, SONDEP_ACT_LINEAR);
-    bench_product(1024, 3072, 768, true, SONDE_BF16, SONDEP_ACT_LINEAR);
-    bench_product(1024, 3072, 768, false, SONDE_F16, SONDEP_ACT_LINEAR);
-    bench_product(1024, 3072, 768, false, SONDE_F32, SONDEP_ACT_GELU_TANH);
-    bench_product(1024, 3072, 768, false, SONDE_F32, SONDEP_ACT_GELU);
+                bench_product(rows[m], shapes[s][0], shapes[s][1], (layout)turned, SONDE_F32, SONDEP_ACT_LINEAR);
+    bench_product(1, 3072, 768, COLUMNS, SONDE_BF16, SONDEP_ACT_LINEAR);
+    bench_product(1024, 3072, 768, COLUMNS, SONDE_BF16, SONDEP_ACT_LINEAR);
+    bench_product(1024, 3072, 768, ROWS, SONDE_F16, SONDEP_ACT_LINEAR);
+    bench_product(1024, 3072, 768, ROWS, SONDE_F32, SONDEP_ACT_GELU_TANH);
+    bench_product(1024, 3072, 768, ROWS, SONDE_F32, SONDEP_ACT_GELU);
 }
 
 /* ---- attention ------------------------------------------------------------------------------------------------------- */
@@ -489,6 +509,8 @@ int main(int argc, char **argv)
         bench_activations();
     if (is_wanted("rows"))
         bench_rows();
+    if (is_wanted("training"))
+        bench_training();
     if (is_wanted("products"))
         bench_products();
     return 0;

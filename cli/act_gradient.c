@@ -22,6 +22,7 @@ static int fit_of(const sonde_tokenizer *tokenizer, int32_t id, const char *quer
 
     if (own != NULL && strcmp(own, query) == 0)
         return 3;
+    /* an id may have no bytes: a special token, a hole in the vocabulary */
     if (bytes == NULL)
         return 0;
     if (n_bytes == n && memcmp(bytes, query, n) == 0)
@@ -47,6 +48,7 @@ static sonde_status read_id(int64_t *out, const cli_model *m, const char *text)
 {
     char *end;
 
+    /* the model's vocabulary counts: it may be larger than the tokenizer's */
     *out = strtoll(text + 1, &end, 10);
     if (end == text + 1 || *end != '\0')
         return cli_misuse("option '--grad': '%s' is no token: '#' and a number, or a text", text);
@@ -67,6 +69,7 @@ static sonde_status find_token(int64_t *out, cli_model *m, const char *text)
     if (text[0] == '\0')
         return cli_misuse("option '--grad' names an empty token");
     CLI_TRY(cli_model_tokenizer(m));
+    /* the best fit of all ids, and whether another one fits as well */
     for (int32_t id = 0; id < sonde_tokenizer_n_vocab(m->tokenizer) && id < m->config->n_vocab; id++) {
         int fit = fit_of(m->tokenizer, id, text);
         if (fit == 0 || fit < best_fit)
@@ -97,6 +100,7 @@ static sonde_status read_tokens(sonde_objective *out, cli_model *m, const char *
 
     if (comma == NULL)
         return find_token(&out->token, m, text);
+    /* A in a text of its own, B where it stands */
     CLI_TRY(CLI_NEW(first, comma - text + 1));
     memcpy(first, text, (size_t)(comma - text));
     status = find_token(&out->token, m, first);
@@ -110,6 +114,7 @@ static sonde_status check_documents(act *a)
 {
     int64_t position = a->goal.objective.position;
 
+    /* before the first pass: a run of hours should not end at its last text */
     for (int64_t d = 0; d < a->n_documents; d++) {
         int64_t n = a->documents[d].n;
         a->goal.n_predictions += n > 0 ? n - 1 : 0;
@@ -129,6 +134,7 @@ sonde_status act_read_goal(act *a, const char *text, int64_t position)
     if (text == NULL)
         return SONDE_OK;
     a->goal.is_on = true;
+    /* what the words say, then whether the texts have it */
     sonde_objective_init(o);
     if (strncmp(text, "logit:", 6) == 0) {
         o->kind = SONDE_OBJECTIVE_LOGIT;
@@ -175,6 +181,7 @@ sonde_status act_describe_goal(char **out, const act *a)
         CLI_TRY_DONE(cli_token_label(&token, &a->m, (int32_t)o->token));
     if (o->kind == SONDE_OBJECTIVE_LOGIT && o->minus >= 0)
         CLI_TRY_DONE(cli_token_label(&minus, &a->m, (int32_t)o->minus));
+    /* labels are as long as tokens are; the rest is short */
     n = (token ? strlen(token) : 0) + (minus ? strlen(minus) : 0) + 64;
     CLI_TRY_DONE(CLI_NEW(*out, (int64_t)n));
     if (token == NULL)

@@ -45,6 +45,7 @@ typedef struct transcript {
     int64_t *n, n_each;
 } transcript;
 
+/* Keeps each token in the row of its sequence. */
 static sonde_status write_down(int64_t sequence, int32_t id, void *ctx)
 {
     transcript *t = ctx;
@@ -73,6 +74,7 @@ static sonde_status generate(transcript *t, const cli_model *m, const int32_t *p
     sonde_run *run;
     sonde_status status;
 
+    /* each call begins with empty rows */
     t->n_each = n;
     memset(t->n, 0, (size_t)B * sizeof *t->n);
     CLI_TRY(sonde_run_new(&run, m->model));
@@ -89,8 +91,9 @@ static bool is_likeliest(const float *logits, int64_t n, int32_t id)
     double limit = cli.products == SONDE_PRODUCTS_BF16 ? LIMIT_BF16 : LIMIT_F32, most = logits[0], size = 0;
 
     for (int64_t v = 0; v < n; v++) {
+        /* the largest, and the largest magnitude */
         most = logits[v] > most ? logits[v] : most;
-        size = fabs(logits[v]) > size ? fabs(logits[v]) : size;
+        size = fmax(size, fabs((double)logits[v]));
     }
     return most - logits[id] <= limit * size; /* false for NaN */
 }
@@ -104,11 +107,13 @@ static sonde_status check_sequence(const cli_model *m, int32_t prompt, const int
     sonde_tensor logits;
     sonde_status status;
 
+    /* the prompt and its continuation as one text: the last token predicts nothing that is checked */
     memcpy(tokens + 1, ids, (size_t)n * sizeof *ids);
     CLI_TRY(sonde_run_new(&run, m->model));
     sonde_run_want_logits(run, SONDE_LOGITS_ALL);
     CLI_TRY_DONE(sonde_run_forward(run, tokens, NULL, 1, n));
     CLI_TRY_DONE(sonde_run_get(&logits, run, "logits"));
+    /* logits of position t decide token t */
     for (int64_t t = 0; t < n && status == SONDE_OK; t++)
         if (!is_likeliest((const float *)logits.data + t * V, V, ids[t]))
             status = cli_fail(SONDE_E_NONFINITE,
@@ -122,12 +127,15 @@ done:
 /* Both checks; `t` and `alone` are room for the checked tokens of the batch. */
 static sonde_status check(bench_result *out, const cli_model *m, const int32_t *prompts, transcript *t, transcript *alone)
 {
+    /* as much as there is of it */
     int64_t n = CHECKED_TOKENS < n_tokens ? CHECKED_TOKENS : n_tokens;
     int64_t n_sequences = CHECKED_SEQUENCES < batch ? CHECKED_SEQUENCES : batch;
 
+    /* the likeliest tokens, against passes without a cache */
     CLI_TRY(generate(t, m, prompts, batch, n, true));
     for (int64_t i = 0; i < n_sequences; i++) /* from all over the batch */
         CLI_TRY(check_sequence(m, prompts[i * batch / n_sequences], t->ids + i * batch / n_sequences * n, n));
+    /* drawn tokens, against the same sequence alone */
     CLI_TRY(generate(t, m, prompts, batch, n, false));
     CLI_TRY(generate(alone, m, prompts, 1, n, false));
     if (memcmp(t->ids, alone->ids, (size_t)n * sizeof *t->ids) != 0 && strcmp(sonde_kernel_name(), "blas") != 0)
@@ -195,8 +203,7 @@ static sonde_status on_done(int64_t sequence, const int32_t *ids, int64_t n, boo
 /* Times batches one behind the other, as a long run draws them. The first one fills caches and pages, and does not count. */
 static sonde_status time_batches(bench_result *out, const cli_model *m, stopwatch *w)
 {
-    sonde_sequences sequences = {
-        .n = batch * (n_repeats + 1), .longest = 1, .prompt = on_prompt, .done = on_done, .ctx = w};
+    sonde_sequences sequences = {.n = batch * (n_repeats + 1), .longest = 1, .prompt = on_prompt, .done = on_done, .ctx = w};
     sonde_generate_opts opts = read_options(n_tokens, false);
     sonde_run *run;
     sonde_status status;
@@ -205,6 +212,7 @@ static sonde_status time_batches(bench_result *out, const cli_model *m, stopwatc
     status = sonde_generate_many(run, &sequences, &opts);
     sonde_run_free(run);
     CLI_TRY(status);
+    /* from the end of the first batch on */
     out->cpu_seconds = (w->cpu_ends[n_repeats] - w->cpu_ends[0]) / (double)n_repeats;
     for (int64_t i = 0; i < n_repeats; i++)
         w->ends[i] = w->ends[i + 1] - w->ends[i];
@@ -212,6 +220,7 @@ static sonde_status time_batches(bench_result *out, const cli_model *m, stopwatc
     return SONDE_OK;
 }
 
+/* Room for the clocks. */
 static sonde_status time_runs(bench_result *out, const cli_model *m, const int32_t *prompts)
 {
     stopwatch w = {.prompts = prompts};
@@ -239,9 +248,11 @@ static sonde_status measure(bench_result *out, const cli_model *m)
     CLI_TRY_DONE(CLI_NEW(t.ids, batch * CHECKED_TOKENS));
     CLI_TRY_DONE(CLI_NEW(alone.n, 1));
     CLI_TRY_DONE(CLI_NEW(alone.ids, CHECKED_TOKENS));
+    /* any token will do: the work does not depend on it */
     bench_fill_tokens(prompts, batch, m->config->n_vocab);
     CLI_TRY_DONE(count_flops(out, m));
     CLI_TRY_DONE(check(out, m, prompts, &t, &alone));
+    /* the clock of a processor changes: a peak before and one behind */
     peak_before = sonde_measure_peak_gflops();
     CLI_TRY_DONE(time_runs(out, m, prompts));
     peak_after = sonde_measure_peak_gflops();
@@ -316,6 +327,7 @@ static sonde_status run(const cli_call *call)
     sonde_status status;
 
     CLI_TRY_DONE(bench_open_model(&m, call, "bench generate", shape));
+    /* the last token that is drawn is not fed back, but counted as if it were */
     if (n_tokens > m.config->n_context) {
         status = cli_fail(SONDE_E_RANGE, "option '--tokens' is %lld, the context of '%s' is %lld", (long long)n_tokens,
                           m.path, (long long)m.config->n_context);

@@ -9,14 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* what the command line says; these are the defaults */
-static int64_t max_tokens = 128, top_k, seed, n_samples = 1, batch = 256, first;
+enum { MAX_TOKENS = 128 }; /* of a text that is printed */
+
+/* what the command line says; these are the defaults (max_tokens: -1 means MAX_TOKENS, or, for lines, up to the context) */
+static int64_t max_tokens = -1, top_k, seed, n_samples = 1, batch = 256, first;
 static double temperature = 1.0, top_p = 1.0;
 static bool is_greedy, no_echo, ignore_eos, is_jsonl, finished_only;
 static const char *output;
 
 static const cli_option options[] = {
-    {"max-tokens", 0, CLI_INT, &max_tokens, "N", 0, 1e9, "new tokens at most; 0: up to the context"},
+    {"max-tokens", 0, CLI_INT, &max_tokens, "N", 0, 1e9,
+     "new tokens at most; 0: up to the context (default: 128, with --jsonl or -o the context)"},
     {"temperature", 0, CLI_REAL, &temperature, "X", 0, 100, "0 takes the likeliest token"},
     {"greedy", 0, CLI_FLAG, &is_greedy, NULL, 0, 0, "the likeliest token, always (temperature 0)"},
     {"top-k", 0, CLI_INT, &top_k, "K", 0, 1e9, "draw from the K likeliest; 0: all"},
@@ -41,6 +44,7 @@ static sonde_status append_prompt(generation *g, const cli_sequence *sequence)
     int32_t bos = cli_bos_id(&g->m);
     generate_ids *prompt;
 
+    /* The list owns it at once, so that a failure below leaks nothing. */
     CLI_TRY(CLI_GROW(g->prompts, g->n_prompts, g->prompts_capacity));
     prompt = &g->prompts[g->n_prompts++];
     *prompt = (generate_ids){0};
@@ -98,6 +102,7 @@ static sonde_status number_samples(generation *g)
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
+/* Samples of a prompt share its ids. */
 static sonde_status on_prompt(const int32_t **ids, int64_t *n, int64_t sequence, void *ctx)
 {
     const generation *g = ctx;
@@ -117,10 +122,12 @@ static sonde_status on_token(int64_t sequence, int32_t id, void *ctx)
     g->n_tokens++;
     if (g->streams)
         return generate_stream_token(g, id);
+    /* The share is that of samples: how long one becomes is not known before. */
     cli_progress_step(&g->progress, (double)g->n_tokens, (double)(g->next - g->first) / (double)(g->end - g->first));
     return SONDE_OK;
 }
 
+/* A sample has ended: it is written when its turn comes. */
 static sonde_status on_done(int64_t sequence, const int32_t *ids, int64_t n, bool is_stopped, void *ctx)
 {
     return generate_take(ctx, sequence, ids, n, is_stopped);
@@ -132,7 +139,7 @@ static sonde_generate_opts read_options(const generation *g, int32_t stops[2])
     sonde_generate_opts opts;
 
     sonde_generate_opts_init(&opts);
-    opts.max_tokens = max_tokens;
+    opts.max_tokens = max_tokens >= 0 ? max_tokens : g->is_jsonl ? 0 : MAX_TOKENS;
     opts.top_k = top_k;
     opts.top_p = top_p;
     opts.temperature = is_greedy ? 0 : temperature;
@@ -151,18 +158,16 @@ static sonde_status generate(generation *g)
 {
     int32_t stops[2];
     sonde_generate_opts opts = read_options(g, stops);
-    sonde_sequences sequences = {.first = g->first,
-                                 .n = g->end - g->first,
-                                 .prompt = on_prompt,
-                                 .token = on_token,
-                                 .done = on_done,
-                                 .ctx = g};
+    sonde_sequences sequences = {
+        .first = g->first, .n = g->end - g->first, .prompt = on_prompt, .token = on_token, .done = on_done, .ctx = g};
     sonde_run *run;
     sonde_status status;
 
+    /* room in the cache is for the longest prompt */
     for (int64_t i = 0; i < g->n_prompts; i++)
         sequences.longest = g->prompts[i].n > sequences.longest ? g->prompts[i].n : sequences.longest;
     CLI_TRY(sonde_run_new(&run, g->m.model));
+    /* all of the work: samples come back through the callbacks */
     cli_progress_begin(&g->progress, "tokens");
     status = sonde_generate_many(run, &sequences, &opts);
     cli_progress_end(&g->progress);
@@ -193,12 +198,15 @@ static sonde_status open_output(generation *g)
     g->no_echo = no_echo;
     g->finished_only = finished_only;
     g->is_jsonl = is_jsonl || output != NULL;
+    /* what excludes each other is said before anything is computed */
     if (g->is_jsonl && cli.json)
         return cli_misuse("'--json' is one object: it excludes '--jsonl' and '--output'");
     if (g->is_jsonl)
         CLI_TRY(cli_model_tokenizer(&g->m));
+    /* Only --json keeps all samples in memory. */
     if (cli.json)
         g->list = json_array();
+    /* One sample, for a person who reads along. */
     g->streams = cli_model_has_tokenizer(&g->m) && g->end - g->first == 1 && !g->is_jsonl && !cli.json && !finished_only;
     return output != NULL ? sonde_documents_create(&g->writer, output, NULL) : SONDE_OK;
 }
@@ -209,9 +217,11 @@ static sonde_status close_output(generation *g, sonde_status status)
     sonde_documents_writer *writer = g->writer;
     bool is_interrupted = status == SONDE_E_INTERRUPTED;
 
+    /* Numbers of samples and not of lines: some may have been left out. */
     if (is_interrupted && g->is_jsonl)
         cli_hint(status, "samples up to number %lld are written; '--first %lld' draws the others", (long long)g->next - 1,
                  (long long)g->next);
+    /* Any other failure leaves no file: release removes what was written. */
     if (writer == NULL || (status != SONDE_OK && !is_interrupted))
         return status;
     g->writer = NULL;
@@ -228,11 +238,13 @@ static void note_counts(const generation *g)
                  cli_count(g->end - g->first));
 }
 
+/* Prompts, then samples as they end, then what is said about all of them. */
 static sonde_status run(const cli_call *call)
 {
     generation g = {0};
     sonde_status status;
 
+    /* What is wrong with prompts, numbers or the output is found before the first pass. */
     CLI_TRY_DONE(cli_model_open(&g.m, call->arguments[0]));
     CLI_TRY_DONE(read_prompts(&g, call));
     CLI_TRY_DONE(number_samples(&g));
@@ -259,7 +271,7 @@ const cli_command cli_cmd_generate = {
     .max_arguments = 2,
     .examples = {"sonde generate stories15M \"Once upon a time\" --temperature 0.8 --seed 7",
                  "sonde generate stories15M \"The dog\" -n 3 --max-tokens 40 --json",
-                 "sonde generate stories15M -n 8 --max-tokens 0 --finished-only -o sampled.jsonl.zst"},
+                 "sonde generate stories15M -n 8 --finished-only -o sampled.jsonl.zst"},
     .options = {options, cli_text_options, cli_model_options},
     .notes = "A text ends at EOS, or where the model begins another one with BOS. The order of filters is temperature, "
              "top-k, top-p. An empty prompt, or none, begins with BOS. Sample number b depends on (seed, b) alone: not on "

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The list grows to twice its size, so that n tokens cost n. */
 sonde_status generate_push(generate_ids *to, int32_t id)
 {
     CLI_TRY(CLI_GROW(to->ids, to->n, to->capacity));
@@ -36,6 +37,7 @@ static sonde_status text_of(char **out, size_t *n_bytes, const generation *g, co
     generate_ids shown = {0};
     sonde_status status;
 
+    /* a list of its own: the sample keeps its ids as they are */
     CLI_TRY_DONE(push_shown(&shown, g, prompt->ids, prompt->n));
     if (added != NULL)
         CLI_TRY_DONE(push_shown(&shown, g, added->ids, added->n));
@@ -74,6 +76,7 @@ static sonde_status print_new(generation *g, bool is_end)
 
     CLI_TRY(text_of(&text, &n_bytes, g, &g->growing, NULL));
     settled = is_end ? n_bytes : settled_bytes(text, n_bytes);
+    /* only what is new, and at once: somebody may be reading */
     if (settled > g->n_printed) {
         status = cli_print_text(text + g->n_printed, settled - g->n_printed);
         g->n_printed = settled;
@@ -89,11 +92,13 @@ sonde_status generate_stream_begin(generation *g)
 {
     const generate_ids *prompt = &g->prompts[g->first / g->n_each];
 
+    /* the prompt is the beginning of the text that grows */
     for (int64_t t = 0; t < prompt->n; t++)
         CLI_TRY(generate_push(&g->growing, prompt->ids[t]));
     return g->no_echo ? prompt_bytes(&g->n_printed, g, prompt) : print_new(g, false);
 }
 
+/* Decoded anew with each token: texts of a context are short. */
 sonde_status generate_stream_token(generation *g, int32_t id)
 {
     CLI_TRY(generate_push(&g->growing, id));
@@ -130,13 +135,13 @@ static sonde_status append_json(generation *g, const generate_ids *prompt, const
 {
     size_t from = 0;
 
+    /* "text" is the continuation alone, "ids" too */
     if (g->m.tokenizer != NULL)
         CLI_TRY(prompt_bytes(&from, g, prompt));
-    json_array_append_new(g->list,
-                          json_pack("{s:o, s:o, s:o, s:o, s:b}", "prompt", text_json(g, prompt, NULL, 0), "text",
-                                    text_json(g, prompt, &s->added, from), "prompt_ids",
-                                    generate_ids_json(prompt->ids, prompt->n), "ids",
-                                    generate_ids_json(s->added.ids, s->added.n), "stopped", (int)s->is_stopped));
+    json_array_append_new(g->list, json_pack("{s:o, s:o, s:o, s:o, s:b}", "prompt", text_json(g, prompt, NULL, 0), "text",
+                                             text_json(g, prompt, &s->added, from), "prompt_ids",
+                                             generate_ids_json(prompt->ids, prompt->n), "ids",
+                                             generate_ids_json(s->added.ids, s->added.n), "stopped", (int)s->is_stopped));
     return SONDE_OK;
 }
 
@@ -147,6 +152,7 @@ static sonde_status print_line(const char *text, size_t n_bytes)
     bool is_written = line != NULL && json_dumpf(line, stdout, 0) == 0;
 
     json_decref(line);
+    /* what stdout itself refuses shows below */
     if (!is_written)
         return cli_fail(SONDE_E_NOMEM, "out of memory: a line of JSON");
     putchar('\n');
@@ -173,6 +179,7 @@ static sonde_status write_text(generation *g, const generate_ids *prompt, const 
     if (g->no_echo)
         CLI_TRY(prompt_bytes(&from, g, prompt));
     CLI_TRY(text_of(&text, &n_bytes, g, prompt, &s->added));
+    /* the last bytes of a prompt may become another character with what follows */
     from = from < n_bytes ? from : n_bytes;
     if (g->writer != NULL)
         status = sonde_documents_write(g->writer, text + from, n_bytes - from);
@@ -189,6 +196,7 @@ static sonde_status print_sample(generation *g, const generate_ids *prompt, cons
 {
     if (g->end - g->first > 1)
         printf("%s--- sample %lld\n", g->n_written > 0 ? "\n" : "", (long long)number);
+    /* no tokenizer: ids are what there is */
     if (g->m.tokenizer == NULL) {
         print_ids(g, prompt, &s->added);
         return SONDE_OK;
@@ -204,6 +212,7 @@ static sonde_status write_sample(generation *g, const generate_sample *s, int64_
     const generate_ids *prompt = &g->prompts[number / g->n_each];
     sonde_status status;
 
+    /* It has its number all the same: what is left out moves no other sample. */
     if (g->finished_only && !s->is_stopped) {
         g->n_left_out++;
         return SONDE_OK;
@@ -221,6 +230,7 @@ static sonde_status write_sample(generation *g, const generate_sample *s, int64_
 /* A ring that has room for a sample; those that wait move to their places in it. */
 static sonde_status widen(generation *g, int64_t number)
 {
+    /* doubled until it fits: samples that overtake are few */
     int64_t capacity = g->capacity > 0 ? g->capacity : 16;
     generate_sample *wider;
 
@@ -228,6 +238,7 @@ static sonde_status widen(generation *g, int64_t number)
         capacity *= 2;
     if (capacity == g->capacity)
         return SONDE_OK;
+    /* the ring begins at the sample that is written next */
     CLI_TRY(CLI_NEW(wider, capacity));
     for (int64_t i = g->next; i < g->next + g->capacity; i++)
         wider[i % capacity] = g->waiting[i % g->capacity];
@@ -237,6 +248,7 @@ static sonde_status widen(generation *g, int64_t number)
     return SONDE_OK;
 }
 
+/* A copy waits: the library's own room serves the next sequence. */
 sonde_status generate_take(generation *g, int64_t number, const int32_t *ids, int64_t n, bool is_stopped)
 {
     generate_sample *s;
@@ -249,6 +261,7 @@ sonde_status generate_take(generation *g, int64_t number, const int32_t *ids, in
     s->is_stopped = is_stopped;
     /* all whose turn has come */
     for (s = &g->waiting[g->next % g->capacity]; s->is_there; s = &g->waiting[g->next % g->capacity]) {
+        /* the next one may be there already, or come much later */
         CLI_TRY(write_sample(g, s, g->next));
         s->added.n = 0; /* the room serves the next one that comes here */
         s->is_there = false;
@@ -257,8 +270,10 @@ sonde_status generate_take(generation *g, int64_t number, const int32_t *ids, in
     return SONDE_OK;
 }
 
+/* Fine on what is half made; a file that was not committed goes. */
 void generate_release(generation *g)
 {
+    /* those that never had their turn, too */
     for (int64_t i = 0; i < g->capacity; i++)
         free(g->waiting[i].added.ids);
     for (int64_t i = 0; i < g->n_prompts; i++)

@@ -316,7 +316,7 @@ typedef struct sonde_documents_writer sonde_documents_writer;
 SONDE_API sonde_status sonde_documents_create(sonde_documents_writer **out, const char *path,
                                               const char *field) SONDE_MUST_USE;
 
-/* Appends a document: n_bytes of UTF-8; NULs are text. Errors: SONDE_E_FORMAT (not UTF-8), SONDE_E_IO, SONDE_E_NOMEM. */
+/* Appends a document: n_bytes of UTF-8; NULs are text. Owns: nothing. Errors: SONDE_E_FORMAT (not UTF-8), SONDE_E_IO, SONDE_E_NOMEM. */
 SONDE_API sonde_status sonde_documents_write(sonde_documents_writer *writer, const char *text,
                                              size_t n_bytes) SONDE_MUST_USE;
 

@@ -285,6 +285,7 @@ static void attend_few(const sondep_leaf *leaf, const workspace *w, const few *f
     clear(w, rows);
     for (int64_t key = 0; key < s->n_key; key += KEYS) {
         int64_t n = least(KEYS, s->n_key - key);
+        /* scores, what the exps make of them, and the mix of the values by that */
         score_keys(leaf, w, f, key, n);
         for (int64_t r = 0; r < rows; r++)
             soften_row(leaf, w, s, s->n_query == 1 ? 0 : r % s->n_query, w->scores + r * SONDEP_SCORE_STRIDE, r, key, n);
@@ -308,6 +309,7 @@ static int64_t heads_together(const sondep_attention *s, bool is_many)
 
     if (s->n_query > FEW_QUERIES)
         return 0;
+    /* few sequences: as many tasks as can be */
     if (!is_many || group > most)
         return least(group, most);
     groups = least(FEW_ROWS / (s->n_query * group), s->n_kv_heads);
@@ -329,8 +331,7 @@ static int64_t n_tasks(const sondep_attention *s, bool is_many)
         return 0;
     if (together == 0)
         return s->n_heads * n_blocks(s);
-    return together >= group ? (s->n_heads + together - 1) / together
-                             : s->n_kv_heads * ((group + together - 1) / together);
+    return together >= group ? (s->n_heads + together - 1) / together : s->n_kv_heads * ((group + together - 1) / together);
 }
 
 /* A piece of heads: whole groups, or a part of one. */
@@ -338,6 +339,7 @@ static few few_of(const sondep_attention *s, int64_t together, int64_t task)
 {
     int64_t group = s->n_heads / s->n_kv_heads, parts = (group + together - 1) / together, start = task % parts * together;
 
+    /* whole groups: the keys of several heads lie side by side */
     if (together >= group) {
         int64_t first = task * (together / group);
         return (few){s, first * group, least(together / group, s->n_kv_heads - first), group, first * s->d_head};
@@ -365,6 +367,7 @@ typedef struct cursor {
     int64_t sequence, first_task;
 } cursor;
 
+/* Back to the start if a task comes out of order: no compiler promises that it does not. */
 static void move(cursor *c, const sondep_attention *sequences, int64_t task, bool is_many)
 {
     if (task < c->first_task)

@@ -43,15 +43,22 @@ typedef struct row {
 static size_t lay_out(row *r, char *at, int64_t V)
 {
     int64_t n_blocks = (V + BLOCK - 1) / BLOCK;
-    int64_t bytes[] = {n_blocks * 4, n_blocks * 4, n_blocks * 4, V * 4, V * 4, V * (int64_t)sizeof(candidate),
+    int64_t bytes[] = {n_blocks * 4,
+                       n_blocks * 4,
+                       n_blocks * 4,
+                       V * 4,
+                       V * 4,
+                       V * (int64_t)sizeof(candidate),
                        V * (int64_t)sizeof(candidate)};
     void *part[7];
     size_t total = 0;
 
+    /* every part on a line of its own */
     for (int i = 0; i < 7; i++) {
         part[i] = (void *)((uintptr_t)at + total);
         total += ((size_t)bytes[i] + 63) & ~(size_t)63;
     }
+    /* small ones of blocks first, then those of tokens */
     r->V = V;
     r->n_blocks = n_blocks;
     r->most = part[0], r->sum = part[1], r->share = part[2], r->values = part[3], r->weights = part[4];
@@ -89,6 +96,7 @@ static void add_up(row *r)
     r->top = r->most[0];
     for (int64_t i = 1; i < r->n_blocks; i++)
         r->top = r->most[i] > r->top ? r->most[i] : r->top;
+    /* each block's own greatest brings its sum to the row's */
     r->leaf->weigh(r->share, r->most, r->top, r->factor, r->n_blocks);
     r->total = 0.0;
     for (int64_t i = 0; i < r->n_blocks; i++)
@@ -152,6 +160,7 @@ static bool is_before(const candidate *a, const candidate *b)
     return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
 }
 
+/* By value: a candidate is three words. */
 static void swap(candidate *a, candidate *b)
 {
     candidate c = *a;
@@ -175,6 +184,7 @@ static int64_t partition(candidate *c, int64_t n, double *before)
 {
     int64_t at = 0;
 
+    /* c[1..at] come before the pivot, c[0], which goes behind them at the end */
     choose_pivot(c, n);
     *before = 0.0;
     for (int64_t i = 1; i < n; i++) {
@@ -200,7 +210,7 @@ static candidate find_border(candidate *c, int64_t n, double target)
             before += within + border.weight;
             c += at + 1;
             n -= at + 1;
-        } else {
+        } else { /* the border lies before the pivot */
             n = at;
         }
     }
@@ -215,6 +225,7 @@ static int64_t gather(const row *r, float least)
     for (int64_t i = 0; i < r->n_blocks; i++) {
         if (r->most[i] < least)
             continue;
+        /* without a branch: each is written, and stays if the count moves on */
         for (int64_t j = i * BLOCK; j < i * BLOCK + block_width(r, i); j++) {
             r->list[n] = (candidate){r->x[j], 1.0f, (int32_t)j};
             n += r->x[j] >= least;
@@ -253,6 +264,7 @@ static int64_t keep_top_k(const row *r, int64_t k)
 
     if (k >= n)
         return n;
+    /* partitioning mixes the order: it works on a copy */
     memcpy(r->work, r->list, (size_t)n * sizeof *r->work);
     border = find_border(r->work, n, (double)k);
     return cut(r, n, &border, true);
@@ -292,6 +304,7 @@ static int64_t keep_top_p(const row *r, int64_t n, double p, double total)
 
 /* ---- rows ------------------------------------------------------------------------------------------------------------------ */
 
+/* Greedy needs no weights, a draw without filters no list. */
 static int32_t draw_row(row *r, const sondep_draw_rule *rule, double uniform)
 {
     bool is_greedy = rule->temperature == 0.0;
@@ -307,7 +320,8 @@ static int32_t draw_row(row *r, const sondep_draw_rule *rule, double uniform)
     add_up(r);
     if (rule->top_k <= 0 && rule->top_p >= 1.0)
         return draw_from_all(r, uniform);
-    /* top_k first; the probabilities that top_p means are those of what it has left. */
+    /* Both filters work on the list of what may stay.
+     * top_k first; the probabilities that top_p means are those of what it has left. */
     n = rule->top_k > 0 ? keep_top_k(r, rule->top_k) : gather(r, least_of_top_p(r, rule->top_p));
     total = weigh_list(r, n);
     if (rule->top_p < 1.0)

@@ -28,6 +28,7 @@ enum {
     PACKED_A = 4 << 20, /* elements of A that are packed at a time, if that is fewer rows */
     SIDE_ROWS = 96,     /* of A that are packed side by side if they lie so, ... */
     SIDE_DEPTH = 16,    /* ... of K at a time (even: bf16 comes in pairs) */
+    MOST_TILE = 512,    /* elements of a tile on any instruction set */
     FEW = 8,            /* rows up to which B is read where it lies */
     FEW_COLUMNS = 256   /* of a block of C then */
 };
@@ -175,6 +176,7 @@ typedef struct job {
     const sondep_epilogue *epilogue;
     char *packed_a, *threads;
     bool is_bare; /* nothing happens to the sums: tiles may write to C themselves */
+    bool is_turned; /* A and B stand for each other's transposes: what comes out is C^T */
 } job;
 
 /* Where a thread keeps strip `at / t->columns` of depth d of its piece of B. */
@@ -232,9 +234,25 @@ static void fetch_runs(fetcher *f)
 /* Has the lines of C on their way while the tile is computed. */
 static void fetch_tile(const job *w, int64_t row, int64_t rows, int64_t column, int64_t columns)
 {
-    for (int64_t i = row; i < row + rows; i++)
+    for (int64_t i = row; !w->is_turned && i < row + rows; i++)
         for (int64_t j = 0; j < columns; j += 16)
             __builtin_prefetch(w->c + (w->first_row + i) * w->ldc + column + j, 1);
+}
+
+/* The epilogue of one tile, to C; a tile of C^T is turned back first. */
+static void finish_tile(const job *w, const float *sums, int64_t row, int64_t rows, int64_t column, int64_t columns)
+{
+    int64_t ld = w->p.tiler->columns;
+    float turned[MOST_TILE];
+
+    if (!w->is_turned) {
+        w->leaf->finish(w->c, w->ldc, sums, ld, rows, columns, w->first_row + row, column, w->epilogue);
+        return;
+    }
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            turned[j * rows + i] = sums[i * ld + j];
+    w->leaf->finish(w->c, w->ldc, turned, rows, columns, rows, column, w->first_row + row, w->epilogue);
 }
 
 /* One tile: strip s, depth d, columns j on of a piece; after the last depth, the epilogue. Sums lie tile by tile, unless they
@@ -248,15 +266,16 @@ static void run_tile(const job *w, char *own, const piece *x, int64_t s, int64_t
     const char *a = packed_strip(p, w->packed_a, s, d), *b = packed_piece(p, own, d, j);
     float *sums = (float *)(own + p->b_bytes) + (p->n_depths > p->span ? row * p->columns : 0) + j * rows;
 
+    /* Lines of C come while the tile is computed; a bare tile goes there at once. */
     if (d == p->n_depths - 1)
         fetch_tile(w, row, rows, column, columns);
-    if (w->is_bare && p->n_depths == 1 && columns == t->columns) {
+    if (w->is_bare && !w->is_turned && p->n_depths == 1 && columns == t->columns) {
         t->tile(w->c + first * w->ldc + column, w->ldc, a, b, depth_of(p, d), (int)rows, false);
         return;
     }
     t->tile(sums, t->columns, a, b, depth_of(p, d), (int)rows, d > 0);
     if (d == p->n_depths - 1)
-        w->leaf->finish(w->c, w->ldc, sums, t->columns, rows, columns, first, column, w->epilogue);
+        finish_tile(w, sums, row, rows, column, columns);
 }
 
 /* One strip of A over a piece of B. */
@@ -312,7 +331,7 @@ static bool is_bare(const sondep_epilogue *e)
 
 /* Rows in chunks whose packed A fits the scratch; within one, tasks are columns, taken as threads come free. */
 static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
-                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue,
+                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, bool is_turned,
                       char *scratch)
 {
     int64_t chunk = chunk_rows(M, K);
@@ -320,8 +339,16 @@ static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float 
 
 #pragma omp parallel num_threads(sonde_threads()) if (M * N * K > SONDEP_ALONE)
     for (int64_t first = 0; first < M; first += chunk) {
-        job w = {leaf, make_plan(tiler, M - first < chunk ? M - first : chunk, N, K), c, ldc, first, b, epilogue, scratch,
-                 NULL, is_bare(epilogue)};
+        job w = {.leaf = leaf,
+                 .p = make_plan(tiler, M - first < chunk ? M - first : chunk, N, K),
+                 .c = c,
+                 .ldc = ldc,
+                 .first_row = first,
+                 .b = b,
+                 .epilogue = epilogue,
+                 .packed_a = scratch,
+                 .is_bare = is_bare(epilogue),
+                 .is_turned = is_turned};
         w.threads = scratch + w.p.a_bytes;
 #pragma omp for schedule(dynamic, 4) nowait
         for (int64_t part = 0; part < n_packs(&w.p, a); part++)
@@ -383,18 +410,29 @@ static void few_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *
     }
 }
 
+/* A sum over many tokens, as for the gradient of weights, has little output: packing A, which goes through memory, is what
+ * costs, so that the smaller of the factors is taken for it. C^T = B^T A^T has the same terms in the same order. */
+static bool is_better_turned(const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N)
+{
+    return a->row_stride == 1 && b->col_stride == 1 && b->dtype == SONDE_F32 && M > N;
+}
+
 void sondep_tiled_product(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b,
                           int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, sondep_precision precision,
                           void *scratch)
 {
     const sondep_tiler *tiler = precision == SONDEP_BF16 ? &leaf->bf16 : &leaf->f32;
+    sondep_matrix a_turned = {a->data, a->dtype, a->col_stride, a->row_stride};
+    sondep_matrix b_turned = {b->data, b->dtype, b->col_stride, b->row_stride};
 
     if (M <= 0 || N <= 0)
         return;
     if (is_few(tiler, b, M, K))
         few_rows(leaf, tiler, c, ldc, a, b, M, N, K, epilogue, scratch);
+    else if (is_better_turned(a, b, M, N))
+        many_rows(leaf, tiler, c, ldc, &b_turned, &a_turned, N, M, K, epilogue, true, scratch);
     else
-        many_rows(leaf, tiler, c, ldc, a, b, M, N, K, epilogue, scratch);
+        many_rows(leaf, tiler, c, ldc, a, b, M, N, K, epilogue, false, scratch);
 }
 
 /* Packed A of a chunk, and each thread's own buffers. */
@@ -407,8 +445,12 @@ static size_t scratch_of(const sondep_tiler *tiler, int64_t M, int64_t N, int64_
 size_t sondep_tiled_product_scratch_bytes(const sondep_leaf *leaf, int64_t M, int64_t N, int64_t K)
 {
     size_t few = aligned((M < FEW ? M : FEW) * K * 4) + (size_t)sonde_threads() * aligned(2 * FEW * FEW_COLUMNS * 4);
-    size_t f32 = M > 0 && N > 0 ? scratch_of(&leaf->f32, M, N, K) : 0;
-    size_t bf16 = M > 0 && N > 0 ? scratch_of(&leaf->bf16, M, N, K) : 0;
+    size_t most = few, n;
 
-    return few > f32 && few > bf16 ? few : f32 > bf16 ? f32 : bf16;
+    for (int i = 0; i < 4 && M > 0 && N > 0; i++) { /* each precision, and turned, which the layout decides */
+        const sondep_tiler *t = i % 2 ? &leaf->bf16 : &leaf->f32;
+        n = i / 2 ? scratch_of(t, N, M, K) : scratch_of(t, M, N, K);
+        most = n > most && (i < 2 || M > N) ? n : most;
+    }
+    return most;
 }

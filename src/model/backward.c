@@ -40,6 +40,7 @@ static size_t scratch_bytes(const sondep_backward *b)
                       sondep_linear_scratch_bytes(c->d_mlp, D, N),
                       sondep_linear_scratch_bytes(D, c->n_vocab, block),
                       sondep_linear_scratch_bytes(D, c->n_vocab, N % SONDEP_LOGITS_BLOCK),
+                      sondep_linear_scratch_bytes(D, c->n_vocab, b->counted.n % SONDEP_LOGITS_BLOCK),
                       sondep_product_scratch_bytes(b->pass->batch->T, b->pass->batch->most_keys, c->d_head),
                       sondep_norm_backward_scratch_bytes(N, D)};
     size_t most = 0;
@@ -167,6 +168,7 @@ static sonde_status mlp(const sondep_backward *b, int64_t layer)
         linear(b, b->dy, true, b->dup, M, b->pass->y, D, &block->up);
     SONDE_TRY(sondep_fire_norm_gradients(b, SONDEP_POINT_LN2_SCALE, SONDEP_POINT_LN2_NORMALIZED, layer, &block->ln2,
                                          tape->resid_mid));
+    /* hook_mlp_in is the MLP's own copy of the stream: what comes back through the norm alone. */
     if (sondep_gradient_wanted(b, SONDEP_POINT_MLP_IN, layer)) {
         norm(b, b->dy, false, &block->ln2, tape->resid_mid);
         SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_MLP_IN, layer, b->dy, D, D));
@@ -186,6 +188,7 @@ static sonde_status mixing(const sondep_backward *b, int64_t layer)
     float *dq = b->dqkv, *dk = dq + n_q, *dv = dk + n_kv;
 
     SONDE_TRY(sondep_fire_score_gradients(b, layer));
+    /* Keys and values are those of the layer's tape, rotated and as hooks left them. */
     for (int64_t i = 0; i < batch->B; i++) {
         int64_t row = batch->offset[i];
         b->attention[i] = (sondep_attention_backward){.forward = sondep_attention_of(b->pass, i, layer),
@@ -199,6 +202,7 @@ static sonde_status mixing(const sondep_backward *b, int64_t layer)
                                                       .ld_dv = width};
     }
     sondep_attend_backward(b->attention, batch->B, b->attention_scratch);
+    /* A rotation goes back by the negative angle. */
     if (c->positions == SONDE_POSITIONS_ROTARY) {
         SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_ROT_K, layer, dk, width, n_kv));
         SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_ROT_Q, layer, dq, width, n_q));
@@ -219,6 +223,7 @@ static void queries_keys_values(const sondep_backward *b, const sondep_block *bl
     int64_t n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head, width = n_q + 2 * n_kv, D = c->d_model;
 
     /* The three parts lie side by side in dqkv; what they give back to their input is summed in dy. */
+    /* Side by side in the file, they are one matrix. */
     if (block->qkv.n_out > 0) {
         linear(b, b->dy, false, b->dqkv, width, b->pass->y, D, &block->qkv);
         return;
@@ -256,12 +261,41 @@ static sonde_status attention(const sondep_backward *b, int64_t layer)
 
 /* ---- end and beginning -------------------------------------------------------------------------------------------------------- */
 
+/* Moves the rows of y that the objective looks at to its front; gives how many those are. */
+static int64_t gather_counted(const sondep_backward *b)
+{
+    int64_t D = b->pass->model->config.d_model;
+
+    if (b->counted.row == NULL)
+        return b->pass->batch->N;
+    /* In order, each to a lower place: none is overwritten before it has moved. */
+    for (int64_t i = 0; i < b->counted.n; i++)
+        memmove(b->pass->y + i * D, b->pass->y + b->counted.row[i] * D, (size_t)D * sizeof(float));
+    return b->counted.n;
+}
+
+/* The reverse with dy: rows at its front go to their places, from the last on; the others do not matter and are 0. */
+static void spread_counted(const sondep_backward *b)
+{
+    int64_t D = b->pass->model->config.d_model, end = b->pass->batch->N;
+
+    if (b->counted.row == NULL)
+        return;
+    for (int64_t i = b->counted.n - 1; i >= 0; i--) {
+        int64_t row = b->counted.row[i];
+        memset(b->dy + (row + 1) * D, 0, (size_t)((end - row - 1) * D) * sizeof(float));
+        memmove(b->dy + row * D, b->dy + i * D, (size_t)D * sizeof(float));
+        end = row;
+    }
+    memset(b->dy, 0, (size_t)(end * D) * sizeof(float));
+}
+
 /* The objective, and back through unembedding and final norm: dx of the last layer's stream. */
 static sonde_status unembed(const sondep_backward *b)
 {
     const sonde_model *model = b->pass->model;
     const float *x = b->pass->tape[model->config.n_layers].resid_pre;
-    int64_t N = b->pass->batch->N, D = model->config.d_model, V = model->config.n_vocab;
+    int64_t D = model->config.d_model, V = model->config.n_vocab;
     float *dw = gradient_of(b, model->unembed.w.data);
     sondep_workbench bench = bench_of(b);
 
@@ -270,8 +304,9 @@ static sonde_status unembed(const sondep_backward *b)
         SONDE_TRY(sondep_fire_logit_gradient(b));
         linear(b, b->dy, false, b->logits, V, b->pass->y, D, &model->unembed);
     } else {
-        SONDE_TRY(sondep_unembed_backward(b->dy, dw, b->pass->y, &model->unembed, N, b->logits, b->objective,
+        SONDE_TRY(sondep_unembed_backward(b->dy, dw, b->pass->y, &model->unembed, gather_counted(b), b->logits, b->objective,
                                           b->objective_ctx, &bench));
+        spread_counted(b);
     }
     SONDE_TRY(sondep_fire_gradient(b, SONDEP_POINT_UNEMBED_IN, 0, b->dy, D, D));
     SONDE_TRY(sondep_fire_norm_gradients(b, SONDEP_POINT_LN_FINAL_SCALE, SONDEP_POINT_LN_FINAL_NORMALIZED, 0,
@@ -294,6 +329,7 @@ static sonde_status embed(const sondep_backward *b)
     SONDE_TRY(sondep_show_gradient(b, SONDEP_POINT_EMBED, 0, b->dx, D, D));
     if (b->gradients == NULL)
         return SONDE_OK;
+    /* A tied matrix has the unembedding's part already. */
     sondep_scatter_add_rows(gradient_of(b, model->wte.data), b->dx, batch->ids, batch->N, D);
     if (is_learned)
         sondep_scatter_add_rows(gradient_of(b, model->wpe.data), b->dx, batch->position, batch->N, D);
@@ -332,11 +368,13 @@ double sondep_backward_flops(const sondep_backward *b, int64_t *n_layers)
 {
     const sonde_config *c = &b->pass->model->config;
     double mixing, linear = sondep_layer_flops(b->pass, &mixing);
+    int64_t rows;
 
     *n_layers = 0;
     while (*n_layers < c->n_layers && !sondep_gradients_finished(b, SONDEP_POINT_RESID_POST, c->n_layers - 1 - *n_layers))
         ++*n_layers;
+    /* Logits once more, for the objective, and back. */
+    rows = b->counted.row ? b->counted.n : b->pass->batch->N;
     /* Linear layers as forward; attention makes its pattern once more, and has four products for the two of the way there. */
-    return (double)*n_layers * (linear + 2.5 * mixing) +
-           4.0 * (double)b->pass->batch->N * (double)c->d_model * (double)c->n_vocab;
+    return (double)*n_layers * (linear + 2.5 * mixing) + 4.0 * (double)rows * (double)c->d_model * (double)c->n_vocab;
 }

@@ -16,6 +16,9 @@ typedef struct sondep_backward {
                                 * weights only; NULL: none */
     sondep_objective_fn *objective;
     void *objective_ctx;
+    sondep_rows
+        counted; /* rows whose logits it looks at, in order: it is asked for those alone; row NULL: all. Not together with
+                          * listeners to the gradient of the logits */
 
     /* Scratch, laid out by sondep_backward_plan. */
     float *dx, *dy;     /* (N,D) of the residual stream; of a normalised row */

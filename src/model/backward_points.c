@@ -36,7 +36,7 @@ bool sondep_gradients_finished(const sondep_backward *b, sondep_point_kind kind,
 {
     int64_t last = sondep_point(&b->pass->model->points, kind, layer);
 
-    /* The stream behind a layer is the last of its points. */
+    /* Gradients of weights go down to the embedding. */
     if (b->gradients)
         return false;
     for (int64_t point = 0; point <= last; point++)
@@ -148,6 +148,7 @@ sonde_status sondep_fire_norm_gradients(const sondep_backward *b, sondep_point_k
         return SONDE_OK;
     }
     sondep_norm(NULL, normalized, b->scale, x, w->w, NULL, c->norm == SONDE_RMSNORM, c->norm_eps, N, D);
+    /* Row by row: the gradient of the normalised row takes the row's place, that of the scale the scale's. */
     for (int64_t n = 0; n < N; n++) {
         double sum = 0.0;
         for (int64_t d = 0; d < D; d++) {
@@ -171,6 +172,7 @@ static void pattern_gradient(const sondep_backward *b, float *out, const sondep_
 {
     int64_t T = b->pass->batch->T, K = b->pass->batch->most_keys, h = s->d_head;
 
+    /* Head by head: its rows of dz times the values that it reads, transposed by exchanging their strides. */
     memset(out, 0, (size_t)(s->n_heads * T * K) * sizeof *out);
     for (int64_t head = 0; head < s->n_heads; head++) {
         sondep_matrix a = {dz + head * h, SONDE_F32, s->n_heads * h, 1};
@@ -184,6 +186,7 @@ static void score_gradient(const sondep_backward *b, float *dpattern, const floa
 {
     int64_t T = b->pass->batch->T, K = b->pass->batch->most_keys;
 
+    /* What moves all scores of a query alike moves no pattern: it is taken out. */
     for (int64_t row = 0; row < s->n_heads * s->n_query; row++) {
         const float *p = pattern + row * s->n_key;
         float *g = dpattern + (row / s->n_query * T + row % s->n_query) * K;
@@ -210,6 +213,7 @@ sonde_status sondep_fire_score_gradients(const sondep_backward *b, int64_t layer
         pattern_gradient(b, b->scores + i * place, &s, b->dz + batch->offset[i] * n_q);
     }
     SONDE_TRY(fire_scores(b, SONDEP_POINT_PATTERN, layer, b->scores));
+    /* The pattern is made once more: a fused pass has never written it out. */
     for (int64_t i = 0; i < batch->B; i++) {
         sondep_attention s = sondep_attention_of(b->pass, i, layer);
         sondep_attention_scores(pattern, &s, b->pass->attention_scratch);
@@ -242,6 +246,7 @@ static void head_inputs(const sondep_backward *b, float *out, const sondep_linea
     sondep_workbench bench = {b->pass->model->precision, b->scratch};
     float *normed = b->inner + N * c->n_heads * D;
 
+    /* A norm is not linear in its input, but its gradient is linear in dy: each head's part goes back by itself. */
     for (int64_t head = 0; head < n_heads; head++) {
         /* Its columns of the matrix, then the norm that it shares with the other heads. */
         sondep_linear own = sondep_linear_columns(whole, head * h, h);
@@ -266,6 +271,7 @@ sonde_status sondep_fire_input_gradients(const sondep_backward *b, int64_t layer
     int64_t n_heads[3] = {c->n_heads, c->n_kv_heads, c->n_kv_heads};
     int64_t columns[3] = {0, c->n_heads * c->d_head, (c->n_heads + c->n_kv_heads) * c->d_head};
 
+    /* From the last point to the first. */
     for (int i = 2; i >= 0; i--) {
         if (!sondep_gradient_wanted(b, kinds[i], layer))
             continue;

@@ -47,7 +47,9 @@ sonde_status sondep_rope_grow(sondep_rope_table *table, const sonde_config *conf
         return SONDE_OK;
     /* A text that grows token by token would make a table for each: twice as much at least, up to the context. */
     if (table->n_positions > 0 && n < 2 * table->n_positions)
-        n = 2 * table->n_positions < config->n_context ? 2 * table->n_positions : n > config->n_context ? n : config->n_context;
+        n = 2 * table->n_positions < config->n_context ? 2 * table->n_positions
+            : n > config->n_context                    ? n
+                                                       : config->n_context;
     SONDE_TRY(sondep_mul_i64(&n_entries, n, half, "rotary table"));
     SONDE_TRY(SONDE_NEW(cosine, n_entries));
     if (SONDE_NEW(sine, n_entries) != SONDE_OK) {

@@ -120,6 +120,7 @@ static sonde_status generation_start(generation *g)
     int64_t width = g->opts->width ? g->opts->width : WIDTH, capacity, n_tokens;
 
     SONDE_TRY(measure_slots(&capacity, &g->most_new, g));
+    /* no more slots than sequences */
     g->width = width < g->from->n ? width : g->from->n;
     SONDE_TRY(sondep_mul_i64(&n_tokens, g->width, g->from->longest, "prompts"));
     SONDE_TRY(SONDE_NEW(g->entries, g->width));
@@ -160,6 +161,7 @@ static sonde_status begin_sequence(generation *g)
         return SONDE_FAIL(SONDE_E_ARG, "prompt %lld has %lld tokens, said was at most %lld", (long long)sequence,
                           (long long)n, (long long)longest);
     memcpy(g->tokens + i * longest, ids, (size_t)n * sizeof *ids);
+    /* the slot that came free last: its keys are the likeliest to be in a cache */
     slot = g->free_slots[--g->n_free];
     g->entries[i] = (entry){sequence, 0, g->continuations ? g->continuations + slot * g->most_new : NULL};
     g->slot[i] = slot;
@@ -219,6 +221,7 @@ static sonde_status draw_tokens(generation *g)
     for (int64_t i = 0; i < g->n; i++)
         g->uniform[i] =
             sonde_random_uniform(g->opts->seed, (uint64_t)g->entries[i].sequence, (uint64_t)g->entries[i].n_drawn);
+    /* the numbers of a sequence are its own: no other sequence shifts them */
     sondep_draw(g->drawn, logits, g->n, V, &rule, g->uniform, g->scratch.block);
     for (int64_t i = 0; i < g->n; i++)
         if (g->drawn[i] < 0)
@@ -243,6 +246,7 @@ static sonde_status take_token(bool *is_last, generation *g, int64_t i)
     int32_t id = g->drawn[i];
     bool is_stopped = is_stop(g->opts, id);
 
+    /* the token first, then the whole continuation */
     if (from->token)
         SONDE_TRY(from->token(e->sequence, id, from->ctx));
     if (e->continuation)
@@ -301,6 +305,7 @@ sonde_status sonde_generate_many(sonde_run *run, const sonde_sequences *sequence
                           (long long)sequences->n, (long long)sequences->first, (long long)sequences->longest);
     if (sequences->n == 0)
         return SONDE_OK;
+    /* what the caller wants of other passes is put back at the end */
     run->logits = SONDE_LOGITS_LAST;
     SONDE_TRY_DONE(generation_start(&g));
     status = run_steps(&g);
@@ -320,6 +325,7 @@ typedef struct table {
     void *ctx;
 } table;
 
+/* Rows of the table are its sequences. */
 static sonde_status prompt_of_table(const int32_t **ids, int64_t *n, int64_t sequence, void *ctx)
 {
     const table *t = ctx;
@@ -328,6 +334,7 @@ static sonde_status prompt_of_table(const int32_t **ids, int64_t *n, int64_t seq
     return SONDE_OK;
 }
 
+/* The caller's own function has the caller's own context. */
 static sonde_status token_of_table(int64_t sequence, int32_t id, void *ctx)
 {
     const table *t = ctx;

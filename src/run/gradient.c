@@ -4,7 +4,7 @@
  * of a block count, and for which token, is read from the batch:
  *
  *   loss    row n predicts the token of row n + 1, if that is of the same sequence
- *   logit   one row of each sequence
+ *   logit   one row of each sequence: the others are not even unembedded, unless somebody reads the gradient of the logits
  */
 #include "run/run.h"
 
@@ -15,6 +15,7 @@ typedef struct goal {
     const sonde_run *run;
     sonde_objective what;
     double value;
+    bool is_compact; /* logits come of the row that counts of each sequence, one behind the other, and of no other */
     double loss[SONDEP_LOGITS_BLOCK];
     int64_t target[SONDEP_LOGITS_BLOCK];
 } goal;
@@ -35,6 +36,7 @@ static sonde_status loss_of(float *logits, int64_t first_row, int64_t n_rows, in
     int64_t n_counted = batch->N - g->run->last.n, b = 0;
     double weight = n_counted > 0 ? g->what.weight / (double)n_counted : 0.0;
 
+    /* Padding lies in no row: the next row is the next token, or another sequence. */
     for (int64_t i = 0; i < n_rows; i++) {
         int64_t row = first_row + i;
         while (batch->offset[b + 1] <= row)
@@ -51,7 +53,7 @@ static sonde_status loss_of(float *logits, int64_t first_row, int64_t n_rows, in
 static int64_t place_of(const goal *g, int64_t b, int64_t first_row, int64_t n_rows)
 {
     int64_t position = g->what.position + (g->what.position < 0 ? g->run->lengths[b] : 0);
-    int64_t at = g->run->batch.offset[b] + position - first_row;
+    int64_t at = (g->is_compact ? b : g->run->batch.offset[b] + position) - first_row;
     return at >= 0 && at < n_rows ? at : -1;
 }
 
@@ -62,6 +64,7 @@ static sonde_status logit_of(float *logits, int64_t first_row, int64_t n_rows, i
     int64_t token = g->what.token, minus = g->what.minus, B = g->run->batch.B, at;
     double weight = g->what.weight;
 
+    /* All values are read before any is overwritten. */
     for (int64_t b = 0; b < B; b++)
         if ((at = place_of(g, b, first_row, n_rows)) >= 0)
             g->value += weight * ((double)logits[at * V + token] - (minus >= 0 ? (double)logits[at * V + minus] : 0.0));
@@ -98,12 +101,33 @@ static sonde_status check_logit(const sonde_objective *what, const sonde_run *ru
         if (tokens[i] < 0 || tokens[i] >= V)
             return SONDE_FAIL(SONDE_E_RANGE, "the objective's token is %lld, outside the vocabulary of %lld",
                               (long long)tokens[i], (long long)V);
+    /* A sequence without tokens has no position at all. */
     for (int64_t b = 0; b < B; b++) {
         int64_t length = lengths ? lengths[b] : T;
         if (what->position < -length || what->position >= length)
             return SONDE_FAIL(SONDE_E_RANGE, "position %lld does not exist in sequence %lld, which has %lld tokens",
                               (long long)what->position, (long long)b, (long long)length);
     }
+    return SONDE_OK;
+}
+
+/* The row of each sequence whose logits count: the objective is asked for those alone. Lengths are checked when the batch is made. */
+static sonde_status choose_rows(sondep_backward *back, goal *g, sonde_run *run, const int64_t *lengths, int64_t B, int64_t T)
+{
+    int64_t *row, first = 0, logits = sondep_point(&run->model->points, SONDEP_POINT_UNEMBED_OUT, 0);
+
+    SONDE_TRY(check_logit(&g->what, run, lengths, B, T));
+    if (run->gradients.wanted[logits])
+        return SONDE_OK;
+    SONDE_TRY(sondep_buffer_grow(&run->counted, (size_t)(B > 0 ? B : 1) * sizeof *row));
+    row = run->counted.block;
+    for (int64_t b = 0; b < B; b++) {
+        int64_t length = lengths ? lengths[b] : T;
+        row[b] = first + g->what.position + (g->what.position < 0 ? length : 0);
+        first += length;
+    }
+    back->counted = (sondep_rows){row, B};
+    g->is_compact = true;
     return SONDE_OK;
 }
 
@@ -135,6 +159,7 @@ sonde_status sonde_run_want_gradient(sonde_run *run, const char *pattern, const 
 
 sonde_status sonde_run_hook_gradient(sonde_run *run, const char *pattern, sonde_hook_fn *fn, void *ctx, int64_t *id)
 {
+    /* Reading only: what a gradient should be instead is a matter of the objective. */
     if (fn == NULL)
         return SONDE_FAIL(SONDE_E_ARG, "a hook of the gradient at '%s' has no function", pattern);
     return sondep_run_add_hook(&run->gradients, pattern, (sondep_hook){.mode = SONDE_HOOK_READ, .fn = fn, .ctx = ctx}, id);
@@ -175,12 +200,13 @@ sonde_status sonde_run_backward(sonde_run *run, const int32_t *tokens, const int
     sonde_status status;
 
     SONDE_TRY(read_objective(&g.what, objective));
-    if (g.what.kind == SONDE_OBJECTIVE_LOGIT)
-        SONDE_TRY(check_logit(&g.what, run, lengths, B, T));
     SONDE_TRY(sondep_run_make_tape(run));
     back.objective = functions[g.what.kind];
     hooks.last = sondep_run_gather(&run->gradients);
+    if (g.what.kind == SONDE_OBJECTIVE_LOGIT)
+        SONDE_TRY(choose_rows(&back, &g, run, lengths, B, T));
     mark_replaced(run);
+    /* For this pass alone: the next one may be forward only. */
     run->back = &back;
     status = sondep_run_pass(run, tokens, lengths, NULL, B, T, NULL);
     run->back = NULL;

@@ -103,6 +103,7 @@ void sonde_run_free(sonde_run *run)
     sondep_free(run->tape);
     sondep_free(run->replaced);
     buffer_release(&run->numbers);
+    buffer_release(&run->counted);
     buffer_release(&run->event);
     buffer_release(&run->logits_buffer);
     sondep_arena_release(&run->arena);

@@ -65,8 +65,9 @@ struct sonde_run {
 
     /* The way back: NULL in a pass that is forward only. */
     sondep_backward *back;
-    sondep_tape *tape; /* (L+1) made by the first of them */
-    bool *replaced;    /* (n_points) by patches, in the present pass */
+    sondep_tape *tape;     /* (L+1) made by the first of them */
+    bool *replaced;        /* (n_points) by patches, in the present pass */
+    sondep_buffer counted; /* (B) rows of the objective */
 
     sondep_arena arena;
     sondep_rope_table rope;

@@ -60,6 +60,7 @@ static sonde_status put_packed(sonde_documents_writer *w, const char *bytes, siz
 /* The front of every line, and the stream that packs them. */
 static sonde_status prepare(sonde_documents_writer *w, const char *path, const char *field)
 {
+    /* {"text": stays at the front of the string; each line is put behind it */
     SONDE_TRY(sondep_copy_string(&w->path, path));
     SONDE_TRY(sondep_string_append(&w->line, "{", 1));
     SONDE_TRY(sondep_json_quote(&w->line, field ? field : "text"));
@@ -105,6 +106,7 @@ static sonde_status put_line(sonde_documents_writer *w, const char *text, size_t
                      : sondep_writer_put(&w->file, w->line.text, w->line.n);
 }
 
+/* A text that is refused leaves the file as it was; a line that failed on its way does not. */
 sonde_status sonde_documents_write(sonde_documents_writer *w, const char *text, size_t n_bytes)
 {
     sonde_status status;
@@ -115,6 +117,7 @@ sonde_status sonde_documents_write(sonde_documents_writer *w, const char *text, 
     return status;
 }
 
+/* The frame ends, then the file gets its name. */
 sonde_status sonde_documents_commit(sonde_documents_writer *w)
 {
     sonde_status status = SONDE_OK;
@@ -131,6 +134,7 @@ sonde_status sonde_documents_commit(sonde_documents_writer *w)
     return status;
 }
 
+/* Nothing is left on the disk. */
 void sonde_documents_abort(sonde_documents_writer *w)
 {
     if (w == NULL)

@@ -1,6 +1,7 @@
-# The tour: without a model one line and status 3; with one every file that it names, and a page.
-sonde demo
-echo "status $?" >&2
+# The tour: of the model that comes with sonde, or of another; every file that it names, and a page.
+sonde demo -o shipped >said.txt
+tail -n 14 said.txt
+grep -c '^\$ sonde .*/models/stories ' said.txt
 sonde demo --model no-such-folder
 echo "status $?" >&2
 sonde demo --model tiny -o tour/here >said.txt

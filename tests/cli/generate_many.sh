@@ -36,4 +36,4 @@ print("finished only:", want == [json.loads(line)["text"] for line in open("fini
 for words in "--jsonl --json" "-o x.txt" "--first 9"; do
     sonde generate tiny "the cat" -n 9 $words >out 2>err; echo "status $? $(wc -c <out)"
 done
-ls
+ls c.jsonl d.jsonl.zst; ls | grep part || echo "no parts are left"

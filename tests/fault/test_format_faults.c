@@ -243,10 +243,10 @@ static void a_failed_line_is_not_forgotten(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tensors_are_opened),  cmocka_unit_test(arrays_are_read),
-        cmocka_unit_test(json_is_loaded),      cmocka_unit_test(documents_are_read),
-        cmocka_unit_test(tensors_are_written), cmocka_unit_test(a_failed_put_is_not_forgotten),
-        cmocka_unit_test(documents_are_written),     cmocka_unit_test(a_failed_line_is_not_forgotten),
+        cmocka_unit_test(tensors_are_opened),    cmocka_unit_test(arrays_are_read),
+        cmocka_unit_test(json_is_loaded),        cmocka_unit_test(documents_are_read),
+        cmocka_unit_test(tensors_are_written),   cmocka_unit_test(a_failed_put_is_not_forgotten),
+        cmocka_unit_test(documents_are_written), cmocka_unit_test(a_failed_line_is_not_forgotten),
     };
     return cmocka_run_group_tests(tests, fault_setup, fault_teardown);
 }

@@ -9,7 +9,9 @@ static float *rows_of(int64_t N, int64_t V, uint64_t seed)
     float *x = numbers(N * V, seed);
     for (int64_t n = 0; n < N; n++)
         for (int64_t v = 0; v < V; v++)
-            x[n * V + v] = n % 3 == 2 ? roundf(3.0f * x[n * V + v]) : n % 5 == 4 ? 0.01f * x[n * V + v] : 12.0f * x[n * V + v];
+            x[n * V + v] = n % 3 == 2   ? roundf(3.0f * x[n * V + v])
+                           : n % 5 == 4 ? 0.01f * x[n * V + v]
+                                        : 12.0f * x[n * V + v];
     return x;
 }
 
@@ -79,7 +81,8 @@ static void draws_agree(void **unused)
 {
     static const int64_t sizes[] = {1, 2, 3, 7, 8, 9, 63, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5, 700};
     static const int64_t ks[] = {0, 1, 2, 3, 7, 40, 500, 800};
-    static const double ps[] = {1.0, 1e-9, 0.1, 0.5, 0.9, 0.999999, 1.0 - 1e-12}, temperatures[] = {1.0, 0.0, 0.3, 30.0, 1e-42};
+    static const double ps[] = {1.0, 1e-9, 0.1, 0.5, 0.9, 0.999999, 1.0 - 1e-12},
+                        temperatures[] = {1.0, 0.0, 0.3, 30.0, 1e-42};
     (void)unused;
 
     for (size_t v = 0; v < sizeof sizes / sizeof *sizes; v++)
@@ -127,9 +130,9 @@ static void ties_stay(void **unused)
         sondep_draw_rule rule;
         double uniform;
         int32_t want;
-    } cases[] = {{{0, 0, 1}, 0.9, 1},     {{1, 1, 1}, 0.99, 5},  {{1, 2, 1}, 0.6, 3},     {{1, 0, 1e-9}, 0.99, 1},
-                 {{1, 4, 0.5}, 0.99, 2},  {{1, 4, 0.5}, 0.49, 1}, {{1, 4, 0.51}, 0.99, 3}, {{1e-30, 0, 1}, 0.3, 2},
-                 {{1e-300, 0, 1}, 0.8, 5}};
+    } cases[] = {{{0, 0, 1}, 0.9, 1},     {{1, 1, 1}, 0.99, 5},    {{1, 2, 1}, 0.6, 3},
+                 {{1, 0, 1e-9}, 0.99, 1}, {{1, 4, 0.5}, 0.99, 2},  {{1, 4, 0.5}, 0.49, 1},
+                 {{1, 4, 0.51}, 0.99, 3}, {{1e-30, 0, 1}, 0.3, 2}, {{1e-300, 0, 1}, 0.8, 5}};
     (void)unused;
 
     for (int set = 0; set < N_ALL_SETS; set++)

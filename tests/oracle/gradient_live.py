@@ -33,12 +33,16 @@ def gradients_of(got):
     return {name.removesuffix("_grad"): x for name, x in got.items() if name.endswith("_grad")}
 
 
+BEFORE_SCORES = ("hook_attn_scores", "hook_q", "hook_k", "hook_rot_q", "hook_rot_k", "hook_q_input", "hook_k_input")
+
+
 def share_of(point, want):
-    """Gradients of scores are differences of those of patterns, and may all but vanish: then the latter are the measure."""
-    if not point.endswith("hook_attn_scores"):
+    """Gradients of scores, and of what they are made of, are differences of those of patterns, and may all but vanish (where
+    there is one key, they do): then the latter are the measure. In units of the point's own largest value."""
+    if not point.endswith(BEFORE_SCORES):
         return 1.0
-    own, above = (np.abs(want[p]).max() for p in (point, point.replace("hook_attn_scores", "hook_pattern")))
-    return own / max(own, 0.02 * above, 1e-30)
+    own, above = (np.abs(want[p]).max() for p in (point, f"blocks.{point.split('.')[1]}.attn.hook_pattern"))
+    return max(own, 1e-30) / max(own, 0.02 * above, 1e-30)
 
 
 def compare(score, name, got, want, optional=()):

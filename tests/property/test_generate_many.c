@@ -65,7 +65,8 @@ static sonde_generate_opts options(double temperature, int64_t width)
     return opts;
 }
 
-static record *generate(const golden_model *golden, sonde_run *run, int64_t first, int64_t n, const sonde_generate_opts *opts)
+static record *generate(const golden_model *golden, sonde_run *run, int64_t first, int64_t n,
+                        const sonde_generate_opts *opts)
 {
     record *r = calloc(1, sizeof *r);
     sonde_sequences sequences = {first, n, golden->T, prompt_of, token_of, end_of, r};
@@ -243,7 +244,8 @@ static void cached_logits_are_those_of_a_whole_pass(const golden_model *golden)
             largest = fmax(largest, fabs((double)want[v]));
         }
         if (!(error <= 5e-6 * largest)) /* seen: 1.1e-6 */
-            fail_msg("%s: logits of step %lld differ by %g of the largest", golden->directory, (long long)i, error / largest);
+            fail_msg("%s: logits of step %lld differ by %g of the largest", golden->directory, (long long)i,
+                     error / largest);
     }
     sonde_run_free(run);
     free(seen);

@@ -20,6 +20,7 @@ static int by_logit(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+/* The order in which what is kept is walked. */
 static int by_id(const void *a, const void *b)
 {
     const candidate *x = a, *y = b;
@@ -41,6 +42,7 @@ static int64_t keep_top_p(const candidate *sorted, int64_t n, double p)
     double total = 0.0, before = 0.0;
     int64_t kept = 0;
 
+    /* p is a share of what is still there */
     for (int64_t i = 0; i < n; i++)
         total += sorted[i].weight;
     while (kept < n && before < p * total)
@@ -75,11 +77,13 @@ static int32_t draw_row(candidate *list, const float *logits, int64_t V, const s
             return -1;
         list[i] = (candidate){0.0, logits[i], (int32_t)i};
     }
+    /* Greedy: no filter can remove the likeliest token. */
     qsort(list, (size_t)V, sizeof *list, by_logit);
     if (rule->temperature == 0.0)
         return list[0].id;
     for (int64_t i = 0; i < V; i++)
         list[i].weight = exp(((double)list[i].logit - list[0].logit) / rule->temperature);
+    /* the order of transformers */
     if (rule->top_k > 0)
         n = keep_top_k(list, n, rule->top_k);
     if (rule->top_p < 1.0)
@@ -88,6 +92,7 @@ static int32_t draw_row(candidate *list, const float *logits, int64_t V, const s
     return walk(list, n, uniform);
 }
 
+/* Rows have nothing to do with each other. */
 void sondep_draw_ref(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
                      const double *uniform, void *scratch)
 {

@@ -223,36 +223,52 @@ static inline __attribute__((always_inline)) int64_t pack_a_along(float *to, con
     return k;
 }
 
-/* Rows that lie side by side: a k's elements together, `stride` to the next k. Loads run over the strip's rows, but not over
- * the end of the last k, which is left to the caller with those before it that would. */
-static inline __attribute__((always_inline)) int64_t pack_a_across(float *to, const float *from, int64_t stride, int64_t K,
-                                                                   int rows, bool rounds)
+/* The rows of one k, in whole vectors if there is room for them in both places. */
+static inline __attribute__((always_inline)) void pack_a_column(float *to, const float *from, int rows, bool is_inside,
+                                                                bool rounds)
 {
-    const int width = (rows + V_WIDTH - 1) / V_WIDTH * V_WIDTH;
-    int64_t k = 0;
-
-    for (; k * stride + width <= (K - 1) * stride + rows && k * rows + width <= K * rows; k++) {
-        for (int first = 0; first < rows; first += V_WIDTH) {
-            vec x = v_load(from + k * stride + first);
-            v_store(to + k * rows + first, rounds ? v_round_bf16(x) : x);
-        }
+    for (int first = 0; first < rows; first += V_WIDTH) {
+        bool whole = is_inside || rows - first >= V_WIDTH;
+        vec x = whole ? v_load(from + first) : v_load_part(from + first, rows - first);
+        x = rounds ? v_round_bf16(x) : x;
+        if (whole)
+            v_store(to + first, x);
+        else
+            v_store_part(to + first, x, rows - first);
     }
-    return k;
 }
 
-/* By the layout; what is left goes element by element, as do operands with gaps both ways. */
+/* Rows that lie side by side: a k's elements together, `stride` to the next k. Whole vectors run over the strip's rows,
+ * except where that could be behind the end of A or of the strip. */
+static inline __attribute__((always_inline)) void pack_a_across(float *to, const float *from, int64_t stride, int64_t K,
+                                                                int rows, bool rounds)
+{
+    int64_t over = (rows + V_WIDTH - 1) / V_WIDTH * V_WIDTH - rows, least = stride < rows ? stride : rows, k = 0;
+    int64_t n_inside = least > 0 ? K - (over + least - 1) / least : 0;
+
+    for (; k < n_inside; k++, to += rows, from += stride)
+        pack_a_column(to, from, rows, true, rounds);
+    for (; k < K; k++, to += rows, from += stride)
+        pack_a_column(to, from, rows, false, rounds);
+}
+
+/* By the layout; the last k's of rows along k go element by element, as do operands with gaps both ways. */
 static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_t k0, int64_t K, int rows, bool rounds)
 {
     const float *from = (const float *)a->data + row * a->row_stride + k0 * a->col_stride;
     float *to = packed;
     int64_t k = 0;
 
-    if (a->dtype == SONDE_F32 && a->col_stride == 1)
+    if (a->dtype == SONDE_F32 && a->col_stride == 1) {
         k = rounds ? pack_a_along(to, from, a->row_stride, K, rows, true)
                    : pack_a_along(to, from, a->row_stride, K, rows, false);
-    else if (a->dtype == SONDE_F32 && a->row_stride == 1)
-        k = rounds ? pack_a_across(to, from, a->col_stride, K, rows, true)
-                   : pack_a_across(to, from, a->col_stride, K, rows, false);
+    } else if (a->dtype == SONDE_F32 && a->row_stride == 1) {
+        if (rounds)
+            pack_a_across(to, from, a->col_stride, K, rows, true);
+        else
+            pack_a_across(to, from, a->col_stride, K, rows, false);
+        k = K;
+    }
     for (; k < K; k++)
         for (int i = 0; i < rows; i++)
             to[k * rows + i] = element(a, row + i, k0 + k, rounds);
@@ -431,8 +447,8 @@ static inline __attribute__((always_inline)) void add_rows(float *sums, int64_t 
     for (int64_t m = 0; m < M && j < n; m++) {
         vec sum = v_load_part(sums + m * ld + j, n - j);
         for (int k = 0; k < depth; k++)
-            sum = v_fma(v_set(a[m * lda + k]),
-                        v_load_part_as(from + k * stride + j * bytes_of(dtype), dtype, rounds, n - j), sum);
+            sum = v_fma(v_set(a[m * lda + k]), v_load_part_as(from + k * stride + j * bytes_of(dtype), dtype, rounds, n - j),
+                        sum);
         v_store_part(sums + m * ld + j, sum, n - j);
     }
 }
@@ -467,8 +483,7 @@ enum { FEW_SQUARES = 4 }; /* squares side by side whose chains of multiply-adds 
  * `fetches`, the same place of the next columns is on its way meanwhile. */
 static inline __attribute__((always_inline)) void add_square(float *sums, int64_t ld, const float *a, int64_t lda,
                                                              const char *from, int64_t stride, int64_t M, int64_t depth,
-                                                             int64_t columns, bool fetches, sonde_dtype dtype,
-                                                             bool rounds)
+                                                             int64_t columns, bool fetches, sonde_dtype dtype, bool rounds)
 {
     bool is_whole = depth == V_WIDTH && columns == V_WIDTH;
     vec r[V_WIDTH];
@@ -477,7 +492,7 @@ static inline __attribute__((always_inline)) void add_square(float *sums, int64_
         const char *p = from + i * stride;
         if (fetches)
             __builtin_prefetch(p + FEW_SQUARES * V_WIDTH * stride, 0, 2);
-        r[i] = i >= columns        ? v_set(0.0f)
+        r[i] = i >= columns       ? v_set(0.0f)
                : depth == V_WIDTH ? v_load_as(p, dtype, rounds)
                                   : v_load_part_as(p, dtype, rounds, depth);
     }
@@ -504,15 +519,16 @@ static inline __attribute__((always_inline)) void few_columns_of(float *sums, co
     int64_t bytes = bytes_of(dtype), line = 64 / bytes;
 
     for (int64_t first = 0; first < n; first += STEP) {
+        /* whole squares first, where all of them are; then what is left of k, and narrow ends */
         int64_t end = n - first < STEP ? n : first + STEP, k = 0;
         for (; k + V_WIDTH <= K && end == first + STEP; k += V_WIDTH)
             for (int64_t j = first; j < end; j += V_WIDTH)
-                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M, V_WIDTH, V_WIDTH, k % line == 0,
-                           dtype, rounds);
+                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M, V_WIDTH, V_WIDTH,
+                           k % line == 0, dtype, rounds);
         for (; k < K; k += V_WIDTH)
             for (int64_t j = first; j < end; j += V_WIDTH)
-                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M, K - k < V_WIDTH ? K - k : V_WIDTH,
-                           end - j < V_WIDTH ? end - j : V_WIDTH, false, dtype, rounds);
+                add_square(sums + j, n, a + k, lda, from + j * stride + k * bytes, stride, M,
+                           K - k < V_WIDTH ? K - k : V_WIDTH, end - j < V_WIDTH ? end - j : V_WIDTH, false, dtype, rounds);
     }
 }
 
@@ -566,6 +582,7 @@ static void score_few(float *scores, int64_t ld, const float *q, int64_t M, cons
 {
     int64_t m = 0, j;
 
+    /* queries in groups, those that are left, then the last keys */
     for (; m + DOT_ROWS <= M; m += DOT_ROWS)
         for (j = 0; j + 4 <= n; j += 4)
             dots(scores + m * ld + j, ld, q + m * d, keys + j * ldk, ldk, d, DOT_ROWS, 4);

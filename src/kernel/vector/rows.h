@@ -169,6 +169,7 @@ enum { AT_ONCE = 4 }; /* vectors whose maxima and checks run side by side */
 /* The greatest of a block; x * 0 is not 0 where x is not finite, and stays so in *check. */
 static inline float greatest_finite(const float *x, int64_t n, float *check)
 {
+    /* AT_ONCE chains, so that none waits for itself */
     vec zero = v_set(0.0f), most[AT_ONCE], wrong[AT_ONCE];
     float result = -INFINITY;
     int64_t i = 0;
@@ -182,6 +183,7 @@ static inline float greatest_finite(const float *x, int64_t n, float *check)
             wrong[k] = v_fma(v, zero, wrong[k]);
         }
     }
+    /* of no vector the greatest is -inf */
     if (i > 0)
         result = v_greatest(v_max(v_max(most[0], most[1]), v_max(most[2], most[3])));
     *check += v_sum(v_add(v_add(wrong[0], wrong[1]), v_add(wrong[2], wrong[3])));
@@ -205,6 +207,7 @@ static inline float weigh_block(float *y, const float *x, float most, float fact
             v_store(y + i, e);
         sum = v_add(sum, e);
     }
+    /* the lanes first, then what is left one by one: the same order for every block of a length */
     total = v_sum(sum);
     if (i < n) {
         v_store(last, v_exp(v_mul(v_sub(v_load_part(x + i, n - i), m), f)));
@@ -217,6 +220,7 @@ static inline float weigh_block(float *y, const float *x, float most, float fact
     return total;
 }
 
+/* The same for those who want the weights and not their sum. */
 static void weigh(float *y, const float *x, float most, float factor, int64_t n)
 {
     (void)weigh_block(y, x, most, factor, n);
