@@ -171,8 +171,8 @@ size_t sondep_attend_backward_scratch_bytes(int64_t d_head, int64_t n_key);
 /* Cross-entropy of rows of logits, and its gradient in their place:
  *   loss[i] = log(sum_v exp(x[i,v])) - x[i,target[i]];   x[i,v] = (softmax(x[i])[v] - [v == target[i]]) weight
  * x (N,V), rows ld apart; target -1: the row does not count, its loss and gradient are 0. With is_gradient false x stays as it is. */
-void sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient, int64_t N,
-                          int64_t V);
+void sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient,
+                          int64_t N, int64_t V);
 
 /* out[c] += sum_rows x[n,c], rows ld apart; by blocks of rows as in sondep_norm_backward, with its scratch. */
 void sondep_add_column_sums(float *out, const float *x, int64_t ld, int64_t N, int64_t D, void *scratch);

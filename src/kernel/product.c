@@ -314,16 +314,19 @@ static void run_task(const job *w, int64_t task)
 
 /* Rows in chunks whose packed A fits the scratch; within one, tasks are columns, taken as threads come free. */
 static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
-                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, bool is_turned,
-                      char *scratch)
+                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue,
+                      bool is_turned, char *scratch)
 {
     int64_t chunk = chunk_rows(M, K);
     sondep_meeting meeting = SONDEP_MEETING;
 
 #pragma omp parallel num_threads(sonde_threads()) if (M * N * K > SONDEP_ALONE)
     for (int64_t first = 0; first < M; first += chunk) {
-        job w = {leaf, make_plan(tiler, M - first < chunk ? M - first : chunk, N, K), c, ldc, first, b, epilogue, scratch,
-                 NULL,      is_turned};
+        job w = {leaf,     make_plan(tiler, M - first < chunk ? M - first : chunk, N, K),
+                 c,        ldc,
+                 first,    b,
+                 epilogue, scratch,
+                 NULL,     is_turned};
         w.threads = scratch + w.p.a_bytes;
 #pragma omp for schedule(dynamic, 4) nowait
         for (int64_t part = 0; part < n_packs(&w.p, a); part++)

@@ -124,8 +124,9 @@ const char *sondep_kernel_name(void)
 /* What serves each operation: its name, and in what it is written. */
 static int describe(char *out, size_t bytes, int64_t i)
 {
-    static const char *const small[] = {"attention", "softmax", "norm", "activation", "rotary",
-                                        "rows", "attention backward", "norm backward", "activation backward", "loss", "optimizer"};
+    static const char *const small[] = {
+        "attention",           "softmax", "norm",     "activation", "rotary", "rows", "attention backward", "norm backward",
+        "activation backward", "loss",    "optimizer"};
     const kernel_set *k = set();
     const sondep_tiler *f32 = k->leaf ? &k->leaf->f32 : NULL, *bf16 = k->leaf ? &k->leaf->bf16 : NULL;
     const char *written = k->leaf ? f32->name : "ref";
@@ -388,8 +389,8 @@ size_t sondep_attend_backward_scratch_bytes(int64_t d_head, int64_t n_key)
                 : sondep_attend_backward_scratch_bytes_ref(d_head, n_key);
 }
 
-void sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient, int64_t N,
-                          int64_t V)
+void sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient,
+                          int64_t N, int64_t V)
 {
     const sondep_leaf *leaf = set()->leaf;
     if (leaf)
