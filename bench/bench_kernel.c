@@ -3,11 +3,12 @@
  *   bench_kernel [KERNEL] [--cpu] [--only PART]
  *
  * KERNEL as in SONDE_KERNEL; --cpu: one thread, by its processor time, for a machine that others use as well; PART is one
- * of attention, backward (of attention), activations, rows (of the gradients, with the loss and AdamW),
- * training (its products), products.
+ * of attention, backward (of attention), activations, rows (of the gradients, with the loss and AdamW), training (the
+ * products of it), products.
  *
- * Shapes are those of GPT-2-small, and of the training of small models. Every row is checked against the reference before its speed is printed; a row that is
- * wrong stops the program. `best` is the fastest repeat; `blas` the ratio to BLAS on the same tiles.
+ * Shapes are those of GPT-2-small, and of small models in training. Every row is checked against the reference before its
+ * speed is printed; a row that is wrong stops the program. `best` is the fastest repeat; `blas` the ratio to BLAS on the same
+ * tiles.
  */
 #include <math.h>
 #include <stdio.h>
@@ -274,11 +275,17 @@ static void run_backward(void *ctx)
 static sondep_attention_backward make_backward(int64_t T, int64_t n_heads, int64_t n_kv_heads, int64_t d)
 {
     int64_t width = n_heads * d, kv_width = n_kv_heads * d;
-    sondep_attention_backward b = {
-        {numbers(T * width, 1), numbers(T * kv_width, 2), numbers(T * kv_width, 3), numbers(T * width, 4), width, kv_width,
-         kv_width, width, T, T, n_heads, n_kv_heads, d, 1.0f / sqrtf((float)d)},
-        numbers(T * width, 5), numbers(T * width, 6), numbers(T * kv_width, 7), numbers(T * kv_width, 8),
-        width, width, kv_width, kv_width};
+    sondep_attention_backward b = {{numbers(T * width, 1), numbers(T * kv_width, 2), numbers(T * kv_width, 3),
+                                    numbers(T * width, 4), width, kv_width, kv_width, width, T, T, n_heads, n_kv_heads, d,
+                                    1.0f / sqrtf((float)d)},
+                                   numbers(T * width, 5),
+                                   numbers(T * width, 6),
+                                   numbers(T * kv_width, 7),
+                                   numbers(T * kv_width, 8),
+                                   width,
+                                   width,
+                                   kv_width,
+                                   kv_width};
     sondep_attend(&b.forward, 1, block(sondep_attention_scratch_bytes(d)));
     return b;
 }
@@ -314,11 +321,11 @@ static void bench_backward(int64_t n, int64_t shortest, int64_t longest, int64_t
     run_backward(&p);
     check_backward(&p.sequences[0]);
     t = measure(run_backward, &p);
-    printf("attention back %3lld x %4lld..%4lld, %lld/%lld heads of %3lld: %7.3f ms (best %7.3f)  %5.1f GFLOP/s %5.1f %% (best "
-           "%5.1f %%)\n",
-           (long long)n, (long long)shortest, (long long)longest, (long long)n_heads, (long long)n_kv_heads, (long long)d,
-           t.median * 1e3, t.best * 1e3, flops / t.median * 1e-9, flops / t.median * 1e-7 / peak,
-           flops / t.best * 1e-7 / peak);
+    printf(
+        "attention back %3lld x %4lld..%4lld, %lld/%lld heads of %3lld: %7.3f ms (best %7.3f)  %5.1f GFLOP/s %5.1f %% (best "
+        "%5.1f %%)\n",
+        (long long)n, (long long)shortest, (long long)longest, (long long)n_heads, (long long)n_kv_heads, (long long)d,
+        t.median * 1e3, t.best * 1e3, flops / t.median * 1e-9, flops / t.median * 1e-7 / peak, flops / t.best * 1e-7 / peak);
     fflush(stdout);
 }
 

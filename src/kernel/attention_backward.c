@@ -19,7 +19,8 @@
 #include <omp.h>
 
 enum {
-    QUERIES = 72, /* of a block at most: so long are the sums of one step to dk and dv; p of 256 keys stays in the second cache */
+    QUERIES =
+        72, /* of a block at most: so long are the sums of one step to dk and dv; p of 256 keys stays in the second cache */
     KEYS = SONDEP_SCORE_KEYS,
     PAIRS = 1 << 17, /* of a query and a key that make a task worth its packing */
     MOST_CUTS = 8    /* of a head's queries */
@@ -34,7 +35,7 @@ typedef struct workspace {
     float *dk, *dv, *dq;               /* sums of the task; of the block */
     float *most, *most_then, *along;   /* of each query: maximum, the one of when a block of keys was softened, s */
     double *total;                     /* of each query: sum of exponentials */
-    int64_t width, queries, d;         /* d rounded up; most queries of a block */
+    int64_t width, queries, d, turned; /* d rounded up; most queries of a block; KEYS rounded up */
 } workspace;
 
 /* The smaller of two. */
@@ -53,11 +54,23 @@ static int64_t round_up(int64_t n, int64_t step)
  * the cache. */
 static size_t lay_out(workspace *w, char *at, const sondep_tiler *t, int64_t d, int64_t n_key)
 {
-    int64_t width = round_up(d, t->columns), strips = round_up(n_key, t->columns), blocks = (n_key + KEYS - 1) / KEYS;
+    int64_t width = round_up(d, t->columns), turned = round_up(KEYS, t->columns), blocks = (n_key + KEYS - 1) / KEYS;
     int64_t queries = QUERIES / t->rows * t->rows, scores = queries * SONDEP_SCORE_STRIDE;
-    int64_t n[] = {strips * d,      strips * d,       blocks * KEYS * width, queries * d,   queries * d,
-                   queries * width, queries * width,  blocks * scores,       scores,        n_key * width,
-                   n_key * width,   queries * width,  queries,               blocks * queries, queries,
+    int64_t n[] = {blocks * turned * d,
+                   blocks * turned * d,
+                   blocks * KEYS * width,
+                   queries * d,
+                   queries * d,
+                   queries * width,
+                   queries * width,
+                   blocks * scores,
+                   scores,
+                   n_key * width,
+                   n_key * width,
+                   queries * width,
+                   queries,
+                   blocks * queries,
+                   queries,
                    2 * queries};
     float *part[16];
     size_t bytes = 0;
@@ -66,8 +79,9 @@ static size_t lay_out(workspace *w, char *at, const sondep_tiler *t, int64_t d, 
         part[i] = (float *)((uintptr_t)at + bytes);
         bytes += ((size_t)n[i] * sizeof(float) + 63) & ~(size_t)63;
     }
-    *w = (workspace){part[0],  part[1],  part[2],  part[3],  part[4],           part[5], part[6], part[7], part[8], part[9],
-                     part[10], part[11], part[12], part[13], part[14], (double *)part[15], width, queries, d};
+    *w = (workspace){part[0], part[1], part[2],  part[3],  part[4],  part[5],  part[6],  part[7],
+                     part[8], part[9], part[10], part[11], part[12], part[13], part[14], (double *)part[15],
+                     width,   queries, d,        turned};
     return bytes;
 }
 
@@ -111,19 +125,28 @@ static void fetch_rows(fetcher *f)
 
 /* ---- packing --------------------------------------------------------------------------------------------------------------- */
 
+/* Where the strip of k^T or v^T lies that begins j keys behind `key`, which begins a block of KEYS. */
+static int64_t turned_at(const workspace *w, int64_t key, int64_t j)
+{
+    return (key / KEYS * w->turned + j) * w->d;
+}
+
 /* The first n keys and values of a group. */
 static void pack_keys(const sondep_tiler *t, const workspace *w, const sondep_attention *s, int64_t group, int64_t n)
 {
     sondep_matrix k = {s->k + group * s->d_head, SONDE_F32, s->ld_k, 1}, k_turned = {k.data, SONDE_F32, 1, s->ld_k};
     sondep_matrix v_turned = {s->v + group * s->d_head, SONDE_F32, 1, s->ld_v};
 
-    for (int64_t j = 0; j < n; j += t->columns) {
-        t->pack_b(w->k_turned + j * w->d, &k_turned, 0, w->d, j, least(t->columns, n - j), false);
-        t->pack_b(w->v_turned + j * w->d, &v_turned, 0, w->d, j, least(t->columns, n - j), false);
-    }
-    for (int64_t key = 0; key < n; key += KEYS)
+    for (int64_t key = 0; key < n; key += KEYS) {
+        int64_t width = least(KEYS, n - key);
+        for (int64_t j = 0; j < width; j += t->columns) {
+            int64_t columns = least(t->columns, width - j), at = turned_at(w, key, j);
+            t->pack_b(w->k_turned + at, &k_turned, 0, w->d, key + j, columns, false);
+            t->pack_b(w->v_turned + at, &v_turned, 0, w->d, key + j, columns, false);
+        }
         for (int64_t d = 0; d < w->d; d += t->columns)
-            t->pack_b(w->k + key * w->width + d * KEYS, &k, key, least(KEYS, n - key), d, least(t->columns, w->d - d), false);
+            t->pack_b(w->k + key * w->width + d * KEYS, &k, key, width, d, least(t->columns, w->d - d), false);
+    }
 }
 
 /* Queries first .. first + n of a head, and their dz, both ways. */
@@ -182,8 +205,8 @@ static void score_strip(const block *b, int64_t key, int64_t i, int rows)
 
     fetch_rows(b->next);
     for (int64_t j = 0; j < strip_visible; j += t->columns)
-        t->tile(p_row(w, key, i) + j, SONDEP_SCORE_STRIDE, w->q_strips + i * w->d, w->k_turned + (key + j) * w->d, w->d, rows,
-                false);
+        t->tile(p_row(w, key, i) + j, SONDEP_SCORE_STRIDE, w->q_strips + i * w->d, w->k_turned + turned_at(w, key, j), w->d,
+                rows, false);
     for (int64_t r = i; r < i + rows && strip_visible > 0; r++) {
         int64_t visible = visible_of(b, key, r);
         float *x = p_row(w, key, r);
@@ -211,7 +234,7 @@ static void gradient_strip(const block *b, int64_t key, int64_t i, int rows)
     float *ds = w->ds + i * SONDEP_SCORE_STRIDE;
 
     for (int64_t j = 0; j < strip_visible; j += t->columns)
-        t->tile(ds + j, SONDEP_SCORE_STRIDE, w->dz_strips + i * w->d, w->v_turned + (key + j) * w->d, w->d, rows, false);
+        t->tile(ds + j, SONDEP_SCORE_STRIDE, w->dz_strips + i * w->d, w->v_turned + turned_at(w, key, j), w->d, rows, false);
     for (int64_t r = 0; r < rows && strip_visible > 0; r++) {
         int64_t visible = visible_of(b, key, i + r);
         b->leaf->unsoften(p_row(w, key, i + r), ds + r * SONDEP_SCORE_STRIDE, factor_of(w, key, i + r), w->along[i + r],
@@ -219,8 +242,8 @@ static void gradient_strip(const block *b, int64_t key, int64_t i, int rows)
         clear_unseen(ds + r * SONDEP_SCORE_STRIDE, visible);
     }
     for (int64_t d = 0; d < w->d && strip_visible > 0; d += t->columns)
-        b->leaf->tile_of_scores(w->dq + i * w->width + d, w->width, ds, w->k + key * w->width + d * KEYS, strip_visible, rows,
-                                key > 0);
+        b->leaf->tile_of_scores(w->dq + i * w->width + d, w->width, ds, w->k + key * w->width + d * KEYS, strip_visible,
+                                rows, key > 0);
 }
 
 /* dk += ds^T q and dv += p^T dz for n keys from `key` on: each strip of keys takes the queries that see its first one. */

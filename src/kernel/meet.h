@@ -34,9 +34,9 @@ typedef struct sondep_turns {
 } sondep_turns;
 
 void sondep_begin_turns(sondep_turns *t);
-long long sondep_take_turn(sondep_turns *t);                  /* the next task's number, from 0 up */
-void sondep_await_turn(sondep_turns *t, long long task);      /* returns when that task has ended */
-void sondep_end_turn(sondep_turns *t, long long task);        /* what was written before is seen by who awaits it */
+long long sondep_take_turn(sondep_turns *t);             /* the next task's number, from 0 up */
+void sondep_await_turn(sondep_turns *t, long long task); /* returns when that task has ended */
+void sondep_end_turn(sondep_turns *t, long long task);   /* what was written before is seen by who awaits it */
 
 /* Multiply-adds that one thread does alone: they take some ten microseconds, and waking the others costs as much. */
 enum { SONDEP_ALONE = 1 << 18 };

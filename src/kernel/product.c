@@ -331,8 +331,8 @@ static bool is_bare(const sondep_epilogue *e)
 
 /* Rows in chunks whose packed A fits the scratch; within one, tasks are columns, taken as threads come free. */
 static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
-                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, bool is_turned,
-                      char *scratch)
+                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue,
+                      bool is_turned, char *scratch)
 {
     int64_t chunk = chunk_rows(M, K);
     sondep_meeting meeting = SONDEP_MEETING;

@@ -32,8 +32,8 @@ void sondep_norm_backward_ref(float *dx, float *dw, float *db, const float *dy, 
                               double eps, int64_t N, int64_t D, bool adds, void *scratch);
 size_t sondep_norm_backward_scratch_bytes_ref(int64_t N, int64_t D);
 double sondep_act_slope_ref(sondep_act act, double x); /* the derivatives of the formulas, in double */
-void sondep_activate_backward_ref(float *dpre, float *dup, float *post, const float *dpost, const float *pre, const float *up,
-                                  sondep_act act, int64_t n);
+void sondep_activate_backward_ref(float *dpre, float *dup, float *post, const float *dpost, const float *pre,
+                                  const float *up, sondep_act act, int64_t n);
 void sondep_attend_backward_ref(const sondep_attention_backward *sequences, int64_t n, void *scratch);
 size_t sondep_attend_backward_scratch_bytes_ref(int64_t d_head, int64_t n_key);
 void sondep_cross_entropy_ref(double *loss, float *x, int64_t ld, const int64_t *target, float weight, bool is_gradient,

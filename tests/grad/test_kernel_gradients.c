@@ -35,7 +35,8 @@ static double slope_error(const float *got, loss_function loss, const void *ctx,
     return worst / greatest;
 }
 
-static void assert_gradient(const float *got, loss_function loss, const void *ctx, const float *x, int64_t n, const char *what)
+static void assert_gradient(const float *got, loss_function loss, const void *ctx, const float *x, int64_t n,
+                            const char *what)
 {
     double error = slope_error(got, loss, ctx, x, n, 1.0), turned = slope_error(got, loss, ctx, x, n, -1.0);
 
@@ -169,10 +170,16 @@ static void attention_has_the_slopes_of_its_forward(void **unused)
 {
     enum { ALL = Q + 2 * KV };
     float *x = numbers(ALL, 5), *dz = numbers(Q, 6), z[Q], got[ALL];
-    sondep_attention_backward b = {
-        {x, x + Q, x + Q + KV, z, HEADS * WIDTH, GROUPS * WIDTH, GROUPS * WIDTH, HEADS * WIDTH, QUERIES, KEYS, HEADS, GROUPS,
-         WIDTH, 0.7f},
-        dz, got, got + Q, got + Q + KV, HEADS * WIDTH, HEADS * WIDTH, GROUPS * WIDTH, GROUPS * WIDTH};
+    sondep_attention_backward b = {{x, x + Q, x + Q + KV, z, HEADS * WIDTH, GROUPS * WIDTH, GROUPS * WIDTH, HEADS * WIDTH,
+                                    QUERIES, KEYS, HEADS, GROUPS, WIDTH, 0.7f},
+                                   dz,
+                                   got,
+                                   got + Q,
+                                   got + Q + KV,
+                                   HEADS * WIDTH,
+                                   HEADS * WIDTH,
+                                   GROUPS * WIDTH,
+                                   GROUPS * WIDTH};
     (void)unused;
 
     for (int i = 0; i < Q; i++)
@@ -180,8 +187,8 @@ static void attention_has_the_slopes_of_its_forward(void **unused)
     for (int set = 0; set < N_ALL_SETS; set++) {
         if (!choose_set(set))
             continue;
-        void *scratch = take_scratch(sondep_attention_scratch_bytes(WIDTH) +
-                                     sondep_attend_backward_scratch_bytes(WIDTH, KEYS));
+        void *scratch =
+            take_scratch(sondep_attention_scratch_bytes(WIDTH) + sondep_attend_backward_scratch_bytes(WIDTH, KEYS));
         sondep_attend(&b.forward, 1, scratch);
         sondep_attend_backward(&b, 1, scratch);
         assert_gradient(got, attention_loss, dz, x, ALL, "attention");
@@ -252,8 +259,8 @@ static void check_run(const json_t *run)
     enum { N = 21 };
     const json_t *gradients = json_object_get(run, "gradients"), *weights = json_object_get(run, "weights");
     float w[N], m[N] = {0}, v[N] = {0}, g[N], want[N];
-    sondep_adamw a = {field(run, "rate"), field(run, "beta1"), field(run, "beta2"), field(run, "eps"), field(run, "decay"),
-                      1.0,                0.0,                 0.0};
+    sondep_adamw a = {
+        field(run, "rate"), field(run, "beta1"), field(run, "beta2"), field(run, "eps"), field(run, "decay"), 1.0, 0.0, 0.0};
 
     read_floats(w, json_object_get(run, "start"), N);
     for (size_t i = 0; i < json_array_size(gradients); i++) {
@@ -279,8 +286,7 @@ static void steps_are_those_of_torch(void **unused)
     for (int set = 0; set < N_ALL_SETS; set++) {
         if (!choose_set(set))
             continue;
-        json_array_foreach(json_object_get(golden, "runs"), i, run)
-            check_run(run);
+        json_array_foreach(json_object_get(golden, "runs"), i, run) check_run(run);
         assert_int_equal(i, 3);
     }
     json_decref(golden);

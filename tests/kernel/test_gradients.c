@@ -72,8 +72,8 @@ static void slopes_are_within_the_bounds(void **unused)
 /* Corners and ends, where the definition takes a side. */
 static void slopes_at_special_values_are_right(void **unused)
 {
-    static const float values[] = {0.0f,  -0.0f, INFINITY, -INFINITY, 3e38f,   -3e38f,   1e-45f, -1e-45f,    3.0f,
-                                   -3.0f, 6.0f,  10.0f,    10.00001f, 88.8f,   -88.8f,   105.0f, -105.0f,    20.0f,
+    static const float values[] = {0.0f,   -0.0f, INFINITY, -INFINITY, 3e38f,   -3e38f,   1e-45f, -1e-45f,   3.0f,
+                                   -3.0f,  6.0f,  10.0f,    10.00001f, 88.8f,   -88.8f,   105.0f, -105.0f,   20.0f,
                                    -20.0f, 1e4f,  -1e4f,    NAN,       -200.0f, -1500.0f, 20.5f,  0x1p-126f, -0x1p-126f};
     enum { N = sizeof values / sizeof *values };
     float ones[N], dpre[N];
@@ -187,7 +187,7 @@ static void nonfinite_rows_stay_alone(void **unused)
             sondep_norm_backward(dx, NULL, NULL, dy, x, w, how & 4, 1e-5, N, D, false, scratch);
             for (int i = 0; i < N * D; i++)
                 assert_true(i / D == 3 || isfinite(dx[i]));
-            assert_true(how % 2 == 1 && how % 4 == 1 ? true : !isfinite(dx[3 * D + 7]));
+            assert_true(how == 1 || how == 5 || !isfinite(dx[3 * D + 7])); /* x / infinity is 0 */
             free(x), free(dy), free(dx), free(scratch);
         }
     }

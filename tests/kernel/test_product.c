@@ -152,7 +152,8 @@ static void few_rows_have_the_bytes_of_many(void **unused)
  * (it is where there are more rows than columns) and how A lies changes no bit. */
 static void layouts_of_a_give_the_same_bytes(void **unused)
 {
-    static const int64_t shapes[][3] = {{18, 17, 1}, {40, 30, 777}, {130, 33, 1100}, {33, 130, 1100}, {200, 17, 385}, {64, 5, 60}};
+    static const int64_t shapes[][3] = {{18, 17, 1},     {40, 30, 777},  {130, 33, 1100},
+                                        {33, 130, 1100}, {200, 17, 385}, {64, 5, 60}};
     (void)unused;
 
     for (int set = 0; set < N_ALL_SETS; set++) {

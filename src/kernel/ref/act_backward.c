@@ -80,8 +80,8 @@ double sondep_act_slope_ref(sondep_act act, double x)
 }
 
 /* All of an element is read before any of it is written. */
-void sondep_activate_backward_ref(float *dpre, float *dup, float *post, const float *dpost, const float *pre, const float *up,
-                                  sondep_act act, int64_t n)
+void sondep_activate_backward_ref(float *dpre, float *dup, float *post, const float *dpost, const float *pre,
+                                  const float *up, sondep_act act, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         double x = pre[i], g = dpost[i], u = up ? up[i] : 1.0;
