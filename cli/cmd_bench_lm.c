@@ -88,8 +88,9 @@ static sonde_status check_kernels(lm_bench *b)
     b->check_error = fmax(fabs(got.loss / want.loss - 1), fabs(got.gradient_norm / want.gradient_norm - 1));
     if (b->check_error <= limit && isfinite(got.loss) && isfinite(got.gradient_norm))
         return SONDE_OK;
-    return cli_fail(SONDE_E_NONFINITE, "no speed is printed: loss or gradients of '%s' differ from 'ref' by %.3g, allowed is %.3g",
-                    chosen, b->check_error, limit);
+    return cli_fail(SONDE_E_NONFINITE,
+                    "no speed is printed: loss or gradients of '%s' differ from 'ref' by %.3g, allowed is %.3g", chosen,
+                    b->check_error, limit);
 }
 
 /* Times whole steps; the first one fills caches and pages, and does not count. */

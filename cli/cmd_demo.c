@@ -16,7 +16,8 @@
 static const char *model_path, *directory = "build/demo";
 
 static const cli_option options[] = {
-    {"model", 0, CLI_TEXT, &model_path, "DIR", 0, 0, "model to show; else the environment variable SONDE_MODEL, else the one that comes with sonde"},
+    {"model", 0, CLI_TEXT, &model_path, "DIR", 0, 0,
+     "model to show; else the environment variable SONDE_MODEL, else the one that comes with sonde"},
     {"output", 'o', CLI_TEXT, &directory, "DIR", 0, 0, "folder to write to (build/demo)"},
     {0},
 };

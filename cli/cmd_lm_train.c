@@ -12,25 +12,28 @@
 #include <time.h>
 
 /* what the command line says; the defaults of the training itself come from the library's list */
-static sonde_lm_opts opts = {
-    .struct_size = sizeof opts,
-    .separator = -1,
+static sonde_lm_opts opts = {.struct_size = sizeof opts,
+                             .separator = -1,
 #define DEFAULT(name, flag, value, least, most, what) .name = (value),
 #define DEFAULT_CHOICE(name, flag, value, names, what) .name = (value),
-    SONDE_LM_OPTION_LIST(DEFAULT, DEFAULT_CHOICE, DEFAULT)
-};
+                             SONDE_LM_OPTION_LIST(DEFAULT, DEFAULT_CHOICE, DEFAULT)};
 static const char *shape, *init, *tokenizer_path, *output, *held_out_path;
 static cli_strings data;
 static int64_t eval_every = 250, eval_documents = 300, save_every = 500, sample_every = 1000, save_dtype;
 static bool is_resumed, crosses_documents;
 
 static const cli_option options[] = {
-    {"output", 'o', CLI_TEXT, &output, "DIR", 0, 0, "folder of the training: a new one, or with --resume that of an earlier run"},
-    {"shape", 0, CLI_TEXT, &shape, "NAME", 0, 0, "sizes of a known shape in place of a CONFIG: one-layer, small, stories, ..."},
+    {"output", 'o', CLI_TEXT, &output, "DIR", 0, 0,
+     "folder of the training: a new one, or with --resume that of an earlier run"},
+    {"shape", 0, CLI_TEXT, &shape, "NAME", 0, 0,
+     "sizes of a known shape in place of a CONFIG: one-layer, small, stories, ..."},
     {"init", 0, CLI_TEXT, &init, "MODEL", 0, 0, "go on from the weights of a model; moments begin at 0"},
-    {"tokenizer", 0, CLI_TEXT, &tokenizer_path, "FILE", 0, 0, "tokenizer.json, or a folder that has one; default: that of --init"},
-    {"resume", 0, CLI_FLAG, &is_resumed, NULL, 0, 0, "go on from the last checkpoint in DIR; options that are not given stay"},
-    {"across-documents", 0, CLI_FLAG, &crosses_documents, NULL, 0, 0, "attention and positions go on over the end of a document"},
+    {"tokenizer", 0, CLI_TEXT, &tokenizer_path, "FILE", 0, 0,
+     "tokenizer.json, or a folder that has one; default: that of --init"},
+    {"resume", 0, CLI_FLAG, &is_resumed, NULL, 0, 0,
+     "go on from the last checkpoint in DIR; options that are not given stay"},
+    {"across-documents", 0, CLI_FLAG, &crosses_documents, NULL, 0, 0,
+     "attention and positions go on over the end of a document"},
     {0},
 };
 
@@ -78,8 +81,8 @@ static sonde_status take_over(lm_training *t)
     sonde_lm_opts saved;
 
     CLI_TRY(sonde_lm_opts_load(&saved, lm_path(output, "state.safetensors")));
-#define KEEP(name, ...)              \
-    if (!cli_is_given(&opts.name))   \
+#define KEEP(name, ...)            \
+    if (!cli_is_given(&opts.name)) \
         opts.name = saved.name;
     SONDE_LM_OPTION_LIST(KEEP, KEEP, KEEP)
 #undef KEEP
@@ -309,14 +312,15 @@ static sonde_status stop(lm_training *t, sonde_status status)
     if (t->saved_step < 0)
         return status;
     if (status != SONDE_E_INTERRUPTED) {
-        cli_note("the checkpoint of step %lld stays: 'sonde lm train --resume -o %s%s' goes on from it", (long long)t->saved_step,
-                 output, status == SONDE_E_NONFINITE ? " --lr SMALLER" : "");
+        cli_note("the checkpoint of step %lld stays: 'sonde lm train --resume -o %s%s' goes on from it",
+                 (long long)t->saved_step, output, status == SONDE_E_NONFINITE ? " --lr SMALLER" : "");
         return status;
     }
     /* saving is long work, too: it must not see the interruption that it answers */
     sonde_interrupt(false);
     CLI_TRY(steps > t->saved_step ? save(t) : SONDE_OK);
-    cli_fail(SONDE_E_INTERRUPTED, "interrupted behind step %lld of %lld, which is saved", (long long)steps, (long long)opts.steps);
+    cli_fail(SONDE_E_INTERRUPTED, "interrupted behind step %lld of %lld, which is saved", (long long)steps,
+             (long long)opts.steps);
     return cli_hint(SONDE_E_INTERRUPTED, "'sonde lm train --resume -o %s' goes on", output);
 }
 
@@ -344,8 +348,8 @@ static sonde_status report(const lm_training *t)
            cli_count(sonde_model_n_parameters(sonde_lm_trainer_model(t->trainer))), (long long)steps, last.loss);
     if (isfinite(last.held_out_loss))
         printf("held-out: %.4f nats per token, %.4f bits per byte\n", last.held_out_loss, last.held_out_bits);
-    printf("%s in %.0f s, %.0f tokens/s, peak memory %s\n", cli_counted(n_tokens, "token"), seconds, (double)n_tokens / seconds,
-           cli_bytes((double)cli_peak_bytes()));
+    printf("%s in %.0f s, %.0f tokens/s, peak memory %s\n", cli_counted(n_tokens, "token"), seconds,
+           (double)n_tokens / seconds, cli_bytes((double)cli_peak_bytes()));
     return SONDE_OK;
 }
 
@@ -392,11 +396,14 @@ const cli_command cli_cmd_lm_train = {
     .arguments = "[CONFIG]",
     .min_arguments = 0,
     .max_arguments = 1,
-    .examples = {"sonde lm train --shape one-layer --tokenizer stories15M --data stories.jsonl --context 32 --batch 8 --steps 20 -o run",
+    .examples = {"sonde lm train --shape one-layer --tokenizer stories15M --data stories.jsonl --context 32 --batch 8 "
+                 "--steps 20 -o run",
                  "sonde lm train --resume -o run --steps 30",
                  "sonde lm train --init stories15M --data stories.jsonl --context 32 --batch 8 --steps 3 -o tuned"},
     .options = {options, settings, training_options},
-    .notes = "Without --resume, DIR is a new folder, or an empty one. With it, what is trained lies in DIR: steps, the schedule, its step\n"
-             "size, weight decay and clipping may be given anew, and texts may lie elsewhere; all else stays as it was. Ctrl-C saves.",
+    .notes = "Without --resume, DIR is a new folder, or an empty one. With it, what is trained lies in DIR: steps, the "
+             "schedule, its step\n"
+             "size, weight decay and clipping may be given anew, and texts may lie elsewhere; all else stays as it was. "
+             "Ctrl-C saves.",
     .run = run,
 };

@@ -22,7 +22,7 @@ const char *cli_current_command = "";
 static struct {
     const void **to;
     int64_t n, capacity;
-} given; /* where the options of the command line went */
+} given;                 /* where the options of the command line went */
 static cli_strings kept; /* texts of options and arguments: what points at them lives as long as the program */
 
 const cli_option cli_common_options[] = {

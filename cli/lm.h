@@ -67,8 +67,8 @@ lm_point lm_curve_last(const lm_curve *curve);
 /* ---- samples ----------------------------------------------------------------------------------------------------- */
 
 /* Adds a few short texts that the model writes now, from BOS alone, to samples.txt and to stderr. */
-sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenizer, int32_t bos, const char *folder, int64_t step,
-                       int64_t n);
+sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenizer, int32_t bos, const char *folder,
+                       int64_t step, int64_t n);
 
 /* Takes what was written behind a step off samples.txt; *out is the last step that it has samples of, 0 if none. */
 sonde_status lm_samples_cut(int64_t *out, const char *folder, int64_t last_step);
@@ -77,11 +77,11 @@ sonde_status lm_samples_cut(int64_t *out, const char *folder, int64_t last_step)
 
 /* What a run of the command holds. */
 typedef struct lm_training {
-    const char *folder, *init;    /* init: the model whose weights it began with, or NULL */
-    const cli_call *call;         /* as typed */
-    const cli_option *settings;   /* the program's own options that a resumed run takes over */
-    json_t *earlier;              /* the manifest that is there, or NULL */
-    json_t *files;                /* texts, and what they have */
+    const char *folder, *init;  /* init: the model whose weights it began with, or NULL */
+    const cli_call *call;       /* as typed */
+    const cli_option *settings; /* the program's own options that a resumed run takes over */
+    json_t *earlier;            /* the manifest that is there, or NULL */
+    json_t *files;              /* texts, and what they have */
     sonde_config config;
     sonde_tokenizer *tokenizer;
     sonde_corpus *corpus, *held_out;
@@ -89,8 +89,8 @@ typedef struct lm_training {
     int32_t separator;
     lm_curve curve;
     cli_progress progress;
-    double started;               /* of a steady clock */
-    int64_t began;                /* seconds since 1970 */
+    double started; /* of a steady clock */
+    int64_t began;  /* seconds since 1970 */
     int64_t first_step, saved_step, sampled_step;
 } lm_training;
 

@@ -47,8 +47,9 @@ static bool is_part(const char *name)
 /* Whether a name is one that trainings give. */
 static bool is_own(const char *name)
 {
-    static const char *const names[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model",        "curve.csv",
-                                        "curve.png",   "samples.txt",    "manifest.json",         "state.safetensors"};
+    static const char *const names[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                        "model",       "curve.csv",      "curve.png",
+                                        "samples.txt", "manifest.json",  "state.safetensors"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)

@@ -226,7 +226,9 @@ static bool take_value(const cli_option *option, const json_t *value)
     case CLI_INT: return take_int(option, value);
     case CLI_CHOICE: return take_choice(option, value);
     case CLI_REAL: *(double *)option->to = json_number_value(value); return json_is_number(value);
-    case CLI_TEXT: *(const char **)option->to = json_string_value(value); return json_is_null(value) || json_is_string(value);
+    case CLI_TEXT:
+        *(const char **)option->to = json_string_value(value);
+        return json_is_null(value) || json_is_string(value);
     case CLI_LIST: return take_list(option->to, value);
     case CLI_END: break;
     }

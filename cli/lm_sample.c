@@ -93,8 +93,8 @@ static sonde_status read_samples(char **out, size_t *n_bytes, const char *folder
 }
 
 /* The file is written anew as a whole: a run that is killed leaves the samples of a step, or none of them. */
-sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenizer, int32_t bos, const char *folder, int64_t step,
-                       int64_t n)
+sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenizer, int32_t bos, const char *folder,
+                       int64_t step, int64_t n)
 {
     FILE *to = NULL;
     char *old = NULL, *text = NULL;

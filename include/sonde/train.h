@@ -30,24 +30,24 @@ typedef enum sonde_optimizer { SONDE_OPTIMIZER_ADAMW = 0, SONDE_OPTIMIZER_MUON =
 /* The one list of options: name, flag of the program, default, least and most (of a choice: the names), what it is. From it
  * come the struct, its defaults, the errors of values outside their bounds, and the program's command line. WHOLE and CHOICE
  * are an int64_t, REAL a double. */
-#define SONDE_LM_OPTION_LIST(WHOLE, CHOICE, REAL)                                                                          \
-    WHOLE(steps, "steps", 1000, 1, 1e9, "steps of the whole training")                                                     \
-    WHOLE(batch, "batch", 64, 1, 1e6, "contexts of a step")                                                                \
-    WHOLE(context, "context", 0, 0, 1e6, "tokens of a context; 0: the model's")                                            \
-    WHOLE(micro_batch, "micro-batch", 0, 0, 1e6, "contexts at a time, gradients added up; 0: some 2,048 tokens")           \
-    WHOLE(seed, "seed", 0, 0, 9007199254740992.0, "of the order of the contexts, and of new weights")                      \
-    CHOICE(optimizer, "optimizer", SONDE_OPTIMIZER_ADAMW, "adamw|muon", "muon: for the matrices between layers")           \
-    CHOICE(schedule, "schedule", SONDE_SCHEDULE_COSINE, "constant|linear|cosine|wsd", "how the step size runs")            \
-    WHOLE(warmup, "warmup", 100, 0, 1e9, "steps over which the step size grows to its largest")                            \
-    WHOLE(decay_steps, "decay-steps", 0, 0, 1e9, "of wsd: the last steps, over which it falls; 0: a fifth of all")         \
-    REAL(lr, "lr", 1e-3, 0, 100, "largest step size")                                                                      \
-    REAL(last_lr, "last-lr", 0.05, 0, 1, "step size at the end, as a share of the largest")                                \
-    REAL(beta1, "beta1", 0.9, 0, 0.999999, "decay of AdamW's mean of gradients")                                           \
-    REAL(beta2, "beta2", 0.95, 0, 0.9999999, "decay of AdamW's mean of squared gradients")                                 \
-    REAL(eps, "eps", 1e-8, 1e-30, 1, "added to the root of AdamW's squares")                                               \
-    REAL(weight_decay, "weight-decay", 0.1, 0, 100, "matrices and embeddings shrink by this times the step size")          \
-    REAL(momentum, "momentum", 0.95, 0, 0.999999, "decay of Muon's mean of gradients")                                     \
-    REAL(clip, "clip", 1.0, 0, 1e30, "largest norm of all gradients together; 0: none")                                    \
+#define SONDE_LM_OPTION_LIST(WHOLE, CHOICE, REAL)                                                                  \
+    WHOLE(steps, "steps", 1000, 1, 1e9, "steps of the whole training")                                             \
+    WHOLE(batch, "batch", 64, 1, 1e6, "contexts of a step")                                                        \
+    WHOLE(context, "context", 0, 0, 1e6, "tokens of a context; 0: the model's")                                    \
+    WHOLE(micro_batch, "micro-batch", 0, 0, 1e6, "contexts at a time, gradients added up; 0: some 2,048 tokens")   \
+    WHOLE(seed, "seed", 0, 0, 9007199254740992.0, "of the order of the contexts, and of new weights")              \
+    CHOICE(optimizer, "optimizer", SONDE_OPTIMIZER_ADAMW, "adamw|muon", "muon: for the matrices between layers")   \
+    CHOICE(schedule, "schedule", SONDE_SCHEDULE_COSINE, "constant|linear|cosine|wsd", "how the step size runs")    \
+    WHOLE(warmup, "warmup", 100, 0, 1e9, "steps over which the step size grows to its largest")                    \
+    WHOLE(decay_steps, "decay-steps", 0, 0, 1e9, "of wsd: the last steps, over which it falls; 0: a fifth of all") \
+    REAL(lr, "lr", 1e-3, 0, 100, "largest step size")                                                              \
+    REAL(last_lr, "last-lr", 0.05, 0, 1, "step size at the end, as a share of the largest")                        \
+    REAL(beta1, "beta1", 0.9, 0, 0.999999, "decay of AdamW's mean of gradients")                                   \
+    REAL(beta2, "beta2", 0.95, 0, 0.9999999, "decay of AdamW's mean of squared gradients")                         \
+    REAL(eps, "eps", 1e-8, 1e-30, 1, "added to the root of AdamW's squares")                                       \
+    REAL(weight_decay, "weight-decay", 0.1, 0, 100, "matrices and embeddings shrink by this times the step size")  \
+    REAL(momentum, "momentum", 0.95, 0, 0.999999, "decay of Muon's mean of gradients")                             \
+    REAL(clip, "clip", 1.0, 0, 1e30, "largest norm of all gradients together; 0: none")                            \
     CHOICE(products, "products", SONDE_PRODUCTS_F32, "f32|bf16", "factors of products; sums are f32")
 
 #define SONDE_LM_WHOLE(name, flag, value, least, most, what) int64_t name;

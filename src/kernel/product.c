@@ -175,7 +175,7 @@ typedef struct job {
     const sondep_matrix *b;
     const sondep_epilogue *epilogue;
     char *packed_a, *threads;
-    bool is_bare; /* nothing happens to the sums: tiles may write to C themselves */
+    bool is_bare;   /* nothing happens to the sums: tiles may write to C themselves */
     bool is_turned; /* A and B stand for each other's transposes: what comes out is C^T */
 } job;
 

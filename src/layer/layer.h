@@ -36,8 +36,8 @@ void sondep_linear_forward(float *out, int64_t ld_out, const float *in, int64_t 
                            sondep_epilogue epilogue, const sondep_workbench *bench);
 
 /* dx (N,n_in) = dy W^T, or += with `adds`. */
-void sondep_linear_backward_input(float *dx, int64_t ld_dx, const float *dy, int64_t ld_dy, const sondep_linear *l, int64_t N,
-                                  bool adds, const sondep_workbench *bench);
+void sondep_linear_backward_input(float *dx, int64_t ld_dx, const float *dy, int64_t ld_dy, const sondep_linear *l,
+                                  int64_t N, bool adds, const sondep_workbench *bench);
 
 /* dw += x^T dy and db += sum_rows dy. dw has the layout of l->w; db is NULL where the layer has no bias. */
 void sondep_linear_backward_weights(float *dw, float *db, const float *dy, int64_t ld_dy, const float *x, int64_t ld_x,
@@ -57,7 +57,8 @@ typedef sonde_status sondep_objective_fn(float *logits, int64_t first_row, int64
  *   dy (N,D) = dlogits W^T, written whole;   dw += y^T dlogits   (dw NULL: not wanted)
  * logits  (min(N, SONDEP_LOGITS_BLOCK), V)  room for a block. Errors: what the objective returned. */
 sonde_status sondep_unembed_backward(float *dy, float *dw, const float *y, const sondep_linear *unembed, int64_t N,
-                                     float *logits, sondep_objective_fn *objective, void *ctx, const sondep_workbench *bench);
+                                     float *logits, sondep_objective_fn *objective, void *ctx,
+                                     const sondep_workbench *bench);
 
 /* The objective of language models: the mean over `n_counted` targets of the cross-entropy.
  * target (N): the id that row n should predict, -1: the row does not count; loss (N) receives each row's. */

@@ -32,8 +32,8 @@ void sondep_linear_forward(float *out, int64_t ld_out, const float *in, int64_t 
     sondep_product(out, ld_out, &a, &l->w, N, l->n_out, l->n_in, &epilogue, bench->precision, bench->scratch);
 }
 
-void sondep_linear_backward_input(float *dx, int64_t ld_dx, const float *dy, int64_t ld_dy, const sondep_linear *l, int64_t N,
-                                  bool adds, const sondep_workbench *bench)
+void sondep_linear_backward_input(float *dx, int64_t ld_dx, const float *dy, int64_t ld_dy, const sondep_linear *l,
+                                  int64_t N, bool adds, const sondep_workbench *bench)
 {
     /* Several layers may read one input: their gradients meet in dx. */
     sondep_matrix a = {dy, SONDE_F32, ld_dy, 1}, w = transposed(&l->w);

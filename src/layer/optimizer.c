@@ -67,8 +67,8 @@ static void newton_schulz(muon_room *room, int64_t r, int64_t c)
 
 /* The momentum and the direction u of a part: columns first .. first + c of a matrix (R rows, ld apart), laid out so that its
  * shorter side are rows. */
-static void direction(const sondep_optimizer *o, float *out, float *m, const float *g, double factor, int64_t rows, int64_t columns,
-                      int64_t ld)
+static void direction(const sondep_optimizer *o, float *out, float *m, const float *g, double factor, int64_t rows,
+                      int64_t columns, int64_t ld)
 {
     bool turns = rows > columns;
     float momentum = (float)o->momentum, scale = (float)factor;
@@ -82,8 +82,8 @@ static void direction(const sondep_optimizer *o, float *out, float *m, const flo
 }
 
 /* One part of a hidden matrix. */
-static void muon_part(const sondep_optimizer *o, float *w, float *m, const float *g, int64_t rows, int64_t columns, int64_t ld,
-                      double rate, double factor, void *scratch)
+static void muon_part(const sondep_optimizer *o, float *w, float *m, const float *g, int64_t rows, int64_t columns,
+                      int64_t ld, double rate, double factor, void *scratch)
 {
     bool turns = rows > columns;
     int64_t r = turns ? columns : rows, c = turns ? rows : columns;
@@ -116,8 +116,8 @@ void sondep_optimizer_step(const sondep_optimizer *o, const sondep_moments *x, c
                            int64_t step, double rate, double factor, void *scratch)
 {
     /* Bias corrections are those of this step, for all tensors alike. */
-    sondep_adamw adamw = {rate, o->beta1, o->beta2, o->eps, 0.0, factor, 1.0 - pow(o->beta1, (double)step),
-                          1.0 - pow(o->beta2, (double)step)};
+    sondep_adamw adamw = {
+        rate, o->beta1, o->beta2, o->eps, 0.0, factor, 1.0 - pow(o->beta1, (double)step), 1.0 - pow(o->beta2, (double)step)};
 
     for (int64_t i = 0; i < n; i++) {
         const sondep_parameter *p = &parameters[i];

@@ -9,12 +9,12 @@
 
 /* One tensor of a model. */
 typedef struct sondep_parameter {
-    const char *name;    /* borrowed */
-    int64_t first, n;    /* floats of the blocks */
+    const char *name;      /* borrowed */
+    int64_t first, n;      /* floats of the blocks */
     int64_t rows, columns; /* of a matrix as it lies; a vector has 1 row */
-    int64_t parts;       /* matrices side by side in it (3 for queries, keys and values in one), each of columns / parts */
-    bool decays;         /* matrices and embeddings, not gains and biases */
-    bool is_hidden;      /* a matrix between two layers: not an embedding, not the unembedding */
+    int64_t parts;         /* matrices side by side in it (3 for queries, keys and values in one), each of columns / parts */
+    bool decays;           /* matrices and embeddings, not gains and biases */
+    bool is_hidden;        /* a matrix between two layers: not an embedding, not the unembedding */
 } sondep_parameter;
 
 typedef enum sondep_optimizer_kind { SONDEP_ADAMW, SONDEP_MUON } sondep_optimizer_kind;

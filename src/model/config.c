@@ -204,57 +204,33 @@ static const struct {
     const char *name;
     sonde_config config;
 } shapes[] = {
-#define GPT2(shape, layers, width, heads, mlp, vocabulary, context, function) \
-    {shape,                                                                   \
-     {.family = "gpt2",                                                       \
-      .model_type = "gpt2",                                                   \
-      .activation = function,                                                 \
-      .n_layers = layers,                                                     \
-      .d_model = width,                                                       \
-      .n_heads = heads,                                                       \
-      .n_kv_heads = heads,                                                    \
-      .d_head = (width) / (heads),                                            \
-      .d_mlp = mlp,                                                           \
-      .n_vocab = vocabulary,                                                  \
-      .n_context = context,                                                   \
-      .norm = SONDE_LAYERNORM,                                                \
-      .norm_eps = 1e-5,                                                       \
-      .positions = SONDE_POSITIONS_LEARNED,                                   \
-      .tied = true,                                                           \
-      .scale_attention = true,                                                \
-      .has_qkv_bias = true,                                                   \
-      .has_o_bias = true,                                                     \
-      .has_mlp_bias = true,                                                   \
-      .norm_bias = true,                                                      \
-      .bos_id = -1,                                                           \
-      .eos_id = -1}}
+#define GPT2(shape, layers, width, heads, mlp, vocabulary, context, function)                                        \
+    {                                                                                                                \
+        shape,                                                                                                       \
+        {                                                                                                            \
+            .family = "gpt2", .model_type = "gpt2", .activation = function, .n_layers = layers, .d_model = width,    \
+            .n_heads = heads, .n_kv_heads = heads, .d_head = (width) / (heads), .d_mlp = mlp, .n_vocab = vocabulary, \
+            .n_context = context, .norm = SONDE_LAYERNORM, .norm_eps = 1e-5, .positions = SONDE_POSITIONS_LEARNED,   \
+            .tied = true, .scale_attention = true, .has_qkv_bias = true, .has_o_bias = true, .has_mlp_bias = true,   \
+            .norm_bias = true, .bos_id = -1, .eos_id = -1                                                            \
+        }                                                                                                            \
+    }
     GPT2("gpt2-small", 12, 768, 12, 3072, 50257, 1024, "gelu_new"),
     GPT2("gpt2-medium", 24, 1024, 16, 4096, 50257, 1024, "gelu_new"),
     GPT2("one-layer", 1, 128, 4, 512, 50304, 128, "relu"),
     GPT2("small", 4, 256, 8, 1024, 8192, 256, "gelu_new"),
 #undef GPT2
-#define LLAMA(shape, layers, width, heads, mlp, vocabulary, context) \
-    {shape,                                                          \
-     {.family = "llama",                                             \
-      .model_type = "llama",                                         \
-      .activation = "silu",                                          \
-      .n_layers = layers,                                            \
-      .d_model = width,                                              \
-      .n_heads = heads,                                              \
-      .n_kv_heads = heads,                                           \
-      .d_head = (width) / (heads),                                   \
-      .d_mlp = mlp,                                                  \
-      .n_vocab = vocabulary,                                         \
-      .n_context = context,                                          \
-      .norm = SONDE_RMSNORM,                                         \
-      .norm_eps = 1e-5,                                              \
-      .positions = SONDE_POSITIONS_ROTARY,                           \
-      .rope = {.theta = 1e4, .type = "default", .factor = 1.0},      \
-      .gated_mlp = true,                                             \
-      .tied = true,                                                  \
-      .scale_attention = true,                                       \
-      .bos_id = -1,                                                  \
-      .eos_id = -1}}
+#define LLAMA(shape, layers, width, heads, mlp, vocabulary, context)                                                 \
+    {                                                                                                                \
+        shape,                                                                                                       \
+        {                                                                                                            \
+            .family = "llama", .model_type = "llama", .activation = "silu", .n_layers = layers, .d_model = width,    \
+            .n_heads = heads, .n_kv_heads = heads, .d_head = (width) / (heads), .d_mlp = mlp, .n_vocab = vocabulary, \
+            .n_context = context, .norm = SONDE_RMSNORM, .norm_eps = 1e-5, .positions = SONDE_POSITIONS_ROTARY,      \
+            .rope = {.theta = 1e4, .type = "default", .factor = 1.0}, .gated_mlp = true, .tied = true,               \
+            .scale_attention = true, .bos_id = -1, .eos_id = -1                                                      \
+        }                                                                                                            \
+    }
     LLAMA("stories15m", 6, 288, 6, 768, 32000, 256),
     LLAMA("stories", 7, 192, 6, 512, 4096, 512),
 #undef LLAMA

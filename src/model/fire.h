@@ -20,7 +20,8 @@ static inline bool sondep_finished_hooks(const sondep_pass *pass, sondep_point_k
 /* The same, and nobody wants logits or a tape either: the pass may end here. */
 static inline bool sondep_finished(const sondep_pass *pass, sondep_point_kind kind, int64_t layer)
 {
-    return pass->logits == SONDE_LOGITS_NONE && pass->stream == NULL && pass->tape == NULL && sondep_finished_hooks(pass, kind, layer);
+    return pass->logits == SONDE_LOGITS_NONE && pass->stream == NULL && pass->tape == NULL &&
+           sondep_finished_hooks(pass, kind, layer);
 }
 
 /* Hands rows of tokens to whoever listens at a point: N rows of `width` floats, `ld` apart. The values are checked to be

@@ -154,7 +154,9 @@ sonde_status sondep_words_count(sondep_words *tables, int64_t n_tables, const so
     int64_t n_stretches = (n_bytes + STRETCH - 1) / STRETCH;
     int worst = SONDE_OK; /* errors are below 0 */
 
-#pragma omp parallel for schedule(dynamic, 1) num_threads(sonde_threads() < n_tables ? sonde_threads() : (int)n_tables) if (n_stretches > 1) reduction(min : worst)
+#pragma omp parallel for schedule(dynamic, 1)                                                                    \
+    num_threads(sonde_threads() < n_tables ? sonde_threads() : (int)n_tables) if (n_stretches > 1) reduction(min \
+                                                                                                             : worst)
     for (int64_t i = 0; i < n_stretches; i++) {
         int64_t from = next_start(texts, i * STRETCH);
         int64_t to = i + 1 < n_stretches ? next_start(texts, (i + 1) * STRETCH) : n_bytes;

@@ -68,16 +68,15 @@ static void prepare(sonde_lm_trainer *t, sondep_pass *pass, sondep_backward *bac
                           .rope = &t->rope,
                           .tape = t->tape,
                           .logits = SONDE_LOGITS_NONE};
-    *backward = (sondep_backward){.pass = pass,
-                                  .gradients = t->gradients,
-                                  .objective = sondep_prediction_objective,
-                                  .objective_ctx = &t->prediction};
+    *backward = (sondep_backward){
+        .pass = pass, .gradients = t->gradients, .objective = sondep_prediction_objective, .objective_ctx = &t->prediction};
 }
 
 /* Scratch for the largest step: each row a sequence, and each as long as a context. Steps then allocate nothing. */
 static sonde_status reserve(sonde_lm_trainer *t)
 {
-    sondep_batch largest = {.B = t->batch.capacity, .T = t->opts.context, .N = t->batch.capacity, .most_keys = t->opts.context};
+    sondep_batch largest = {
+        .B = t->batch.capacity, .T = t->opts.context, .N = t->batch.capacity, .most_keys = t->opts.context};
     sondep_pass pass;
     sondep_backward backward;
 

@@ -9,7 +9,7 @@
 
 /* Tokens of a few contexts as the pass takes them: sequences that begin at separators, rows without padding. */
 typedef struct sondep_lm_batch {
-    int64_t capacity; /* rows */
+    int64_t capacity;                                   /* rows */
     int64_t *ids, *position, *target, *offset, *n_keys; /* one block, which `ids` owns */
     double *loss;
     int32_t *context; /* (T+1) */

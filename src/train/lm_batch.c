@@ -33,8 +33,8 @@ void sondep_lm_batch_release(sondep_lm_batch *batch)
 void sondep_lm_batch_clear(sondep_lm_batch *batch)
 {
     /* Nothing of the last contexts is left: rows, sequences and lengths begin at 0. */
-    batch->rows = (sondep_batch){
-        .ids = batch->ids, .position = batch->position, .offset = batch->offset, .n_keys = batch->n_keys};
+    batch->rows =
+        (sondep_batch){.ids = batch->ids, .position = batch->position, .offset = batch->offset, .n_keys = batch->n_keys};
     batch->offset[0] = 0;
 }
 

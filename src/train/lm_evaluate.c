@@ -21,8 +21,8 @@ static sonde_status measure_rows(const float *logits, int64_t first_row, int64_t
 {
     evaluation *e = ctx;
     /* The kernel writes to logits for gradients alone, and none are asked for. */
-    sondep_cross_entropy(e->batch.loss + first_row, (float *)logits, n_vocab, e->batch.target + first_row, 1.0f, false, n_rows,
-                         n_vocab);
+    sondep_cross_entropy(e->batch.loss + first_row, (float *)logits, n_vocab, e->batch.target + first_row, 1.0f, false,
+                         n_rows, n_vocab);
     return SONDE_OK;
 }
 
@@ -31,8 +31,12 @@ static sonde_status measure(evaluation *e)
 {
     uint8_t *wanted = NULL;
     sondep_hooks hooks = {.last = -1};
-    sondep_pass pass = {.model = e->model, .hooks = &hooks, .batch = &e->batch.rows, .rope = &e->rope,
-                        .stream = measure_rows, .stream_ctx = e};
+    sondep_pass pass = {.model = e->model,
+                        .hooks = &hooks,
+                        .batch = &e->batch.rows,
+                        .rope = &e->rope,
+                        .stream = measure_rows,
+                        .stream_ctx = e};
     sonde_status status;
 
     /* Nobody listens, and logits are looked at a block at a time. */

@@ -7,8 +7,8 @@ enum { MICRO_TOKENS = 2048 }; /* a few thousand rows: enough for the products, f
 #define DEFAULT_CHOICE(name, flag, value, names, what) .name = (value),
 void sonde_lm_opts_init(sonde_lm_opts *out)
 {
-    *out = (sonde_lm_opts){
-        .struct_size = sizeof *out, SONDE_LM_OPTION_LIST(DEFAULT, DEFAULT_CHOICE, DEFAULT).separator = -1};
+    *out =
+        (sonde_lm_opts){.struct_size = sizeof *out, SONDE_LM_OPTION_LIST(DEFAULT, DEFAULT_CHOICE, DEFAULT).separator = -1};
 }
 #undef DEFAULT
 #undef DEFAULT_CHOICE
@@ -63,8 +63,8 @@ sonde_status sondep_lm_opts_read(sonde_lm_opts *out, const sonde_lm_opts *opts, 
     }
     SONDE_TRY(check_bounds(out));
     if (out->separator < -1 || out->separator >= config->n_vocab)
-        return SONDE_FAIL(SONDE_E_ARG, "option 'separator' is %lld, outside the vocabulary of %lld", (long long)out->separator,
-                          (long long)config->n_vocab);
+        return SONDE_FAIL(SONDE_E_ARG, "option 'separator' is %lld, outside the vocabulary of %lld",
+                          (long long)out->separator, (long long)config->n_vocab);
     out->context = out->context ? out->context : config->n_context;
     if (out->context > config->n_context)
         return SONDE_FAIL(SONDE_E_ARG, "option 'context' is %lld, the model's context is %lld", (long long)out->context,

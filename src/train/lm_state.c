@@ -20,33 +20,33 @@ static const char *const block_names[] = {"weights", "m", "v"};
 enum { N_BLOCKS = 3, MOST_TEXTS = 64, TEXT = 96 };
 
 /* Everything of a model that gives the floats of a block their meaning. */
-#define MODEL_FIELDS(TEXT, WHOLE, REAL)                                                                                     \
-    TEXT(family)                                                                                                           \
-    TEXT(activation)                                                                                                       \
-    WHOLE(n_layers)                                                                                                        \
-    WHOLE(d_model)                                                                                                         \
-    WHOLE(n_heads)                                                                                                         \
-    WHOLE(n_kv_heads)                                                                                                      \
-    WHOLE(d_head)                                                                                                          \
-    WHOLE(d_mlp)                                                                                                           \
-    WHOLE(n_vocab)                                                                                                         \
-    WHOLE(n_context)                                                                                                       \
-    WHOLE(norm)                                                                                                            \
-    REAL(norm_eps)                                                                                                         \
-    WHOLE(positions)                                                                                                       \
-    REAL(rope.theta)                                                                                                       \
-    TEXT(rope.type)                                                                                                        \
-    REAL(rope.factor)                                                                                                      \
-    REAL(rope.low_freq_factor)                                                                                             \
-    REAL(rope.high_freq_factor)                                                                                            \
-    WHOLE(rope.original_context)                                                                                           \
-    WHOLE(gated_mlp)                                                                                                       \
-    WHOLE(tied)                                                                                                            \
-    WHOLE(scale_attention)                                                                                                 \
-    WHOLE(has_qkv_bias)                                                                                                    \
-    WHOLE(has_o_bias)                                                                                                      \
-    WHOLE(has_mlp_bias)                                                                                                    \
-    WHOLE(norm_bias)                                                                                                       \
+#define MODEL_FIELDS(TEXT, WHOLE, REAL) \
+    TEXT(family)                        \
+    TEXT(activation)                    \
+    WHOLE(n_layers)                     \
+    WHOLE(d_model)                      \
+    WHOLE(n_heads)                      \
+    WHOLE(n_kv_heads)                   \
+    WHOLE(d_head)                       \
+    WHOLE(d_mlp)                        \
+    WHOLE(n_vocab)                      \
+    WHOLE(n_context)                    \
+    WHOLE(norm)                         \
+    REAL(norm_eps)                      \
+    WHOLE(positions)                    \
+    REAL(rope.theta)                    \
+    TEXT(rope.type)                     \
+    REAL(rope.factor)                   \
+    REAL(rope.low_freq_factor)          \
+    REAL(rope.high_freq_factor)         \
+    WHOLE(rope.original_context)        \
+    WHOLE(gated_mlp)                    \
+    WHOLE(tied)                         \
+    WHOLE(scale_attention)              \
+    WHOLE(has_qkv_bias)                 \
+    WHOLE(has_o_bias)                   \
+    WHOLE(has_mlp_bias)                 \
+    WHOLE(norm_bias)                    \
     WHOLE(unembed_bias)
 
 /* ---- texts of a file ------------------------------------------------------------------------------------------------------ */
@@ -145,7 +145,8 @@ static sonde_status check_finite(const sonde_lm_trainer *t)
         const float *x = blocks[i % N_BLOCKS] + p->first;
         int64_t at = sondep_find_nonfinite(x, p->n, false);
         if (at >= 0)
-            return SONDE_FAIL(SONDE_E_NONFINITE, "'%s' of '%s' is %g at element %lld behind step %lld: the state is not saved",
+            return SONDE_FAIL(SONDE_E_NONFINITE,
+                              "'%s' of '%s' is %g at element %lld behind step %lld: the state is not saved",
                               block_names[i % N_BLOCKS], p->name, (double)x[at], (long long)at, (long long)t->step);
     }
     return SONDE_OK;
@@ -203,16 +204,16 @@ static sonde_status check_schema(const sonde_safetensors *file, const char *path
 
     SONDE_TRY(get_text(&text, file, "schema", path));
     if (strcmp(text, schema) != 0)
-        return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is no state of a training that is read here: its schema is '%s', not '%s'", path,
-                          text, schema);
+        return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is no state of a training that is read here: its schema is '%s', not '%s'",
+                          path, text, schema);
     return SONDE_OK;
 }
 
 /* What may be another: who wrote it and how far it was, the length of the training, and how far a step goes. */
 static bool may_differ(const char *key)
 {
-    static const char *const free_ones[] = {"version", "kernels", "step",         "steps", "schedule", "warmup", "decay-steps",
-                                            "lr",      "last-lr", "weight-decay", "clip"};
+    static const char *const free_ones[] = {"version",     "kernels", "step",    "steps",        "schedule", "warmup",
+                                            "decay-steps", "lr",      "last-lr", "weight-decay", "clip"};
 
     for (size_t i = 0; i < sizeof free_ones / sizeof *free_ones; i++)
         if (strcmp(key, free_ones[i]) == 0)
@@ -241,8 +242,9 @@ static sonde_status check_texts(const sonde_lm_trainer *t, const sonde_safetenso
     /* Kernels that add up in another order give other roundings, which are as good. */
     SONDE_TRY(get_text(&kernels, file, "kernels", path));
     if (strcmp(kernels, sonde_kernel_name()) != 0)
-        sondep_log(SONDE_LOG_WARN, "'%s' was computed with the kernels '%s', here they are '%s': bytes will differ by rounding",
-                   path, kernels, sonde_kernel_name());
+        sondep_log(SONDE_LOG_WARN,
+                   "'%s' was computed with the kernels '%s', here they are '%s': bytes will differ by rounding", path,
+                   kernels, sonde_kernel_name());
     return SONDE_OK;
 }
 
@@ -260,7 +262,8 @@ static sonde_status read_number(double *out, const sonde_safetensors *file, cons
     *out = strtod(copy, &end);
     /* The trailing parts must be gone: "12x" is no number. */
     if (end == copy || *end != '\0' || !(*out >= least && *out <= most))
-        return SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' is '%s', not a number in [%.16g, %.16g]", path, key, text, least, most);
+        return SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' is '%s', not a number in [%.16g, %.16g]", path, key, text, least,
+                          most);
     return SONDE_OK;
 }
 
@@ -278,7 +281,8 @@ static sonde_status read_whole(int64_t *out, const sonde_safetensors *file, cons
 }
 
 /* One of the names of a choice, as its number. */
-static sonde_status read_choice(int64_t *out, const sonde_safetensors *file, const char *key, const char *names, const char *path)
+static sonde_status read_choice(int64_t *out, const sonde_safetensors *file, const char *key, const char *names,
+                                const char *path)
 {
     const char *text, *name;
     size_t n_bytes;
@@ -340,8 +344,8 @@ sonde_status sonde_lm_trainer_load(sonde_lm_trainer *t, const char *path)
     for (int i = 0; i < N_BLOCKS; i++) {
         SONDE_TRY_DONE(sonde_safetensors_get(&tensors[i], file, block_names[i]));
         if (tensors[i].dtype != SONDE_F32 || sonde_tensor_n_elements(&tensors[i]) != t->model->n_parameters)
-            SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' has not the %lld floats of the model", path, block_names[i],
-                                      (long long)t->model->n_parameters));
+            SONDE_TRY_DONE(SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' has not the %lld floats of the model", path,
+                                      block_names[i], (long long)t->model->n_parameters));
     }
     /* Nothing was changed until here. */
     for (int i = 0; i < N_BLOCKS; i++)

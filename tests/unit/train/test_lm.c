@@ -526,8 +526,10 @@ static void damaged_states_are_refused(void **state)
     damaged(corpus, patched("p.safetensors", "\"step\":\"2\"", "\"step\":\"-\""), true, "'step' is '-'");
     assert_refused(sonde_lm_opts_load(&read, patched("p.safetensors", "\"optimizer\":\"adamw\"", "\"optimizer\":\"adamx\"")),
                    SONDE_E_FORMAT, "adamw|muon");
-    assert_refused(sonde_lm_opts_load(&read, patched("p.safetensors", "\"batch\":\"4\"", "\"batch\":\"0\"")), SONDE_E_FORMAT, "batch");
-    assert_refused(sonde_lm_opts_load(&read, patched("p.safetensors", "\"clip\":\"1.0\"", "\"clip\":\"nan\"")), SONDE_E_FORMAT, "clip");
+    assert_refused(sonde_lm_opts_load(&read, patched("p.safetensors", "\"batch\":\"4\"", "\"batch\":\"0\"")), SONDE_E_FORMAT,
+                   "batch");
+    assert_refused(sonde_lm_opts_load(&read, patched("p.safetensors", "\"clip\":\"1.0\"", "\"clip\":\"nan\"")),
+                   SONDE_E_FORMAT, "clip");
     assert_refused(sonde_lm_opts_load(&read, in_folder("nowhere.safetensors")), SONDE_E_NOTFOUND, "nowhere");
     assert_refused(sonde_lm_opts_load(&read, "tests/golden/models/gpt2-plain/model.safetensors"), SONDE_E_FORMAT, "schema");
     assert_true(read.lr == 77);
@@ -609,12 +611,12 @@ static void wrong_options_are_refused(void **state)
     sonde_lm_trainer *t;
 
     (void)state;
-#define REFUSED(field, value, status, named)                                     \
-    do {                                                                         \
-        o = lm_opts(0, 5);                                                       \
-        o.field = (value);                                                       \
+#define REFUSED(field, value, status, named)                                        \
+    do {                                                                            \
+        o = lm_opts(0, 5);                                                          \
+        o.field = (value);                                                          \
         assert_refused(sonde_lm_trainer_new(&t, model, corpus, &o), status, named); \
-        assert_null(t);                                                          \
+        assert_null(t);                                                             \
     } while (0)
     REFUSED(struct_size, 1000, SONDE_E_ARG, "struct_size");
     REFUSED(struct_size, 0, SONDE_E_ARG, "struct_size");

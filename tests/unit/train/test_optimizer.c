@@ -167,7 +167,11 @@ static void only_matrices_decay(void **unused)
     };
     (void)unused;
     for (int kind = 0; kind < 2; kind++) {
-        sondep_optimizer o = {.kind = kind ? SONDEP_MUON : SONDEP_ADAMW, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.5,
+        sondep_optimizer o = {.kind = kind ? SONDEP_MUON : SONDEP_ADAMW,
+                              .beta1 = 0.9,
+                              .beta2 = 0.95,
+                              .eps = 1e-8,
+                              .decay = 0.5,
                               .momentum = 0.9};
         float w[16], m[16] = {0}, v[16] = {0}, g[16] = {0};
         sondep_moments moments = {w, m, v, g};
