@@ -22,7 +22,7 @@ from sonde_cli import Score, Sonde
 
 SHARED = pathlib.Path(os.environ.get("SONDE_SHARED", "../shared"))
 PROMPTS = ["Once upon a time", "Lily and Ben went to the park. They saw a", "The little dog", "", "One day, a big", "Tom was sad because"]
-NEW = {"stories15M": 40, "stories260K": 100}
+NEW = {"stories15M": 30, "stories260K": 100}
 
 
 def write_prompts(folder):
@@ -59,7 +59,7 @@ def corpus(score, sonde, folder, name):
     score.check(f"{name} corpus", lines == [s["prompt"] + s["text"] for s in samples] and len(set(lines)) > 30)
 
 
-def distribution(score, sonde, name, model, n=4000):
+def distribution(score, sonde, name, model, n=3000):
     """The next token of many samples against the softmax of transformers' logits: no filter, and two temperatures."""
     tokenizer = Tokenizer.from_file(str(SHARED / "models" / name / "tokenizer.json"))
     ids = tokenizer.encode("One day,").ids
