@@ -5,8 +5,9 @@
  */
 #include "common.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #if defined(__APPLE__)
 #include <mach-o/dyld.h>
@@ -34,17 +35,16 @@ static bool program_folder(char *out, size_t out_bytes)
 const char *cli_shipped_model(const char *name)
 {
     static const char *const places[] = {"../models", "../share/sonde/models"};
-    static char path[8192];
-    char folder[4096];
-    struct stat is;
+    static char found[PATH_MAX];
+    char path[8192], folder[4096];
 
     if (!program_folder(folder, sizeof folder))
         return NULL;
     /* the first that is there: a build before an installation */
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         snprintf(path, sizeof path, "%s/%s/%s", folder, places[i], name);
-        if (stat(path, &is) == 0 && S_ISDIR(is.st_mode))
-            return path;
+        if (realpath(path, found) != NULL)
+            return found;
     }
     return NULL;
 }
