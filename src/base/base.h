@@ -50,6 +50,13 @@ void sondep_assert_failed(const char *what, const char *file, int line);
 /* A line to the log sink; nothing is formatted while there is none. */
 void sondep_log(sonde_log_level level, const char *format, ...) SONDE_PRINTF(2, 3);
 
+/* ---- options ---------------------------------------------------------------------------------------------------- */
+
+/* The caller's options over the defaults that `out` holds; both begin with their struct_size. A shorter struct of an older
+ * caller leaves the newer fields at their defaults; NULL leaves all. `what` names them in the error.
+ * Errors: SONDE_E_ARG for a size below that of struct_size or above `bytes`, which is that of `out`. */
+sonde_status sondep_opts_read(void *out, size_t bytes, const void *opts, const char *what);
+
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
 
 /* n objects of `size` bytes, zeroed; NULL and an error recorded if there is no memory or n * size overflows.
@@ -94,6 +101,13 @@ void sondep_arena_release(sondep_arena *arena);
 static inline size_t sondep_arena_floats(int64_t n)
 {
     return ((size_t)n * sizeof(float) + 63) & ~(size_t)63;
+}
+
+/* Takes n floats from an arena, or only counts their bytes while it is NULL: the same lines plan and lay out. */
+static inline float *sondep_arena_plan(sondep_arena *arena, size_t *bytes, int64_t n)
+{
+    *bytes += sondep_arena_floats(n);
+    return arena && n > 0 ? sondep_arena_take(arena, (size_t)n * sizeof(float)) : NULL;
 }
 
 /* ---- strings ---------------------------------------------------------------------------------------------------- */

@@ -17,13 +17,6 @@
 
 /* ---- plan ------------------------------------------------------------------------------------------------------------------ */
 
-/* Takes n floats from the arena, or only counts them while there is none. */
-static float *take(sondep_arena *arena, size_t *bytes, int64_t n)
-{
-    *bytes += sondep_arena_floats(n);
-    return arena && n > 0 ? sondep_arena_take(arena, (size_t)n * sizeof(float)) : NULL;
-}
-
 /* The largest scratch that a layer needs on its way back. */
 static size_t scratch_bytes(const sondep_backward *b)
 {
@@ -59,21 +52,23 @@ size_t sondep_backward_plan(sondep_backward *b, sondep_arena *arena)
     sondep_gradient_sizes sizes = sondep_gradient_points_sizes(b);
     size_t bytes = 0;
 
-    b->dx = take(arena, &bytes, N * D);
-    b->dy = take(arena, &bytes, N * D);
-    b->dqkv = take(arena, &bytes, N * width);
-    b->dz = take(arena, &bytes, N * n_q);
-    b->dpost = take(arena, &bytes, N * c->d_mlp);
-    b->dup = take(arena, &bytes, c->gated_mlp ? N * c->d_mlp : 0);
-    b->logits = take(arena, &bytes, (all_logits || N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab);
-    b->minus_sin = take(arena, &bytes, c->positions == SONDE_POSITIONS_ROTARY ? batch->most_keys * c->d_head / 2 : 0);
+    b->dx = sondep_arena_plan(arena, &bytes, N * D);
+    b->dy = sondep_arena_plan(arena, &bytes, N * D);
+    b->dqkv = sondep_arena_plan(arena, &bytes, N * width);
+    b->dz = sondep_arena_plan(arena, &bytes, N * n_q);
+    b->dpost = sondep_arena_plan(arena, &bytes, N * c->d_mlp);
+    b->dup = sondep_arena_plan(arena, &bytes, c->gated_mlp ? N * c->d_mlp : 0);
+    b->logits =
+        sondep_arena_plan(arena, &bytes, (all_logits || N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab);
+    b->minus_sin =
+        sondep_arena_plan(arena, &bytes, c->positions == SONDE_POSITIONS_ROTARY ? batch->most_keys * c->d_head / 2 : 0);
     /* What only hooks need. */
-    b->inner = take(arena, &bytes, sizes.inner);
-    b->scale = take(arena, &bytes, sizes.scale);
-    b->scores = take(arena, &bytes, sizes.scores);
-    b->attention = (void *)take(arena, &bytes, (int64_t)(sizeof *b->attention / sizeof(float) + 1) * batch->B);
-    b->scratch = take(arena, &bytes, (int64_t)(scratch_bytes(b) / sizeof(float) + 1));
-    b->attention_scratch = take(
+    b->inner = sondep_arena_plan(arena, &bytes, sizes.inner);
+    b->scale = sondep_arena_plan(arena, &bytes, sizes.scale);
+    b->scores = sondep_arena_plan(arena, &bytes, sizes.scores);
+    b->attention = (void *)sondep_arena_plan(arena, &bytes, (int64_t)(sizeof *b->attention / sizeof(float) + 1) * batch->B);
+    b->scratch = sondep_arena_plan(arena, &bytes, (int64_t)(scratch_bytes(b) / sizeof(float) + 1));
+    b->attention_scratch = sondep_arena_plan(
         arena, &bytes, (int64_t)(sondep_attend_backward_scratch_bytes(c->d_head, batch->most_keys) / sizeof(float) + 1));
     return bytes;
 }

@@ -26,13 +26,6 @@
 
 /* ---- plan --------------------------------------------------------------------------------------------------------------- */
 
-/* Takes n floats from the arena, or only counts them while there is none. */
-static float *take(sondep_arena *arena, size_t *bytes, int64_t n)
-{
-    *bytes += sondep_arena_floats(n);
-    return arena && n > 0 ? sondep_arena_take(arena, (size_t)n * sizeof(float)) : NULL;
-}
-
 /* The largest scratch that any product of a pass needs. */
 static size_t product_bytes(const sondep_pass *pass)
 {
@@ -96,23 +89,23 @@ static size_t plan_layers(sondep_pass *pass, sondep_arena *arena)
 
     for (int64_t layer = 0; pass->tape && layer <= c->n_layers; layer++) {
         bool is_layer = layer < c->n_layers;
-        pass->tape[layer] = (sondep_tape){.resid_pre = take(arena, &bytes, N * c->d_model),
-                                          .resid_mid = take(arena, &bytes, is_layer ? N * c->d_model : 0),
-                                          .qkv = take(arena, &bytes, is_layer ? N * width : 0),
-                                          .z = take(arena, &bytes, is_layer ? N * n_q : 0),
-                                          .pre = take(arena, &bytes, is_layer ? N * c->d_mlp : 0),
-                                          .up = take(arena, &bytes, is_layer ? n_up : 0)};
+        pass->tape[layer] = (sondep_tape){.resid_pre = sondep_arena_plan(arena, &bytes, N * c->d_model),
+                                          .resid_mid = sondep_arena_plan(arena, &bytes, is_layer ? N * c->d_model : 0),
+                                          .qkv = sondep_arena_plan(arena, &bytes, is_layer ? N * width : 0),
+                                          .z = sondep_arena_plan(arena, &bytes, is_layer ? N * n_q : 0),
+                                          .pre = sondep_arena_plan(arena, &bytes, is_layer ? N * c->d_mlp : 0),
+                                          .up = sondep_arena_plan(arena, &bytes, is_layer ? n_up : 0)};
     }
-    pass->mlp = take(arena, &bytes, N * c->d_mlp);
+    pass->mlp = sondep_arena_plan(arena, &bytes, N * c->d_mlp);
     if (pass->tape) {
         pass->x = pass->tape[0].resid_pre;
         return bytes;
     }
-    pass->x = take(arena, &bytes, N * c->d_model);
-    pass->z = take(arena, &bytes, N * n_q);
-    pass->qkv = take(arena, &bytes, N * width);
+    pass->x = sondep_arena_plan(arena, &bytes, N * c->d_model);
+    pass->z = sondep_arena_plan(arena, &bytes, N * n_q);
+    pass->qkv = sondep_arena_plan(arena, &bytes, N * width);
     pass->pre = pass->mlp;
-    pass->up = take(arena, &bytes, n_up);
+    pass->up = sondep_arena_plan(arena, &bytes, n_up);
     return bytes;
 }
 
@@ -130,22 +123,25 @@ size_t sondep_pass_plan(sondep_pass *pass, sondep_arena *arena)
     size_t attention = sondep_attention_scratch_bytes(c->d_head);
 
     /* What every pass needs beside that: one row-wise buffer. */
-    pass->y = take(arena, &bytes, N * c->d_model);
+    pass->y = sondep_arena_plan(arena, &bytes, N * c->d_model);
     /* What only hooks need. */
-    pass->normalized = take(arena, &bytes, has_norm ? N * c->d_model : 0);
-    pass->scale = take(arena, &bytes, has_norm ? N : 0);
-    pass->old_scale = take(arena, &bytes, has_norm ? N : 0);
-    pass->scores = take(arena, &bytes, has_scores ? batch->B * c->n_heads * batch->T * batch->most_keys : 0);
-    pass->result = take(arena, &bytes, any_wanted(pass, SONDEP_POINT_RESULT, any) ? N * c->n_heads * c->d_model : 0);
-    pass->split = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
-    pass->split_y = take(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
-    pass->chosen = take(arena, &bytes, (pass->last.n > pass->streamed.n ? pass->last.n : pass->streamed.n) * c->d_model);
-    pass->logits_block =
-        take(arena, &bytes, pass->stream ? (N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab : 0);
+    pass->normalized = sondep_arena_plan(arena, &bytes, has_norm ? N * c->d_model : 0);
+    pass->scale = sondep_arena_plan(arena, &bytes, has_norm ? N : 0);
+    pass->old_scale = sondep_arena_plan(arena, &bytes, has_norm ? N : 0);
+    pass->scores = sondep_arena_plan(arena, &bytes, has_scores ? batch->B * c->n_heads * batch->T * batch->most_keys : 0);
+    pass->result =
+        sondep_arena_plan(arena, &bytes, any_wanted(pass, SONDEP_POINT_RESULT, any) ? N * c->n_heads * c->d_model : 0);
+    pass->split = sondep_arena_plan(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
+    pass->split_y = sondep_arena_plan(arena, &bytes, has_split ? N * c->n_heads * c->d_model : 0);
+    pass->chosen =
+        sondep_arena_plan(arena, &bytes, (pass->last.n > pass->streamed.n ? pass->last.n : pass->streamed.n) * c->d_model);
+    pass->logits_block = sondep_arena_plan(
+        arena, &bytes, pass->stream ? (N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab : 0);
     /* One attention problem for each sequence, and what the kernels work in. */
-    pass->attention = (void *)take(arena, &bytes, (int64_t)(sizeof *pass->attention / sizeof(float) + 1) * batch->B);
-    pass->product_scratch = take(arena, &bytes, (int64_t)(product / sizeof(float) + 1));
-    pass->attention_scratch = take(arena, &bytes, (int64_t)(attention / sizeof(float) + 1));
+    pass->attention =
+        (void *)sondep_arena_plan(arena, &bytes, (int64_t)(sizeof *pass->attention / sizeof(float) + 1) * batch->B);
+    pass->product_scratch = sondep_arena_plan(arena, &bytes, (int64_t)(product / sizeof(float) + 1));
+    pass->attention_scratch = sondep_arena_plan(arena, &bytes, (int64_t)(attention / sizeof(float) + 1));
     return bytes;
 }
 

@@ -15,17 +15,11 @@ void sonde_model_opts_init(sonde_model_opts *out)
     *out = (sonde_model_opts){.struct_size = sizeof *out, .products = SONDE_PRODUCTS_F32};
 }
 
-/* The caller's options over the defaults; a caller of another version has another struct size. */
+/* The caller's options over the defaults, each within its bounds. */
 static sonde_status read_opts(sonde_model_opts *out, const sonde_model_opts *opts)
 {
     sonde_model_opts_init(out);
-    if (opts == NULL)
-        return SONDE_OK;
-    if (opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
-        return SONDE_FAIL(SONDE_E_ARG, "model options have struct_size %zu, expected at most %zu", opts->struct_size,
-                          sizeof *out);
-    /* A shorter struct of an older caller leaves the newer fields at their defaults. */
-    memcpy(out, opts, opts->struct_size);
+    SONDE_TRY(sondep_opts_read(out, sizeof *out, opts, "the struct of model options"));
     if (out->products != SONDE_PRODUCTS_F32 && out->products != SONDE_PRODUCTS_BF16)
         return SONDE_FAIL(SONDE_E_ARG, "option 'products' is %lld, outside [0, 1]", (long long)out->products);
     return SONDE_OK;

@@ -22,16 +22,11 @@ void sonde_save_opts_init(sonde_save_opts *out)
     *out = (sonde_save_opts){.struct_size = sizeof *out, .dtype = SONDE_AS_STORED};
 }
 
-/* The caller's options over the defaults, as sonde_model_load reads its own. */
+/* The caller's options over the defaults, each within its bounds. */
 static sonde_status read_opts(sonde_save_opts *out, const sonde_save_opts *opts)
 {
     sonde_save_opts_init(out);
-    if (opts == NULL)
-        return SONDE_OK;
-    if (opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
-        return SONDE_FAIL(SONDE_E_ARG, "save options have struct_size %zu, expected at most %zu", opts->struct_size,
-                          sizeof *out);
-    memcpy(out, opts, opts->struct_size);
+    SONDE_TRY(sondep_opts_read(out, sizeof *out, opts, "the struct of save options"));
     if (out->dtype != SONDE_AS_STORED && out->dtype != SONDE_F32 && out->dtype != SONDE_F16 && out->dtype != SONDE_BF16)
         return SONDE_FAIL(SONDE_E_ARG, "option 'dtype' is %lld; weights are stored as F32, F16 or BF16",
                           (long long)out->dtype);

@@ -38,12 +38,7 @@ static sonde_status check_count(int64_t n, const char *name)
 static sonde_status read_opts(sonde_generate_opts *out, const sonde_generate_opts *opts)
 {
     sonde_generate_opts_init(out);
-    if (opts == NULL)
-        return SONDE_OK;
-    if (opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
-        return SONDE_FAIL(SONDE_E_ARG, "generation options have struct_size %zu, expected at most %zu", opts->struct_size,
-                          sizeof *out);
-    memcpy(out, opts, opts->struct_size);
+    SONDE_TRY(sondep_opts_read(out, sizeof *out, opts, "the struct of generation options"));
     SONDE_TRY(check_count(out->max_tokens, "max_tokens"));
     SONDE_TRY(check_count(out->top_k, "top_k"));
     SONDE_TRY(check_count(out->width, "width"));

@@ -135,12 +135,7 @@ static sonde_status choose_rows(sondep_backward *back, goal *g, sonde_run *run, 
 static sonde_status read_objective(sonde_objective *out, const sonde_objective *objective)
 {
     sonde_objective_init(out);
-    if (objective == NULL)
-        return SONDE_OK;
-    if (objective->struct_size < sizeof objective->struct_size || objective->struct_size > sizeof *out)
-        return SONDE_FAIL(SONDE_E_ARG, "the objective has struct_size %zu, expected at most %zu", objective->struct_size,
-                          sizeof *out);
-    memcpy(out, objective, objective->struct_size);
+    SONDE_TRY(sondep_opts_read(out, sizeof *out, objective, "the objective"));
     if (out->kind < 0 || out->kind >= N_KINDS)
         return SONDE_FAIL(SONDE_E_ARG, "the objective is of kind %lld, outside [0, %d]", (long long)out->kind, N_KINDS - 1);
     if (!isfinite(out->weight))

@@ -292,16 +292,11 @@ void sonde_corpus_opts_init(sonde_corpus_opts *out)
     *out = (sonde_corpus_opts){.struct_size = sizeof *out, .repeat = 1};
 }
 
-/* The caller's options over the defaults; a caller of another version has another struct size. */
+/* The caller's options over the defaults, each within its bounds. */
 static sonde_status read_opts(sonde_corpus_opts *out, const sonde_corpus_opts *opts)
 {
     sonde_corpus_opts_init(out);
-    if (opts == NULL)
-        return SONDE_OK;
-    if (opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
-        return SONDE_FAIL(SONDE_E_ARG, "corpus options have struct_size %zu, expected at most %zu", opts->struct_size,
-                          sizeof *out);
-    memcpy(out, opts, opts->struct_size);
+    SONDE_TRY(sondep_opts_read(out, sizeof *out, opts, "the struct of corpus options"));
     if (out->repeat < 1 || out->repeat > MOST_REPEATS)
         return SONDE_FAIL(SONDE_E_ARG, "option 'repeat' is %lld, outside [1, %d]", (long long)out->repeat, MOST_REPEATS);
     if (out->limit < 0)

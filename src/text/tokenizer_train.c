@@ -18,10 +18,9 @@ void sonde_bpe_trainer_opts_init(sonde_bpe_trainer_opts *out)
 static sonde_status read_opts(sonde_bpe_trainer_opts *out, const sonde_bpe_trainer_opts *opts)
 {
     sonde_bpe_trainer_opts_init(out);
-    if (opts == NULL || opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
-        return SONDE_FAIL(SONDE_E_ARG, "trainer options have struct_size %zu, expected at most %zu",
-                          opts ? opts->struct_size : 0, sizeof *out);
-    memcpy(out, opts, opts->struct_size);
+    if (opts == NULL) /* there is no default size of a vocabulary */
+        return SONDE_FAIL(SONDE_E_ARG, "no trainer options, of which 'n_vocab' has no default");
+    SONDE_TRY(sondep_opts_read(out, sizeof *out, opts, "the struct of trainer options"));
     if (out->n_vocab < 0 || out->n_vocab > SONDEP_MAX_ID + 1)
         return SONDE_FAIL(SONDE_E_ARG, "option 'n_vocab' is %lld, outside [0, %d]", (long long)out->n_vocab,
                           SONDEP_MAX_ID + 1);

@@ -54,13 +54,7 @@ static sonde_status check_bounds(const sonde_lm_opts *o)
 sonde_status sondep_lm_opts_read(sonde_lm_opts *out, const sonde_lm_opts *opts, const sonde_config *config)
 {
     sonde_lm_opts_init(out);
-    if (opts != NULL) {
-        if (opts->struct_size < sizeof opts->struct_size || opts->struct_size > sizeof *out)
-            return SONDE_FAIL(SONDE_E_ARG, "training options have struct_size %zu, expected at most %zu", opts->struct_size,
-                              sizeof *out);
-        memcpy(out, opts, opts->struct_size);
-        out->struct_size = sizeof *out;
-    }
+    SONDE_TRY(sondep_opts_read(out, sizeof *out, opts, "the struct of training options"));
     SONDE_TRY(check_bounds(out));
     if (out->separator < -1 || out->separator >= config->n_vocab)
         return SONDE_FAIL(SONDE_E_ARG, "option 'separator' is %lld, outside the vocabulary of %lld",

@@ -300,7 +300,7 @@ static void options_have_bounds(void **unused)
     REFUSED(specials, NULL, SONDE_E_ARG, "'specials'");
     REFUSED(struct_size, sizeof opts + 8, SONDE_E_ARG, "struct_size");
     REFUSED(struct_size, 0, SONDE_E_ARG, "struct_size");
-    fails(sonde_bpe_trainer_new(&t, NULL), SONDE_E_ARG, "struct_size");
+    fails(sonde_bpe_trainer_new(&t, NULL), SONDE_E_ARG, "n_vocab");
     opts.specials = bytes;
     fails(sonde_bpe_trainer_new(&t, &opts), SONDE_E_FORMAT, "not UTF-8");
     opts.specials = empty;
