@@ -200,8 +200,8 @@ static void writer_release(sondep_writer *w)
     *w = (sondep_writer){.fd = -1};
 }
 
-/* Where `path` really leads: through symbolic links, so that the link stays and its target is replaced. */
-static sonde_status resolve(char **out, const char *path)
+/* What is not there yet leads to itself. */
+sonde_status sondep_path_resolve(char **out, const char *path)
 {
     char *target = realpath(path, NULL);
     sonde_status status = sondep_copy_string(out, target ? target : path);
@@ -222,7 +222,7 @@ sonde_status sondep_writer_open(sondep_writer *out, const char *path)
     if (is_special && S_ISDIR(info.st_mode))
         return SONDE_FAIL(SONDE_E_IO, "cannot write '%s': it is a directory", path);
     /* Nothing exists yet that a failure would have to remove. */
-    SONDE_TRY_DONE(resolve(&out->path, path));
+    SONDE_TRY_DONE(sondep_path_resolve(&out->path, path));
     SONDE_TRY_DONE(SONDE_NEW(out->buffer, WRITE_BUFFER));
     /* In the same folder as the target: rename does not cross file systems. */
     if (!is_special) {

@@ -45,6 +45,9 @@ void sondep_file_release(sondep_file *file);
 
 bool sondep_is_directory(const char *path);
 bool sondep_is_file(const char *path);
+
+/* Where `path` really leads: through symbolic links, so that a link stays and its target is replaced. Owns *out. */
+sonde_status sondep_path_resolve(char **out, const char *path);
 sonde_status sondep_path_join(char **out, const char *directory, const char *name); /* owns *out */
 
 /* ---- writing ---------------------------------------------------------------------------------------------------- */

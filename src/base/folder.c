@@ -39,16 +39,14 @@ static void folder_release(sondep_folder *f)
     *f = (sondep_folder){0};
 }
 
-/* Where `path` leads: through symbolic links, without slashes at its end, which would stand before the temporary ending. */
+/* Where `path` leads, without slashes at its end, which would stand before the temporary ending. */
 static sonde_status resolve(char **out, const char *path)
 {
-    char *target = realpath(path, NULL);
-    sonde_status status = sondep_copy_string(out, target ? target : path);
+    sonde_status status = sondep_path_resolve(out, path);
     size_t n = status == SONDE_OK ? strlen(*out) : 0;
 
     while (n > 1 && (*out)[n - 1] == '/')
         (*out)[--n] = '\0';
-    free(target);
     return status;
 }
 
