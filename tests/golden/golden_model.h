@@ -21,16 +21,11 @@
 
 #include <cmocka.h>
 
+#include "statuses.h"
+
 #define GOLDEN_ROOT "tests/golden/models"
 
 enum { GOLDEN_MAX_MODELS = 64, GOLDEN_PATH = 512 };
-
-/* Fails the test with the library's own message. */
-#define assert_ok(call)                                                  \
-    do {                                                                 \
-        if ((call) != SONDE_OK)                                          \
-            fail_msg("%s gives %s", #call, sonde_last_error()->message); \
-    } while (0)
 
 typedef struct golden_model {
     char directory[GOLDEN_PATH];

@@ -487,8 +487,8 @@ static sonde_status nan_at_once(double *value, float *logits, int64_t first_row,
 
 /* ---- what is refused ------------------------------------------------------------------------------------------------------ */
 
-static void assert_refused(sonde_run *run, const golden_model *golden, const sonde_objective *objective, sonde_status want,
-                           const char *subject)
+static void assert_backward_refused(sonde_run *run, const golden_model *golden, const sonde_objective *objective,
+                                    sonde_status want, const char *subject)
 {
     double value = 42;
     sonde_status got = sonde_run_backward(run, golden->tokens, golden->lengths, golden->B, golden->T, objective, &value);
@@ -518,42 +518,43 @@ static void what_has_no_gradient_is_refused(void **unused)
     assert_int_equal(sonde_run_get_gradient(&t, run, "hook_embed"), SONDE_E_STATE);
     for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) {
         assert_ok(sonde_run_hook(run, lost[i], SONDE_HOOK_WRITE, add_half, NULL, &id));
-        assert_refused(run, &golden, NULL, SONDE_E_UNSUPPORTED, lost[i]);
+        assert_backward_refused(run, &golden, NULL, SONDE_E_UNSUPPORTED, lost[i]);
         assert_ok(sonde_run_unhook(run, id));
     }
     /* Objectives outside their bounds; -7 is before the first of 6 tokens. */
     o = logit(41, -1);
-    assert_refused(run, &golden, &o, SONDE_E_RANGE, "token is 41");
+    assert_backward_refused(run, &golden, &o, SONDE_E_RANGE, "token is 41");
     o = logit(0, 99);
-    assert_refused(run, &golden, &o, SONDE_E_RANGE, "token is 99");
+    assert_backward_refused(run, &golden, &o, SONDE_E_RANGE, "token is 99");
     o = logit(0, -1);
     o.position = -7;
-    assert_refused(run, &golden, &o, SONDE_E_RANGE, "position -7");
+    assert_backward_refused(run, &golden, &o, SONDE_E_RANGE, "position -7");
     o.position = 1; /* the third sequence has one token */
-    assert_refused(run, &golden, &o, SONDE_E_RANGE, "sequence 2");
+    assert_backward_refused(run, &golden, &o, SONDE_E_RANGE, "sequence 2");
     o.kind = 3;
-    assert_refused(run, &golden, &o, SONDE_E_ARG, "kind 3");
+    assert_backward_refused(run, &golden, &o, SONDE_E_ARG, "kind 3");
     o.kind = SONDE_OBJECTIVE_FUNCTION;
-    assert_refused(run, &golden, &o, SONDE_E_ARG, "no function");
+    assert_backward_refused(run, &golden, &o, SONDE_E_ARG, "no function");
     o.fn = fail_at_once;
-    assert_refused(run, &golden, &o, SONDE_E_STATE, "");
+    assert_backward_refused(run, &golden, &o, SONDE_E_STATE, "");
     o.weight = NAN;
-    assert_refused(run, &golden, &o, SONDE_E_ARG, "weight");
+    assert_backward_refused(run, &golden, &o, SONDE_E_ARG, "weight");
     o.struct_size = 1000;
-    assert_refused(run, &golden, &o, SONDE_E_ARG, "struct_size 1000");
+    assert_backward_refused(run, &golden, &o, SONDE_E_ARG, "struct_size 1000");
     /* A gradient that is not finite has a name and a place. */
     sonde_objective_init(&o);
     o.kind = SONDE_OBJECTIVE_FUNCTION;
     o.fn = nan_at_once;
     assert_ok(sonde_run_want_gradient(run, "blocks.1.hook_resid_post", NULL));
-    assert_refused(run, &golden, &o, SONDE_E_NONFINITE, "'blocks.1.hook_resid_post' is nan at sequence 0, position 0");
+    assert_backward_refused(run, &golden, &o, SONDE_E_NONFINITE,
+                            "'blocks.1.hook_resid_post' is nan at sequence 0, position 0");
     /* Asked for and not kept; grouped heads. */
     go_back(run, &golden, NULL);
     assert_ok(sonde_run_get_gradient(&t, run, "resid_post1"));
     assert_int_equal(sonde_run_get_gradient(&t, run, "resid_post0"), SONDE_E_HOOK);
     assert_int_equal(sonde_run_want_gradient(run, "hook_nothing", NULL), SONDE_E_HOOK);
     assert_ok(sonde_run_want_gradient(run, "blocks.0.hook_attn_in", NULL));
-    assert_refused(run, &golden, NULL, SONDE_E_UNSUPPORTED, "hook_attn_in");
+    assert_backward_refused(run, &golden, NULL, SONDE_E_UNSUPPORTED, "hook_attn_in");
     /* After all that, the run still works. */
     sonde_run_reset(run);
     assert_ok(sonde_run_want_gradient(run, "blocks.0.hook_resid_pre", NULL));

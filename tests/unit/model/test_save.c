@@ -8,16 +8,10 @@
 #include "golden/golden_model.h"
 
 #include "folder.h"
+#include "statuses.h"
 
 #include <errno.h>
 #include <sys/stat.h>
-
-#define assert_refused(call, wanted, named)                                            \
-    do {                                                                               \
-        assert_int_equal(call, wanted);                                                \
-        if (strstr(sonde_last_error()->message, named) == NULL)                        \
-            fail_msg("'%s' does not name '%s'", sonde_last_error()->message, (named)); \
-    } while (0)
 
 /* Removes a folder of files in the test's folder. */
 static void remove_inside(const char *name)

@@ -12,18 +12,7 @@
 #include <cmocka.h>
 
 #include "folder.h"
-
-#define assert_ok(call)                                                  \
-    do {                                                                 \
-        if ((call) != SONDE_OK)                                          \
-            fail_msg("%s gives %s", #call, sonde_last_error()->message); \
-    } while (0)
-#define assert_refused(call, wanted, named)                                            \
-    do {                                                                               \
-        assert_int_equal(call, wanted);                                                \
-        if (strstr(sonde_last_error()->message, named) == NULL)                        \
-            fail_msg("'%s' does not name '%s'", sonde_last_error()->message, (named)); \
-    } while (0)
+#include "statuses.h"
 
 static sonde_tokenizer *tokenizer;
 

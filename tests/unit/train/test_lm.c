@@ -5,15 +5,9 @@
 #include "train/lm.h"
 
 #include "folder.h"
+#include "statuses.h"
 
 static const char *const families[] = {"small", "stories"};
-
-#define assert_refused(call, wanted, named)                                            \
-    do {                                                                               \
-        assert_int_equal(call, wanted);                                                \
-        if (strstr(sonde_last_error()->message, named) == NULL)                        \
-            fail_msg("'%s' does not name '%s'", sonde_last_error()->message, (named)); \
-    } while (0)
 
 static sonde_lm_trainer *new_trainer(const char *shape, const sonde_corpus *corpus, const sonde_lm_opts *opts)
 {
