@@ -17,7 +17,7 @@ class SondeError(Exception):
     pass
 
 
-def library(path):
+def load_libsonde(path):
     lib = C.CDLL(path)
     lib.sonde_last_error.restype = C.POINTER(Error)
     lib.sonde_tokenizer_token.restype = C.c_char_p

@@ -23,7 +23,7 @@ from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 sys.path.insert(0, os.path.dirname(__file__))
-from tokenizer_common import Sonde, SondeError, Tokenizer, compare, library
+from tokenizer_common import Sonde, SondeError, Tokenizer, compare, load_libsonde
 from tokenizer_strings import ADVERSARIAL, random_string
 
 FAILURES = []
@@ -181,7 +181,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="tokenizers whose name has this in it")
     a = parser.parse_args()
-    lib = library(a.so)
+    lib = load_libsonde(a.so)
     parts = a.parts or ["texts", "strings", "points", "configs"]
     if not a.shared.is_dir():
         print("skip: texts, strings and code points: no '%s' (SONDE_SHARED)" % a.shared)

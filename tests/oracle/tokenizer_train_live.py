@@ -101,7 +101,7 @@ def check_texts(shared, folder):
     stories, play = text / "stories-sampled-0.jsonl.zst", text / "tinyshakespeare.txt"
     cases = [([play], 0, "gpt2", (257, 1000, 8192)), (books[:1], 0, "gpt2", (2000,)), (books[:8], 0, "gpt2", (16384,)),
              ([stories], 5000, "gpt2", (500, 4096)), ([play, text / "wikitext-1000.jsonl", stories], 2500, "llama3", (3000,))]
-    lib = tokenizer_common.library(str(PROGRAM.parent / "libsonde.so"))
+    lib = tokenizer_common.load_libsonde(str(PROGRAM.parent / "libsonde.so"))
     start, n = time.time(), 0
     for files, limit, pattern, vocabs in cases:
         texts = [t for path in files for t in documents(path, limit)]
