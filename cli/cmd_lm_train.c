@@ -109,12 +109,33 @@ static const char *tokenizer_file(void)
     return lm_exists(inside) ? inside : path;
 }
 
+/* Weights know the ids of their own tokenizer alone: with another one they are worth nothing, and nothing else would tell. */
+static void note_other_tokenizer(const sonde_tokenizer *chosen)
+{
+    sonde_tokenizer *own;
+    int64_t n;
+    bool is_same;
+
+    if (init == NULL || tokenizer_path == NULL || sonde_tokenizer_load(&own, init) != SONDE_OK)
+        return;
+    n = sonde_tokenizer_n_vocab(own);
+    is_same = n == sonde_tokenizer_n_vocab(chosen);
+    for (int64_t id = 0; id < n && is_same; id++) {
+        const char *a = sonde_tokenizer_token(own, (int32_t)id), *b = sonde_tokenizer_token(chosen, (int32_t)id);
+        is_same = a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+    }
+    sonde_tokenizer_free(own);
+    if (!is_same)
+        cli_note("'%s' is not the tokenizer of '%s': its ids mean other tokens there", tokenizer_path, init);
+}
+
 /* The tokenizer, and the id that begins a document. */
 static sonde_status open_tokenizer(lm_training *t)
 {
     const char *path = tokenizer_file();
 
     CLI_TRY(sonde_tokenizer_load(&t->tokenizer, path));
+    note_other_tokenizer(t->tokenizer);
     t->separator = sonde_tokenizer_bos(t->tokenizer);
     if (t->separator < 0)
         return cli_fail(SONDE_E_UNSUPPORTED, "'%s' has no token that begins a text (<|endoftext|>, <s>)", path);

@@ -54,3 +54,7 @@ sonde lm train --init f/model --data stories.jsonl --batch 1 --context 8 --steps
 sonde info g/model | grep weights
 sonde lm train --init tiny --data stories.jsonl --batch 1 --context 16 --steps 2 --optimizer muon --products bf16 -o h -q | head -1
 sonde generate h/model "Once upon" --max-tokens 2 -q >/dev/null && echo generates
+# Weights with a tokenizer that is not theirs: said, since the loss alone would not say why.
+sonde tokenizer train stories.jsonl -o other --vocab 280 -q >/dev/null
+sonde lm train --init a/model --tokenizer other --data stories.jsonl --context 16 --batch 1 --steps 1 --sample-every 0 -o i 2>&1 | head -1
+sonde lm train --init a/model --tokenizer a/tokenizer.json --data stories.jsonl --context 16 --batch 1 --steps 1 --sample-every 0 -o j 2>&1 | grep -c 'other tokens'
