@@ -9,12 +9,8 @@ cd "$(dirname "$0")/.."
 folder=${1:-build/one-layer}
 [ $# -eq 0 ] || shift
 
-data=
-for file in $stories $books; do
-    data="$data --data $file"
-done
 case " $* " in
-*" --resume "*) model= ;;
+*" --resume "* | *" --init "*) model= ;;
 *) model="recipes/one-layer.json --tokenizer ${TOKENIZER:-models/stories/tokenizer.json}" ;;
 esac
 exec "$SONDE" lm train $model $data --held-out "$held_out" \

@@ -3,6 +3,7 @@
 #
 #   recipes/stories.sh [FOLDER]            default: build/stories; the model is FOLDER/model
 #   recipes/stories.sh FOLDER --resume     goes on after an interruption
+#   recipes/stories.sh FOLDER --init models/stories   goes on from weights alone, with the tokenizer that they have
 #
 # TEXTS and STORIES15M say where the texts lie, or what they are made from (see recipes/texts.sh). STEPS (24000) is the length:
 # 8,192 tokens a step; what a length reaches is in models/stories/README.md.
@@ -12,17 +13,13 @@ cd "$(dirname "$0")/.."
 folder=${1:-build/stories}
 [ $# -eq 0 ] || shift
 
-mkdir -p "$folder"
-[ -s "$folder/tokenizer.json" ] || "$SONDE" tokenizer train $stories $books --vocab 4096 -o "$folder/tokenizer.json"
-
-data=
-for file in $stories $books; do
-    data="$data --data $file"
-done
 case " $* " in
-*" --resume "*) model= ;;
-*" --init "*) model="--tokenizer $folder/tokenizer.json" ;;
-*) model="--shape stories --tokenizer $folder/tokenizer.json" ;;
+*" --resume "* | *" --init "*) model= ;;
+*)
+    model="--shape stories --tokenizer $folder/tokenizer.json"
+    mkdir -p "$folder"
+    [ -s "$folder/tokenizer.json" ] || "$SONDE" tokenizer train $stories $books --vocab 4096 -o "$folder/tokenizer.json"
+    ;;
 esac
 exec "$SONDE" lm train $model $data --held-out "$held_out" \
     --optimizer muon --lr 3e-3 --last-lr 0 --schedule wsd --warmup 100 --steps "${STEPS:-24000}" \

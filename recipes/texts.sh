@@ -1,11 +1,12 @@
 # recipes/texts.sh - the texts that the shipped models are trained on, for the recipes beside it (sourced, not run).
 #
-# Sets `stories` (four files of stories that stories15M wrote), `held_out` (one more, never trained on) and `books` (texts that are
-# no stories). They are those of the folder $TEXTS where it has them; else the stories are made again there from the model
-# $STORIES15M, 99,000 finished ones a file, and the books are left out if there are none.
+# Sets `stories` (four files of stories that stories15M wrote), `books` (texts that are no stories), `data` (both, as options of
+# sonde lm train) and `held_out` (stories that are never trained on). They are those of the folder $TEXTS where it has them; else the
+# stories are made again there from the model $STORIES15M, and the books are left out if there are none.
 #
-# The stories are drawn at temperature 1, as they were: seeds 0 to 3, and 4 for the held-out ones. Sample b of a seed depends on
-# (seed, b) alone, so that any machine draws the same ones, but for what another set of kernels rounds another way.
+# Stories are drawn at temperature 1, with the seeds 0 to 3, and 4 for the held-out ones; those that do not come to their end within the
+# context are left out, about one in seven. Sample b of a seed depends on (seed, b) alone: any machine draws the same ones, but for what
+# another set of kernels rounds another way. They are not the stories of $TEXTS, whose seeds are not known.
 TEXTS=${TEXTS:-../shared/text}
 STORIES15M=${STORIES15M:-../shared/models/stories15M}
 SONDE=${SONDE:-build/sonde}
@@ -19,14 +20,19 @@ make_stories() {
 
 stories=
 for i in 0 1 2 3; do
-    make_stories "$TEXTS/stories-sampled-$i.jsonl.zst" "$i" 110000
+    make_stories "$TEXTS/stories-sampled-$i.jsonl.zst" "$i" 115000
     stories="$stories $TEXTS/stories-sampled-$i.jsonl.zst"
 done
 held_out=$TEXTS/stories-heldout.jsonl.zst
-make_stories "$held_out" 4 23000
+make_stories "$held_out" 4 24400
 
 # Books and plays, so that the models have seen more than stories. Two of the books are not UTF-8.
 books=
 for file in "$TEXTS"/gutenberg/*.txt "$TEXTS"/tinyshakespeare.txt; do
     [ -f "$file" ] && iconv -f UTF-8 -t UTF-8 "$file" >/dev/null 2>&1 && books="$books $file"
+done
+
+data=
+for file in $stories $books; do
+    data="$data --data $file"
 done
