@@ -5,6 +5,7 @@
 Every golden model, random ones of all kinds, and the well-known shapes with random numbers are saved by sonde_model_save (the
 program tools/save_model of the build), as stored and in other types. transformers must load each without a missing or unexpected
 name, with the config's own type, and give sonde's logits; where there is a model that it was saved from, exactly that model's.
+So must the models that come with sonde; the loss of a text is compared, too.
 """
 import os
 import pathlib
@@ -148,6 +149,29 @@ def special_tokens(score, save, folder):
         score.check(f"{name}_token", getattr(got, f"{name}_token_id") == wanted, f"{getattr(got, f'{name}_token_id')} for {wanted}")
 
 
+def shipped(score, sonde):
+    """The models that come with sonde, as people load them: names, logits, token ids, and the loss of a text."""
+    worst, text = 0.0, TEXTS[0] + " Once upon a time there was a little girl named Lily. She had a big red ball."
+    for directory in sorted(p for p in pathlib.Path("models").iterdir() if p.is_dir()):
+        tokenizer, model = AutoTokenizer.from_pretrained(directory), common.load_float64(directory)
+        loads_whole(score, directory, directory, torch.bfloat16)
+        ids = [tokenizer.bos_token_id, *tokenizer(text)["input_ids"]]
+        want = logits_of(model, ids)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "text.txt"
+            path.write_text(text)
+            got = sonde.act(pathlib.Path(folder) / "out.safetensors", directory, "--ids", ",".join(map(str, ids)), "--logits",
+                            "--hook", "resid_post0")["logits"][0]
+            loss = sonde.json("loss", directory, "-f", path, "--each", "--bos", "always")
+        error = common.relative_error(got.astype(np.float64), want)
+        score.check(f"{directory} logits", error <= LIMIT, f"error {error:.3g}")
+        nats = torch.nn.functional.cross_entropy(torch.tensor(want[:-1]), torch.tensor(ids[1:]), reduction="sum").item()
+        bits = nats / np.log(2) / len(text.encode())
+        score.check(f"{directory} bits per byte", abs(loss["bits_per_byte"] / bits - 1) < 1e-5, f"{loss['bits_per_byte']} for {bits}")
+        worst = max(worst, error)
+    return worst
+
+
 def main(program, n_models=24, seed=0):
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -161,9 +185,10 @@ def main(program, n_models=24, seed=0):
         worst.append(score.attempt("golden models", golden_models, score, sonde, save, folder))
         worst.append(score.attempt("random models", random_models, score, sonde, save, folder, n_models, seed))
         worst.append(score.attempt("shapes", shapes, score, sonde, save, folder))
+        worst.append(score.attempt("shipped models", shipped, score, sonde))
         score.attempt("token ids", token_ids, score, save, folder)
         score.attempt("special tokens", special_tokens, score, save, folder)
-    print("largest error of logits: " + ", ".join(f"{w:.2e}" for w in worst if w is not None) + " (golden, random, shapes)")
+    print("largest error of logits: " + ", ".join(f"{w:.2e}" for w in worst if w is not None) + " (golden, random, shapes, shipped)")
     return score.done()
 
 
