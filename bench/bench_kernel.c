@@ -183,7 +183,13 @@ static void bench_training(void)
         bench_product(shapes[s][0], shapes[s][1], 4096, WEIGHTS, SONDE_F32, SONDEP_ACT_LINEAR);
     }
     bench_product(256, 8192, 4096, WEIGHTS, SONDE_F32, SONDEP_ACT_LINEAR);
-    bench_product(128, 50304, 256, WEIGHTS, SONDE_F32, SONDEP_ACT_LINEAR);
+    /* A block of logits: forward, gradients of its input and of the unembedding. */
+    for (int s = 0; s < 2; s++) {
+        int64_t d = s ? 256 : 128, vocabulary = s ? 8192 : 50304;
+        bench_product(256, vocabulary, d, COLUMNS, SONDE_F32, SONDEP_ACT_LINEAR);
+        bench_product(256, d, vocabulary, ROWS, SONDE_F32, SONDEP_ACT_LINEAR);
+        bench_product(vocabulary, d, 256, WEIGHTS, SONDE_F32, SONDEP_ACT_LINEAR);
+    }
     bench_product(512, 1536, 16384, WEIGHTS, SONDE_F32, SONDEP_ACT_LINEAR);
 }
 

@@ -1,14 +1,15 @@
 /* product.c - the product, cut into tiles.                                     floor 2: kernel
  *
- *            B (K, N)                    One thread takes a block of C, some strips of columns wide and all (or many)
- *         +--+--+--+----+                rows high. For each span of K it packs its piece of B once, into its own cache,
- *         |  |//|  |    | span of K      and runs every strip of A over it, a tile of C at a time, in depths of K that
- *         |  |//|  |    |                leave the strip's piece in the first cache. Sums gather in a buffer of the
- *         +--+--+--+----+                thread's, and after the last span go through the epilogue to C while they are
- *    +--+ +--+--+--+----+                still in the first cache.
- *    |//| |  |##|  |    | strip of A
- *    +--+ +--+--+--+----+                A is packed once, by all threads, before that. B is never copied as a whole.
- *    A     C
+ *            B (K, N)                    A task is a block of C. It goes over its rows a block of A at a time, over K in
+ *         +--+--+--+----+                depths, and over its strips of B: the strip stays in the first cache while the
+ *         |  |//|  |    | depth of K     block of A, which stays in the second, runs over it, a tile of C at a time.
+ *         +--+--+--+----+
+ *    +--+ +--+--+--+----+                A is packed by all threads before that. So is B if it is small; else each task
+ *    |//| |  |##|  |    | strip of A     packs the piece that it is about to use, so that B is never copied as a whole.
+ *    +--+ +--+--+--+----+
+ *    A     C                             Tiles go to C themselves where nothing happens to the sums, or where they are
+ *                                        added to C; else they gather in a buffer of the thread's, and go through the
+ *                                        epilogue to C behind the last depth.
  *
  * The terms of an element are summed in the order of k within a depth, and the depths in their order; both depend on K
  * alone, so that no cut of M or N and no number of threads changes a bit.
@@ -19,16 +20,18 @@
 #include <omp.h>
 
 enum {
-    DEPTH = 384,        /* of K in one run of a tile: a strip of A stays in the first cache */
-    SPAN = 1024,        /* of K for which B is packed at a time: COLUMNS columns of it stay in the second cache */
-    COLUMNS = 96,       /* of a block of C at most */
-    NEAR_A = 96 << 10,  /* elements of A that stay in the second cache: then blocks of one strip do */
+    DEPTH = 256,        /* of K in one run of a tile: a strip of B stays in the first cache */
+    SPAN = 4 * DEPTH,   /* of K for which a task packs its piece of B at a time */
+    DIRECT = 8 * DEPTH, /* of K in a product whose tiles go to C themselves; a longer one is several, added up */
+    COLUMNS = 96,       /* of a block of C at most, where a task packs B itself */
+    NEAR_A = 48 << 10,  /* elements of A that stay in the second cache while strips of B pass */
+    SMALL_B = 1 << 20,  /* elements of B that are packed as a whole */
     TASK_ROWS = 2048,   /* rows times strips in a task at most: one piece of B is fetched while another is used */
-    ROWS = 1024,        /* of A that are packed at a time */
+    TASKS_EACH = 3,     /* tasks for a thread at least, so that one that is held up leaves its share to the others */
+    ROWS = 4096,        /* of A that are packed at a time */
     PACKED_A = 4 << 20, /* elements of A that are packed at a time, if that is fewer rows */
     SIDE_ROWS = 96,     /* of A that are packed side by side if they lie so, ... */
     SIDE_DEPTH = 16,    /* ... of K at a time (even: bf16 comes in pairs) */
-    MOST_TILE = 512,    /* elements of a tile on any instruction set */
     FEW = 8,            /* rows up to which B is read where it lies */
     FEW_COLUMNS = 256   /* of a block of C then */
 };
@@ -38,19 +41,26 @@ typedef struct plan {
     const sondep_tiler *tiler;
     int64_t N, K;
     int64_t rows, n_strips_a;  /* of a chunk of A; strips of a chunk */
+    int64_t n_near;            /* strips of a block of A */
     int64_t n_depths, depth;   /* of K; K's of one (a multiple of k_step) */
-    int64_t span;              /* depths in a span */
+    int64_t span;              /* depths in a span: all of them where B is packed as a whole */
     int64_t columns, n_blocks; /* of a block of C; blocks side by side */
     int64_t group, n_bands;    /* blocks of a task; tasks above each other */
     int64_t n_tasks;
-    size_t a_bytes, thread_bytes; /* of scratch */
-    size_t b_bytes, sums_bytes;   /* the parts of thread_bytes: packed B; sums of a block, or of a strip if K is one span */
+    bool is_b_whole;                       /* B is packed as a whole, before the tasks */
+    size_t a_bytes, b_bytes, thread_bytes; /* of scratch: packed A, packed B, a thread's own */
+    size_t piece_bytes;                    /* the part of thread_bytes that holds packed B; sums follow */
 } plan;
 
 /* How many steps of b cover a. */
 static int64_t ceiling(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
+}
+
+static int64_t between(int64_t x, int64_t least, int64_t most)
+{
+    return x > most ? most : x < least ? least : x;
 }
 
 /* Bytes rounded up to a cache line, so that no two threads share one. */
@@ -62,38 +72,52 @@ static size_t aligned(int64_t bytes)
 /* Rows of A in a chunk: all of them if they fit, else equal parts. */
 static int64_t chunk_rows(int64_t M, int64_t K)
 {
-    int64_t most = PACKED_A / (K > 0 ? K : 1);
-
-    most = most > ROWS ? ROWS : most < 64 ? 64 : most;
+    int64_t most = between(PACKED_A / (K > 0 ? K : 1), 64, ROWS);
     return ceiling(M, ceiling(M, most));
 }
 
-/* All sizes of a product, from its shape alone: what the threads do follows from here, so bytes do not depend on them. */
+/* Tasks of a product whose B is packed as a whole: blocks of A over all of B, in fewer columns if they are few. */
+static void cut_whole(plan *p, int64_t n_strips, int64_t tasks)
+{
+    p->span = p->n_depths;
+    p->n_bands = ceiling(p->n_strips_a, p->n_near);
+    p->n_blocks = between(ceiling(tasks, p->n_bands), 1, n_strips);
+    p->columns = ceiling(n_strips, p->n_blocks) * p->tiler->columns;
+    p->n_blocks = ceiling(p->N, p->columns);
+    p->n_bands = between(ceiling(tasks, p->n_blocks), p->n_bands, p->n_strips_a);
+    p->group = 1;
+}
+
+/* Tasks that pack their own pieces of B: blocks of columns over all of A, or over bands of it if the blocks are few. */
+static void cut_pieces(plan *p, int64_t n_strips, int64_t tasks)
+{
+    p->span = between(p->depth > 0 ? SPAN / p->depth : 1, 1, p->n_depths);
+    p->columns = between(n_strips / tasks, 1, COLUMNS / p->tiler->columns) * p->tiler->columns;
+    p->n_blocks = ceiling(p->N, p->columns);
+    p->group = between(ceiling(TASK_ROWS * p->tiler->columns, p->rows * p->columns), 1, 1 + p->n_blocks / tasks);
+    p->n_bands = p->n_blocks >= tasks ? 1 : between(ceiling(tasks, p->n_blocks), 1, p->n_strips_a);
+}
+
+/* All sizes of a product, from its shape alone. */
 static plan make_plan(const sondep_tiler *tiler, int64_t rows, int64_t N, int64_t K)
 {
     plan p = {.tiler = tiler, .N = N, .K = K, .rows = rows};
-    int64_t threads = sonde_threads(), strips = ceiling(N, tiler->columns), per_block;
+    int64_t n_strips = ceiling(N, tiler->columns), tasks = TASKS_EACH * sonde_threads(), padded, sums;
 
     p.n_strips_a = ceiling(rows, tiler->rows);
     p.n_depths = K > DEPTH ? ceiling(K, DEPTH) : 1;
     p.depth = ceiling(ceiling(K, p.n_depths), tiler->k_step) * tiler->k_step;
-    p.span = p.depth > SPAN || p.depth == 0 ? 1 : SPAN / p.depth;
-    p.span = p.span > p.n_depths ? p.n_depths : p.span;
-    per_block = rows * K <= NEAR_A ? 1 : COLUMNS / tiler->columns;
-    per_block = per_block > strips / (4 * threads) ? strips / (4 * threads) : per_block;
-    per_block = per_block < 1 ? 1 : per_block;
-    p.columns = per_block * tiler->columns;
-    p.n_blocks = ceiling(strips, per_block);
-    p.group = ceiling(TASK_ROWS, rows * per_block);
-    p.group = p.group > p.n_blocks / (4 * threads) ? p.n_blocks / (4 * threads) : p.group;
-    p.group = p.group < 1 ? 1 : p.group;
-    p.n_bands = ceiling(3 * threads, p.n_blocks); /* only where there are too few blocks for all threads */
-    p.n_bands = p.n_blocks >= 2 * threads ? 1 : p.n_bands > p.n_strips_a ? p.n_strips_a : p.n_bands;
+    p.n_near = between(NEAR_A / ((p.depth > 0 ? p.depth : 1) * tiler->rows), 1, p.n_strips_a);
+    padded = p.n_depths * p.depth;
+    p.is_b_whole = n_strips * tiler->columns * padded <= SMALL_B && p.n_strips_a > p.n_near;
+    (p.is_b_whole ? cut_whole : cut_pieces)(&p, n_strips, tasks);
     p.n_tasks = ceiling(p.n_blocks, p.group) * p.n_bands;
-    p.a_bytes = aligned(rows * p.n_depths * p.depth * tiler->element_bytes);
-    p.b_bytes = aligned(p.columns * p.span * p.depth * tiler->element_bytes);
-    p.sums_bytes = aligned((p.n_depths > p.span ? rows : tiler->rows) * p.columns * 4);
-    p.thread_bytes = p.b_bytes + p.sums_bytes;
+    p.a_bytes = aligned(rows * padded * tiler->element_bytes);
+    p.b_bytes = p.is_b_whole ? aligned(n_strips * tiler->columns * padded * tiler->element_bytes) : 0;
+    p.piece_bytes = p.is_b_whole ? 0 : aligned(p.columns * p.span * p.depth * tiler->element_bytes);
+    sums =
+        p.n_depths == 1 ? tiler->rows * tiler->columns : (p.span < p.n_depths ? rows : p.n_near * tiler->rows) * p.columns;
+    p.thread_bytes = p.piece_bytes + aligned(sums * 4);
     return p;
 }
 
@@ -103,11 +127,10 @@ static int64_t strip_row(const plan *p, int64_t s)
     return s * p->rows / p->n_strips_a;
 }
 
-/* Where strip s of packed A begins, at a depth of K. */
+/* Where strip s of packed A begins, at a depth of K: behind it lies the next strip at that depth. */
 static char *packed_strip(const plan *p, char *packed_a, int64_t s, int64_t depth)
 {
-    int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
-    return packed_a + (row * p->n_depths + depth * rows) * p->depth * p->tiler->element_bytes;
+    return packed_a + (depth * p->rows + strip_row(p, s)) * p->depth * p->tiler->element_bytes;
 }
 
 /* Depth of block d of K; the last may be shorter. */
@@ -174,15 +197,15 @@ typedef struct job {
     int64_t ldc, first_row;
     const sondep_matrix *b;
     const sondep_epilogue *epilogue;
-    char *packed_a, *threads;
-    bool is_bare;   /* nothing happens to the sums: tiles may write to C themselves */
-    bool is_turned; /* A and B stand for each other's transposes: what comes out is C^T */
+    char *packed_a, *packed_b, *threads;
+    bool is_direct; /* tiles go to C themselves, or are added to it: nothing else happens to them */
+    bool adds;      /* ... the first depth too */
 } job;
 
-/* Where a thread keeps strip `at / t->columns` of depth d of its piece of B. */
-static char *packed_piece(const plan *p, char *own, int64_t d, int64_t at)
+/* Where strip `at / columns of a tile` of packed B lies at depth d of a span. */
+static char *packed_piece(const plan *p, char *packed_b, int64_t d, int64_t at)
 {
-    return own + (at * p->span + d % p->span * p->tiler->columns) * p->depth * p->tiler->element_bytes;
+    return packed_b + (at * p->span + d % p->span * p->tiler->columns) * p->depth * p->tiler->element_bytes;
 }
 
 /* What of B is packed at a time: depths first to end of a block's columns. */
@@ -190,16 +213,25 @@ typedef struct piece {
     int64_t column, width, first, end;
 } piece;
 
-/* Packs a piece of B into the thread's own buffer, converted to what the tile multiplies. */
-static void pack_piece(const job *w, char *own, const piece *x)
+/* Packs a piece of B, converted to what the tile multiplies. */
+static void pack_piece(const job *w, char *to, const piece *x)
 {
     const plan *p = &w->p;
     const sondep_tiler *t = p->tiler;
 
     for (int64_t j = 0; j < x->width; j += t->columns)
         for (int64_t d = x->first; d < x->end; d++)
-            t->pack_b(packed_piece(p, own, d, j), w->b, d * p->depth, depth_of(p, d), x->column + j,
+            t->pack_b(packed_piece(p, to, d, j), w->b, d * p->depth, depth_of(p, d), x->column + j,
                       x->width - j < t->columns ? x->width - j : t->columns, t->rounds);
+}
+
+/* One strip of a B that is packed as a whole. */
+static void pack_strip_of_b(const job *w, int64_t strip)
+{
+    int64_t columns = w->p.tiler->columns, first = strip * columns;
+    piece x = {first, w->p.N - first < columns ? w->p.N - first : columns, 0, w->p.n_depths};
+
+    pack_piece(w, packed_piece(&w->p, w->packed_b, 0, first), &x);
 }
 
 /* The next piece of B is on its way to the second cache while this one is used: some runs of it before each tile. */
@@ -234,57 +266,62 @@ static void fetch_runs(fetcher *f)
 /* Has the lines of C on their way while the tile is computed. */
 static void fetch_tile(const job *w, int64_t row, int64_t rows, int64_t column, int64_t columns)
 {
-    for (int64_t i = row; !w->is_turned && i < row + rows; i++)
+    for (int64_t i = row; i < row + rows; i++)
         for (int64_t j = 0; j < columns; j += 16)
             __builtin_prefetch(w->c + (w->first_row + i) * w->ldc + column + j, 1);
 }
 
-/* The epilogue of one tile, to C; a tile of C^T is turned back first. */
-static void finish_tile(const job *w, const float *sums, int64_t row, int64_t rows, int64_t column, int64_t columns)
+/* A tile that goes to C, at each depth: at once if C has room for a whole one, as it lies. */
+static void run_direct(const job *w, float *sums, const char *a, const char *b, int64_t depth, int64_t row, int64_t rows,
+                       int64_t column, int64_t columns, bool adds)
 {
-    int64_t ld = w->p.tiler->columns;
-    float turned[MOST_TILE];
+    const sondep_tiler *t = w->p.tiler;
+    sondep_epilogue onto = {.residual = adds ? w->c : NULL, .ld_residual = w->ldc};
 
-    if (!w->is_turned) {
-        w->leaf->finish(w->c, w->ldc, sums, ld, rows, columns, w->first_row + row, column, w->epilogue);
+    if (columns == t->columns) {
+        t->tile(w->c + (w->first_row + row) * w->ldc + column, w->ldc, a, b, depth, (int)rows, adds);
         return;
     }
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            turned[j * rows + i] = sums[i * ld + j];
-    w->leaf->finish(w->c, w->ldc, turned, rows, columns, rows, column, w->first_row + row, w->epilogue);
+    t->tile(sums, t->columns, a, b, depth, (int)rows, false);
+    w->leaf->finish(w->c, w->ldc, sums, t->columns, rows, columns, w->first_row + row, column, &onto);
 }
 
-/* One tile: strip s, depth d, columns j on of a piece; after the last depth, the epilogue. Sums lie tile by tile, unless they
- * are the result. */
-static void run_tile(const job *w, char *own, const piece *x, int64_t s, int64_t d, int64_t j)
+/* One tile: strip s, depth d, columns j on of a piece; behind the last depth, the epilogue. Sums lie tile by tile, from those
+ * of row `base` on. */
+static void run_tile(const job *w, float *sums, int64_t base, const char *b, const piece *x, int64_t s, int64_t d, int64_t j)
 {
     const plan *p = &w->p;
     const sondep_tiler *t = p->tiler;
     int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row, column = x->column + j;
-    int64_t columns = x->width - j < t->columns ? x->width - j : t->columns, first = w->first_row + row;
-    const char *a = packed_strip(p, w->packed_a, s, d), *b = packed_piece(p, own, d, j);
-    float *sums = (float *)(own + p->b_bytes) + (p->n_depths > p->span ? row * p->columns : 0) + j * rows;
+    int64_t columns = x->width - j < t->columns ? x->width - j : t->columns, depth = depth_of(p, d);
+    const char *a = packed_strip(p, w->packed_a, s, d);
 
-    /* Lines of C come while the tile is computed; a bare tile goes there at once. */
-    if (d == p->n_depths - 1)
+    if (d == (w->is_direct ? 0 : p->n_depths - 1))
         fetch_tile(w, row, rows, column, columns);
-    if (w->is_bare && !w->is_turned && p->n_depths == 1 && columns == t->columns) {
-        t->tile(w->c + first * w->ldc + column, w->ldc, a, b, depth_of(p, d), (int)rows, false);
+    if (w->is_direct) {
+        run_direct(w, sums, a, b, depth, row, rows, column, columns, d > 0 || w->adds);
         return;
     }
-    t->tile(sums, t->columns, a, b, depth_of(p, d), (int)rows, d > 0);
+    if (p->n_depths > 1)
+        sums += (row - base) * p->columns + j * rows;
+    t->tile(sums, t->columns, a, b, depth, (int)rows, d > 0);
     if (d == p->n_depths - 1)
-        finish_tile(w, sums, row, rows, column, columns);
+        w->leaf->finish(w->c, w->ldc, sums, t->columns, rows, columns, w->first_row + row, column, w->epilogue);
 }
 
-/* One strip of A over a piece of B. */
-static void run_strip(const job *w, char *own, const piece *x, int64_t s, fetcher *next)
+/* A block of A, strips first to end, over a piece of B: each strip of B stays in the first cache while all of A's pass. */
+static void run_block(const job *w, float *sums, char *packed_b, const piece *x, int64_t first, int64_t end, fetcher *next)
 {
+    const plan *p = &w->p;
+    int64_t base = p->span < p->n_depths ? 0 : strip_row(p, first);
+
     for (int64_t d = x->first; d < x->end; d++) {
-        for (int64_t j = 0; j < x->width; j += w->p.tiler->columns) {
-            fetch_runs(next);
-            run_tile(w, own, x, s, d, j);
+        for (int64_t j = 0; j < x->width; j += p->tiler->columns) {
+            const char *b = packed_piece(p, packed_b, d, j);
+            for (int64_t s = first; s < end; s++) {
+                fetch_runs(next);
+                run_tile(w, sums, base, b, x, s, d, j);
+            }
         }
     }
 }
@@ -304,55 +341,77 @@ static void run_task(const job *w, int64_t task)
 {
     const plan *p = &w->p;
     char *own = w->threads + (size_t)omp_get_thread_num() * p->thread_bytes;
+    float *sums = (float *)(own + p->piece_bytes);
     int64_t band = task % p->n_bands, column = task / p->n_bands * p->group * p->columns,
             end = column + p->group * p->columns;
-    int64_t strip = band * p->n_strips_a / p->n_bands, n_strips = (band + 1) * p->n_strips_a / p->n_bands - strip;
+    int64_t strip = band * p->n_strips_a / p->n_bands, end_strip = (band + 1) * p->n_strips_a / p->n_bands;
     piece x = {column, 0, 0, p->n_depths}, next; /* as if behind the last piece of the block before */
     bool more;
 
     x.column -= p->columns;
     for (more = next_piece(p, &x, end); more; x = next) {
+        char *b = p->is_b_whole ? packed_piece(p, w->packed_b, 0, x.column) : own;
         fetcher f = {0};
         next = x;
         more = next_piece(p, &next, end);
-        if (more)
-            f = plan_fetch(w, &next, n_strips * ceiling(x.width, p->tiler->columns) * (x.end - x.first));
-        pack_piece(w, own, &x);
-        for (int64_t s = strip; s < strip + n_strips; s++)
-            run_strip(w, own, &x, s, &f);
+        if (more && !p->is_b_whole)
+            f = plan_fetch(w, &next, (end_strip - strip) * ceiling(x.width, p->tiler->columns) * (x.end - x.first));
+        if (!p->is_b_whole)
+            pack_piece(w, b, &x);
+        for (int64_t s = strip; s < end_strip; s += p->n_near)
+            run_block(w, sums, b, &x, s, s + p->n_near < end_strip ? s + p->n_near : end_strip, &f);
     }
 }
 
-/* Whether an epilogue leaves sums as they are. */
-static bool is_bare(const sondep_epilogue *e)
+/* One product of many rows, as it was asked for. */
+typedef struct call {
+    const sondep_leaf *leaf;
+    const sondep_tiler *tiler;
+    float *c;
+    int64_t ldc;
+    sondep_matrix a, b;
+    int64_t M, N, K;
+    const sondep_epilogue *epilogue;
+    bool is_direct, adds;
+    char *scratch;
+} call;
+
+/* What threads share of the scratch, for rows from first_row on. */
+static job make_job(const call *x, int64_t first_row, int64_t rows)
 {
-    return e == NULL || (!e->bias && !e->pre && e->act == SONDEP_ACT_LINEAR && !e->gate && !e->residual);
+    job w = {.leaf = x->leaf,
+             .p = make_plan(x->tiler, rows, x->N, x->K),
+             .c = x->c,
+             .ldc = x->ldc,
+             .first_row = first_row,
+             .b = &x->b,
+             .epilogue = x->epilogue,
+             .packed_a = x->scratch,
+             .is_direct = x->is_direct,
+             .adds = x->adds};
+
+    w.packed_b = w.packed_a + w.p.a_bytes;
+    w.threads = w.packed_b + w.p.b_bytes;
+    return w;
 }
 
-/* Rows in chunks whose packed A fits the scratch; within one, tasks are columns, taken as threads come free. */
-static void many_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
-                      const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue,
-                      bool is_turned, char *scratch)
+/* Rows in chunks whose packed A fits the scratch; within one, tasks are taken as threads come free. */
+static void many_rows(const call *x)
 {
-    int64_t chunk = chunk_rows(M, K);
+    int64_t chunk = chunk_rows(x->M, x->K);
     sondep_meeting meeting = SONDEP_MEETING;
 
-#pragma omp parallel num_threads(sonde_threads()) if (M * N * K > SONDEP_ALONE)
-    for (int64_t first = 0; first < M; first += chunk) {
-        job w = {.leaf = leaf,
-                 .p = make_plan(tiler, M - first < chunk ? M - first : chunk, N, K),
-                 .c = c,
-                 .ldc = ldc,
-                 .first_row = first,
-                 .b = b,
-                 .epilogue = epilogue,
-                 .packed_a = scratch,
-                 .is_bare = is_bare(epilogue),
-                 .is_turned = is_turned};
-        w.threads = scratch + w.p.a_bytes;
+#pragma omp parallel num_threads(sonde_threads()) if (x->M * x->N * x->K > SONDEP_ALONE)
+    for (int64_t first = 0; first < x->M; first += chunk) {
+        job w = make_job(x, first, x->M - first < chunk ? x->M - first : chunk);
+        int64_t n_packs_a = n_packs(&w.p, &x->a), n_packs_b = w.p.is_b_whole ? ceiling(x->N, w.p.tiler->columns) : 0;
 #pragma omp for schedule(dynamic, 4) nowait
-        for (int64_t part = 0; part < n_packs(&w.p, a); part++)
-            pack_part(&w.p, w.packed_a, a, first, part);
+        for (int64_t part = 0; part < n_packs_a + n_packs_b; part++) {
+            if (part < n_packs_b)
+                pack_strip_of_b(&w, part);
+            else
+                pack_part(&w.p, w.packed_a, &x->a, first, part - n_packs_b);
+        }
         sondep_meet(&meeting);
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < w.p.n_tasks; task++)
@@ -371,86 +430,124 @@ static bool is_few(const sondep_tiler *tiler, const sondep_matrix *b, int64_t M,
 }
 
 /* n columns of the product from j on, depth by depth, as tiles sum them. `sums` has room for two blocks of n columns. */
-static void few_columns(const sondep_leaf *leaf, float *sums, const float *rows, const sondep_matrix *b, const plan *p,
-                        int64_t M, int64_t j, int64_t n)
+static void few_columns(const call *x, float *sums, const float *rows, const plan *p, int64_t j, int64_t n)
 {
-    bool rounds = p->tiler->rounds;
+    const sondep_leaf *leaf = x->leaf;
+    sondep_epilogue onto = {.residual = x->c, .ld_residual = x->ldc};
 
     for (int64_t d = 0; d < p->n_depths; d++) {
-        float *to = d == 0 ? sums : sums + M * n;
-        (b->col_stride == 1 ? leaf->few_along_rows : leaf->few_along_columns)(to, rows, p->K, b, M, d * p->depth,
-                                                                              depth_of(p, d), j, n, rounds);
-        if (d > 0)
-            leaf->add(sums, sums, to, M * n);
+        float *to = d == 0 || x->adds ? sums : sums + x->M * n;
+        (x->b.col_stride == 1 ? leaf->few_along_rows : leaf->few_along_columns)(to, rows, p->K, &x->b, x->M, d * p->depth,
+                                                                                depth_of(p, d), j, n, p->tiler->rounds);
+        if (x->adds)
+            leaf->finish(x->c, x->ldc, sums, n, x->M, n, 0, j, &onto);
+        else if (d > 0)
+            leaf->add(sums, sums, to, x->M * n);
     }
+    if (!x->adds)
+        leaf->finish(x->c, x->ldc, sums, n, x->M, n, 0, j, x->epilogue);
 }
 
 /* Each thread reads columns of B where they lie, once, for all rows. */
-static void few_rows(const sondep_leaf *leaf, const sondep_tiler *tiler, float *c, int64_t ldc, const sondep_matrix *a,
-                     const sondep_matrix *b, int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, char *scratch)
+static void few_rows(const call *x)
 {
-    plan p = make_plan(tiler, M, N, K);
-    int64_t width = b->col_stride == 1 ? FEW_COLUMNS : FEW_COLUMNS / 4;
-    float *rows = (float *)scratch;
-    char *threads = scratch + aligned(M * K * 4);
+    plan p = make_plan(x->tiler, x->M, x->N, x->K);
+    int64_t width = x->b.col_stride == 1 ? FEW_COLUMNS : FEW_COLUMNS / 4;
+    float *rows = (float *)x->scratch;
+    char *threads = x->scratch + aligned(x->M * x->K * 4);
     sondep_meeting meeting = SONDEP_MEETING;
 
-    for (int64_t m = 0; m < M; m++) /* a strip of one row is the row itself */
-        leaf->f32.pack_a(rows + m * K, a, m, 0, K, 1, tiler->rounds);
-#pragma omp parallel num_threads(sonde_threads()) if (M * N * K > SONDEP_ALONE)
+    for (int64_t m = 0; m < x->M; m++) /* a strip of one row is the row itself */
+        x->leaf->f32.pack_a(rows + m * x->K, &x->a, m, 0, x->K, 1, x->tiler->rounds);
+#pragma omp parallel num_threads(sonde_threads()) if (x->M * x->N * x->K > SONDEP_ALONE)
     {
 #pragma omp for schedule(dynamic, 1) nowait
-        for (int64_t j = 0; j < N; j += width) {
+        for (int64_t j = 0; j < x->N; j += width) {
             float *sums = (float *)(threads + (size_t)omp_get_thread_num() * aligned(2 * FEW * FEW_COLUMNS * 4));
-            int64_t n = N - j < width ? N - j : width;
-            few_columns(leaf, sums, rows, b, &p, M, j, n);
-            leaf->finish(c, ldc, sums, n, M, n, 0, j, epilogue);
+            few_columns(x, sums, rows, &p, j, x->N - j < width ? x->N - j : width);
         }
         sondep_meet(&meeting);
     }
 }
 
-/* A sum over many tokens, as for the gradient of weights, has little output: packing A, which goes through memory, is what
- * costs, so that the smaller of the factors is taken for it. C^T = B^T A^T has the same terms in the same order. */
-static bool is_better_turned(const sondep_matrix *a, const sondep_matrix *b, int64_t M, int64_t N)
+/* ---- which way ---------------------------------------------------------------------------------------------------------- */
+
+/* Whether nothing happens to the sums. */
+static bool is_bare(const sondep_epilogue *e)
 {
-    return a->row_stride == 1 && b->col_stride == 1 && b->dtype == SONDE_F32 && M > N;
+    return e == NULL || (!e->bias && !e->pre && e->act == SONDEP_ACT_LINEAR && !e->gate && !e->residual);
+}
+
+/* Whether they are added to what C holds, and nothing else. */
+static bool is_added(const sondep_epilogue *e, const float *c, int64_t ldc)
+{
+    return e && !e->bias && !e->pre && e->act == SONDEP_ACT_LINEAR && !e->gate && e->residual == c && e->ld_residual == ldc;
+}
+
+static void run(const call *x)
+{
+    if (is_few(x->tiler, &x->b, x->M, x->K))
+        few_rows(x);
+    else
+        many_rows(x);
+}
+
+/* K's from k on, as far as one product of tiles goes that write to C themselves. */
+static call part_of(const call *x, int64_t k)
+{
+    call part = *x;
+
+    part.a.data = (const char *)x->a.data + k * x->a.col_stride * (int64_t)sonde_dtype_bytes(x->a.dtype);
+    part.b.data = (const char *)x->b.data + k * x->b.row_stride * (int64_t)sonde_dtype_bytes(x->b.dtype);
+    part.K = x->K - k < DIRECT ? x->K - k : DIRECT;
+    part.adds = x->adds || k > 0;
+    return part;
 }
 
 void sondep_tiled_product(const sondep_leaf *leaf, float *c, int64_t ldc, const sondep_matrix *a, const sondep_matrix *b,
                           int64_t M, int64_t N, int64_t K, const sondep_epilogue *epilogue, sondep_precision precision,
                           void *scratch)
 {
-    const sondep_tiler *tiler = precision == SONDEP_BF16 ? &leaf->bf16 : &leaf->f32;
-    sondep_matrix a_turned = {a->data, a->dtype, a->col_stride, a->row_stride};
-    sondep_matrix b_turned = {b->data, b->dtype, b->col_stride, b->row_stride};
+    call x = {
+        leaf, precision == SONDEP_BF16 ? &leaf->bf16 : &leaf->f32, c, ldc, *a, *b, M, N, K, epilogue, .scratch = scratch};
 
     if (M <= 0 || N <= 0)
         return;
-    if (is_few(tiler, b, M, K))
-        few_rows(leaf, tiler, c, ldc, a, b, M, N, K, epilogue, scratch);
-    else if (is_better_turned(a, b, M, N))
-        many_rows(leaf, tiler, c, ldc, &b_turned, &a_turned, N, M, K, epilogue, true, scratch);
-    else
-        many_rows(leaf, tiler, c, ldc, a, b, M, N, K, epilogue, false, scratch);
+    x.adds = is_added(epilogue, c, ldc);
+    x.is_direct = x.adds || is_bare(epilogue);
+    if (!x.is_direct || K == 0) {
+        run(&x);
+        return;
+    }
+    for (int64_t k = 0; k < K; k += DIRECT) {
+        call part = part_of(&x, k);
+        run(&part);
+    }
 }
 
-/* Packed A of a chunk, and each thread's own buffers. */
+/* Packed factors of a chunk, and each thread's own buffers. */
 static size_t scratch_of(const sondep_tiler *tiler, int64_t M, int64_t N, int64_t K)
 {
-    plan p = make_plan(tiler, chunk_rows(M, K), N, K);
-    return p.a_bytes + (size_t)sonde_threads() * p.thread_bytes;
+    int64_t chunk = chunk_rows(M, K), last = M % chunk;
+    size_t most = 0;
+
+    for (int i = 0; i < 2; i++) {
+        plan p = make_plan(tiler, i && last > 0 ? last : chunk, N, K);
+        size_t n = p.a_bytes + p.b_bytes + (size_t)sonde_threads() * p.thread_bytes;
+        most = n > most ? n : most;
+    }
+    return most;
 }
 
 size_t sondep_tiled_product_scratch_bytes(const sondep_leaf *leaf, int64_t M, int64_t N, int64_t K)
 {
-    size_t few = aligned((M < FEW ? M : FEW) * K * 4) + (size_t)sonde_threads() * aligned(2 * FEW * FEW_COLUMNS * 4);
-    size_t most = few, n;
+    /* All of K at once, or in parts, of which the last may be smaller. */
+    int64_t depths[] = {K, K < DIRECT ? K : DIRECT, K % DIRECT};
+    size_t most = aligned((M < FEW ? M : FEW) * K * 4) + (size_t)sonde_threads() * aligned(2 * FEW * FEW_COLUMNS * 4), n;
 
-    for (int i = 0; i < 4 && M > 0 && N > 0; i++) { /* each precision, and turned, which the layout decides */
-        const sondep_tiler *t = i % 2 ? &leaf->bf16 : &leaf->f32;
-        n = i / 2 ? scratch_of(t, N, M, K) : scratch_of(t, M, N, K);
-        most = n > most && (i < 2 || M > N) ? n : most;
+    for (int i = 0; i < 6 && M > 0 && N > 0; i++) { /* in each precision */
+        n = scratch_of(i % 2 ? &leaf->bf16 : &leaf->f32, M, N, depths[i / 2]);
+        most = n > most ? n : most;
     }
     return most;
 }
