@@ -20,32 +20,35 @@
 #include <omp.h>
 
 enum {
-    DEPTH = 256,        /* of K in one run of a tile: a strip of B stays in the first cache */
-    SPAN = 4 * DEPTH,   /* of K for which a task packs its piece of B at a time */
-    DIRECT = 8 * DEPTH, /* of K in a product whose tiles go to C themselves; a longer one is several, added up */
-    COLUMNS = 96,       /* of a block of C at most, where a task packs B itself */
-    NEAR_A = 48 << 10,  /* elements of A that stay in the second cache while strips of B pass */
-    SMALL_B = 1 << 20,  /* elements of B that are packed as a whole */
-    TASK_ROWS = 2048,   /* rows times strips in a task at most: one piece of B is fetched while another is used */
-    TASKS_EACH = 3,     /* tasks for a thread at least, so that one that is held up leaves its share to the others */
-    ROWS = 4096,        /* of A that are packed at a time */
-    PACKED_A = 4 << 20, /* elements of A that are packed at a time, if that is fewer rows */
-    SIDE_ROWS = 96,     /* of A that are packed side by side if they lie so, ... */
-    SIDE_DEPTH = 16,    /* ... of K at a time (even: bf16 comes in pairs) */
-    FEW = 8,            /* rows up to which B is read where it lies */
-    FEW_COLUMNS = 256   /* of a block of C then */
+    DEPTH = 256,         /* of K in one run of a tile: a strip of B stays in the first cache */
+    SPAN = 4 * DEPTH,    /* of K for which a task packs its piece of B at a time */
+    DIRECT = 8 * DEPTH,  /* of K in a product whose tiles go to C themselves; a longer one is several, added up */
+    COLUMNS = 96,        /* of a block of C at most, where a task packs B itself */
+    NEAR_A = 48 << 10,   /* elements of A that stay in the second cache while strips of B pass */
+    SMALL_B = 1 << 20,   /* elements of B that are packed as a whole */
+    TASK_ROWS = 2048,    /* rows times strips in a task at most: one piece of B is fetched while another is used */
+    TASKS_EACH = 3,      /* tasks for a thread at least, so that one that is held up leaves its share to the others, ... */
+    MOST_EACH = 24,      /* ... and at most, ... */
+    TASK_WORK = 8 << 20, /* ... each of so many multiply-adds: 0.1 to 0.2 ms */
+    ROWS = 4096,         /* of A that are packed at a time */
+    PACKED_A = 4 << 20,  /* elements of A that are packed at a time, if that is fewer rows */
+    SIDE_ROWS = 96,      /* of A that are packed side by side if they lie so, ... */
+    SIDE_DEPTH = 16,     /* ... of K at a time (even: bf16 comes in pairs) */
+    FEW = 8,             /* rows up to which B is read where it lies */
+    FEW_COLUMNS = 256    /* of a block of C then */
 };
 
 /* How one call is cut. */
 typedef struct plan {
     const sondep_tiler *tiler;
     int64_t N, K;
-    int64_t rows, n_strips_a;  /* of a chunk of A; strips of a chunk */
-    int64_t n_near;            /* strips of a block of A */
-    int64_t n_depths, depth;   /* of K; K's of one (a multiple of k_step) */
-    int64_t span;              /* depths in a span: all of them where B is packed as a whole */
-    int64_t columns, n_blocks; /* of a block of C; blocks side by side */
-    int64_t group, n_bands;    /* blocks of a task; tasks above each other */
+    int64_t rows, n_strips_a;     /* of a chunk of A; strips of a chunk */
+    int64_t strip_rows, n_higher; /* of a strip; strips, the first ones, that have one more */
+    int64_t n_near;               /* strips of a block of A */
+    int64_t n_depths, depth;      /* of K; K's of one (a multiple of k_step) */
+    int64_t span;                 /* depths in a span: all of them where B is packed as a whole */
+    int64_t columns, n_blocks;    /* of a block of C; blocks side by side */
+    int64_t group, n_bands;       /* blocks of a task; tasks above each other */
     int64_t n_tasks;
     bool is_b_whole;                       /* B is packed as a whole, before the tasks */
     size_t a_bytes, b_bytes, thread_bytes; /* of scratch: packed A, packed B, a thread's own */
@@ -102,9 +105,13 @@ static void cut_pieces(plan *p, int64_t n_strips, int64_t tasks)
 static plan make_plan(const sondep_tiler *tiler, int64_t rows, int64_t N, int64_t K)
 {
     plan p = {.tiler = tiler, .N = N, .K = K, .rows = rows};
-    int64_t n_strips = ceiling(N, tiler->columns), tasks = TASKS_EACH * sonde_threads(), padded, sums;
+    int64_t n_strips = ceiling(N, tiler->columns), threads = sonde_threads(), padded, sums;
+    int64_t tasks =
+        between((int64_t)((double)rows * (double)N * (double)K / TASK_WORK), TASKS_EACH * threads, MOST_EACH * threads);
 
     p.n_strips_a = ceiling(rows, tiler->rows);
+    p.strip_rows = p.n_strips_a > 0 ? rows / p.n_strips_a : 0;
+    p.n_higher = p.n_strips_a > 0 ? rows % p.n_strips_a : 0;
     p.n_depths = K > DEPTH ? ceiling(K, DEPTH) : 1;
     p.depth = ceiling(ceiling(K, p.n_depths), tiler->k_step) * tiler->k_step;
     p.n_near = between(NEAR_A / ((p.depth > 0 ? p.depth : 1) * tiler->rows), 1, p.n_strips_a);
@@ -121,10 +128,11 @@ static plan make_plan(const sondep_tiler *tiler, int64_t rows, int64_t N, int64_
     return p;
 }
 
-/* First row of strip s: rows are dealt out evenly, so that no strip is much thinner than another. */
+/* First row of strip s: rows are dealt out evenly, so that no strip is much thinner than another. (No division: this is asked
+ * for with each tile.) */
 static int64_t strip_row(const plan *p, int64_t s)
 {
-    return s * p->rows / p->n_strips_a;
+    return s * p->strip_rows + (s < p->n_higher ? s : p->n_higher);
 }
 
 /* Where strip s of packed A begins, at a depth of K: behind it lies the next strip at that depth. */

@@ -48,17 +48,20 @@ size_t sondep_linear_scratch_bytes(int64_t n_in, int64_t n_out, int64_t N);
 
 /* ---- unembedding and loss ------------------------------------------------------------------------------------------------ */
 
-enum { SONDEP_LOGITS_BLOCK = 256 }; /* rows of logits that are held at a time: 51 MB for GPT-2's vocabulary */
+/* Rows of logits that are held at a time, where they are only read (51 MB for GPT-2's vocabulary), and where their gradients
+ * take their place, are read twice, and should be in the third cache by then. */
+enum { SONDEP_LOGITS_BLOCK = 256, SONDEP_OBJECTIVE_BLOCK = 128 };
 
 /* Turns logits (n_rows, V) of rows first_row .. into the gradients of an objective by them, in place. */
 typedef sonde_status sondep_objective_fn(float *logits, int64_t first_row, int64_t n_rows, int64_t V, void *ctx);
 
 /* logits = y W, the objective, and backward through W, by blocks of rows, so that (N,V) is never held:
  *   dy (N,D) = dlogits W^T, written whole;   dw += y^T dlogits   (dw NULL: not wanted)
- * logits  (min(N, SONDEP_LOGITS_BLOCK), V)  room for a block. Errors: what the objective returned. */
+ * logits  (min(N, SONDEP_OBJECTIVE_BLOCK), V)  room for a block. Errors: what the objective returned. */
 sonde_status sondep_unembed_backward(float *dy, float *dw, const float *y, const sondep_linear *unembed, int64_t N,
                                      float *logits, sondep_objective_fn *objective, void *ctx,
                                      const sondep_workbench *bench);
+size_t sondep_unembed_backward_scratch_bytes(int64_t D, int64_t V, int64_t N);
 
 /* The objective of language models: the mean over `n_counted` targets of the cross-entropy.
  * target (N): the id that row n should predict, -1: the row does not count; loss (N) receives each row's. */

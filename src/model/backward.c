@@ -22,8 +22,7 @@ static size_t scratch_bytes(const sondep_backward *b)
 {
     const sonde_config *c = &b->pass->model->config;
     int64_t N = b->pass->batch->N, D = c->d_model, n_q = c->n_heads * c->d_head, n_kv = c->n_kv_heads * c->d_head;
-    int64_t block =
-        N < SONDEP_LOGITS_BLOCK || sondep_gradient_wanted(b, SONDEP_POINT_UNEMBED_OUT, 0) ? N : SONDEP_LOGITS_BLOCK;
+    bool all_logits = sondep_gradient_wanted(b, SONDEP_POINT_UNEMBED_OUT, 0);
     size_t sizes[] = {sondep_linear_scratch_bytes(D, n_q + 2 * n_kv, N),
                       sondep_linear_scratch_bytes(D, n_q, N),
                       sondep_linear_scratch_bytes(D, n_kv, N),
@@ -31,9 +30,9 @@ static size_t scratch_bytes(const sondep_backward *b)
                       sondep_linear_scratch_bytes(n_q, D, N),
                       sondep_linear_scratch_bytes(D, c->d_mlp, N),
                       sondep_linear_scratch_bytes(c->d_mlp, D, N),
-                      sondep_linear_scratch_bytes(D, c->n_vocab, block),
-                      sondep_linear_scratch_bytes(D, c->n_vocab, N % SONDEP_LOGITS_BLOCK),
-                      sondep_linear_scratch_bytes(D, c->n_vocab, b->counted.n % SONDEP_LOGITS_BLOCK),
+                      sondep_linear_scratch_bytes(D, c->n_vocab, all_logits ? N : 0),
+                      sondep_unembed_backward_scratch_bytes(D, c->n_vocab, N),
+                      sondep_unembed_backward_scratch_bytes(D, c->n_vocab, b->counted.n),
                       sondep_product_scratch_bytes(b->pass->batch->T, b->pass->batch->most_keys, c->d_head),
                       sondep_norm_backward_scratch_bytes(N, D)};
     size_t most = 0;
@@ -58,8 +57,8 @@ size_t sondep_backward_plan(sondep_backward *b, sondep_arena *arena)
     b->dz = sondep_arena_plan(arena, &bytes, N * n_q);
     b->dpost = sondep_arena_plan(arena, &bytes, N * c->d_mlp);
     b->dup = sondep_arena_plan(arena, &bytes, c->gated_mlp ? N * c->d_mlp : 0);
-    b->logits =
-        sondep_arena_plan(arena, &bytes, (all_logits || N < SONDEP_LOGITS_BLOCK ? N : SONDEP_LOGITS_BLOCK) * c->n_vocab);
+    b->logits = sondep_arena_plan(arena, &bytes,
+                                  (all_logits || N < SONDEP_OBJECTIVE_BLOCK ? N : SONDEP_OBJECTIVE_BLOCK) * c->n_vocab);
     b->minus_sin =
         sondep_arena_plan(arena, &bytes, c->positions == SONDE_POSITIONS_ROTARY ? batch->most_keys * c->d_head / 2 : 0);
     /* What only hooks need. */

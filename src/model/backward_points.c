@@ -295,8 +295,8 @@ sonde_status sondep_fire_logit_gradient(const sondep_backward *b)
     sondep_workbench bench = {b->pass->model->precision, b->scratch};
 
     /* Block by block, as the objective sees them elsewhere. */
-    for (int64_t first = 0; first < N; first += SONDEP_LOGITS_BLOCK) {
-        int64_t n = N - first < SONDEP_LOGITS_BLOCK ? N - first : SONDEP_LOGITS_BLOCK;
+    for (int64_t first = 0; first < N; first += SONDEP_OBJECTIVE_BLOCK) {
+        int64_t n = N - first < SONDEP_OBJECTIVE_BLOCK ? N - first : SONDEP_OBJECTIVE_BLOCK;
         sondep_linear_forward(b->logits + first * V, V, b->pass->y + first * D, D, unembed, n, (sondep_epilogue){0}, &bench);
         SONDE_TRY(b->objective(b->logits + first * V, first, n, V, b->objective_ctx));
     }
