@@ -12,7 +12,7 @@ static const char *output;
 static int64_t n_vocab, min_frequency = 2, pattern, limit;
 static const char *field;
 static cli_strings specials;
-static bool no_special;
+static bool no_special, prepends_bos;
 
 static const cli_option options[] = {
     {"output", 'o', CLI_TEXT, &output, "FILE", 0, 0, "write this .json file, or tokenizer.json in this folder"},
@@ -21,6 +21,7 @@ static const cli_option options[] = {
     {"special", 0, CLI_LIST, &specials, "TOKEN", 0, 0,
      "special token, ids from 0 on (may be repeated; default: <|endoftext|>)"},
     {"no-special", 0, CLI_FLAG, &no_special, NULL, 0, 0, "no special tokens"},
+    {"prepend-bos", 0, CLI_FLAG, &prepends_bos, NULL, 0, 0, "encoding puts the first special token before every text"},
     {"pattern", 0, CLI_CHOICE, &pattern, "gpt2|llama3", 0, 0, "how texts are cut into words"},
     {"field", 0, CLI_TEXT, &field, "NAME", 0, 0, "field of jsonl objects that holds the text (default: text)"},
     {"limit", 0, CLI_INT, &limit, "N", 0, 1e15, "take the first N documents; 0: all"},
@@ -41,10 +42,13 @@ static sonde_status make_trainer(sonde_bpe_trainer **out)
         return cli_misuse("how many tokens? give '--vocab N'");
     if (no_special && specials.n > 0)
         return cli_misuse("'--special' and '--no-special' exclude each other");
+    if (no_special && prepends_bos)
+        return cli_misuse("'--prepend-bos' needs a special token: '--no-special' leaves none");
     sonde_bpe_trainer_opts_init(&opts);
     opts.n_vocab = n_vocab;
     opts.min_frequency = min_frequency;
     opts.pattern = (sonde_bpe_pattern)pattern;
+    opts.prepends_bos = prepends_bos;
     /* without either, the library's own special token */
     if (no_special || specials.n > 0) {
         opts.specials = specials.items;

@@ -18,7 +18,7 @@ case " $* " in
 *)
     model="--shape stories --tokenizer $folder/tokenizer.json"
     mkdir -p "$folder"
-    [ -s "$folder/tokenizer.json" ] || "$SONDE" tokenizer train $stories $books --vocab 4096 -o "$folder/tokenizer.json"
+    [ -s "$folder/tokenizer.json" ] || "$SONDE" tokenizer train $stories $books --vocab 4096 --prepend-bos -o "$folder/tokenizer.json"
     ;;
 esac
 exec "$SONDE" lm train $model $data --held-out "$held_out" \

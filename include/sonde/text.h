@@ -260,6 +260,7 @@ typedef struct sonde_bpe_trainer_opts {
     const char *const
         *specials; /* (n_specials) ids 0, 1, ...; one that comes twice counts once; default <|endoftext|> alone */
     int64_t n_specials;
+    bool prepends_bos; /* the file puts the first special token before every text that is encoded; default false */
 } sonde_bpe_trainer_opts;
 
 /* The defaults. Owns: nothing. Errors: none. */

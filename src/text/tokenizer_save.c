@@ -1,7 +1,7 @@
 /* tokenizer_save.c - what a trainer learnt as a tokenizer.json.                  floor 3: text
  *
- * Byte for byte what `tokenizers` 0.23 writes with pretty=True for a BPE model with a byte-level pre-tokenizer, decoder and
- * post-processor: two spaces a level, strings with the escapes of RFC 8259 that are needed and no others.
+ * Byte for byte what `tokenizers` 0.23 writes with pretty=True for a BPE model with a byte-level pre-tokenizer and decoder, and
+ * a byte-level or template post-processor: two spaces a level, strings with the escapes of RFC 8259 that are needed and no others.
  */
 #include "text/tokenizer_train.h"
 
@@ -123,6 +123,51 @@ static sonde_status put_merges(sondep_writer *w, const sondep_learned *learned)
     return put(w, learned->n_merges > 0 ? "\n    ]\n  }\n}" : "]\n  }\n}");
 }
 
+/* A piece of a template: a special token, or a text, each in quotes. */
+static sonde_status put_piece(sondep_writer *w, const char *kind, const sonde_bpe_trainer *t, const char *sequence, int type)
+{
+    SONDE_TRY(put(w, "      {\n        \""));
+    SONDE_TRY(put(w, kind));
+    SONDE_TRY(put(w, "\": {\n          \"id\": "));
+    SONDE_TRY(sequence ? put_string(w, sequence, strlen(sequence)) : put_token(w, &t->learned.vocab, 0));
+    SONDE_TRY(put(w, ",\n          \"type_id\": "));
+    SONDE_TRY(put_id(w, type));
+    return put(w, "\n        }\n      }");
+}
+
+/* The first special token before each text of the first n of a pair. */
+static sonde_status put_template(sondep_writer *w, const sonde_bpe_trainer *t, int n)
+{
+    static const char *const sequences[] = {"A", "B"};
+
+    for (int i = 0; i < n; i++) {
+        SONDE_TRY(put(w, i > 0 ? ",\n" : ""));
+        SONDE_TRY(put_piece(w, "SpecialToken", t, NULL, i));
+        SONDE_TRY(put(w, ",\n"));
+        SONDE_TRY(put_piece(w, "Sequence", t, sequences[i], i));
+    }
+    return put(w, "\n    ],\n");
+}
+
+/* Of ByteLevel, which adds nothing to a text; or the template that puts a special token before it. */
+static sonde_status put_post_processor(sondep_writer *w, const sonde_bpe_trainer *t)
+{
+    if (!t->prepends_bos)
+        return put(w, "  \"post_processor\": {\n    \"type\": \"ByteLevel\",\n    \"add_prefix_space\": true,\n"
+                      "    \"trim_offsets\": false,\n    \"use_regex\": true\n  },\n");
+    SONDE_TRY(put(w, "  \"post_processor\": {\n    \"type\": \"TemplateProcessing\",\n    \"single\": [\n"));
+    SONDE_TRY(put_template(w, t, 1));
+    SONDE_TRY(put(w, "    \"pair\": [\n"));
+    SONDE_TRY(put_template(w, t, 2));
+    SONDE_TRY(put(w, "    \"special_tokens\": {\n      "));
+    SONDE_TRY(put_token(w, &t->learned.vocab, 0));
+    SONDE_TRY(put(w, ": {\n        \"id\": "));
+    SONDE_TRY(put_token(w, &t->learned.vocab, 0));
+    SONDE_TRY(put(w, ",\n        \"ids\": [\n          0\n        ],\n        \"tokens\": [\n          "));
+    SONDE_TRY(put_token(w, &t->learned.vocab, 0));
+    return put(w, "\n        ]\n      }\n    }\n  },\n");
+}
+
 /* The whole file. */
 static sonde_status put_all(sondep_writer *w, const sonde_bpe_trainer *t)
 {
@@ -130,9 +175,8 @@ static sonde_status put_all(sondep_writer *w, const sonde_bpe_trainer *t)
     SONDE_TRY(put_added(w, t));
     SONDE_TRY(put(w, "  \"normalizer\": null,\n"));
     SONDE_TRY(put_pre_tokenizer(w, t));
-    SONDE_TRY(put(w, "  \"post_processor\": {\n    \"type\": \"ByteLevel\",\n    \"add_prefix_space\": true,\n"
-                     "    \"trim_offsets\": false,\n    \"use_regex\": true\n  },\n"
-                     "  \"decoder\": {\n    \"type\": \"ByteLevel\",\n    \"add_prefix_space\": true,\n"
+    SONDE_TRY(put_post_processor(w, t));
+    SONDE_TRY(put(w, "  \"decoder\": {\n    \"type\": \"ByteLevel\",\n    \"add_prefix_space\": true,\n"
                      "    \"trim_offsets\": true,\n    \"use_regex\": true\n  },\n"
                      "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n"
                      "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n"

@@ -30,6 +30,8 @@ static sonde_status read_opts(sonde_bpe_trainer_opts *out, const sonde_bpe_train
         return SONDE_FAIL(SONDE_E_ARG, "option 'pattern' is %d, not a known one", (int)out->pattern);
     if (out->n_specials < 0 || (out->n_specials > 0 && out->specials == NULL))
         return SONDE_FAIL(SONDE_E_ARG, "option 'specials' is not a list of %lld", (long long)out->n_specials);
+    if (out->prepends_bos && out->n_specials == 0)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'prepends_bos' is set, but there is no special token to put before a text");
     return SONDE_OK;
 }
 
@@ -88,6 +90,7 @@ sonde_status sonde_bpe_trainer_new(sonde_bpe_trainer **out, const sonde_bpe_trai
     SONDE_TRY(SONDE_NEW(t, 1));
     t->n_vocab = o.n_vocab;
     t->min_frequency = o.min_frequency;
+    t->prepends_bos = o.prepends_bos;
     t->pattern = (sondep_pattern){.kind = SONDEP_PATTERN_GPT2};
     if (o.pattern == SONDE_BPE_PATTERN_LLAMA3)
         t->pattern = (sondep_pattern){.kind = SONDEP_PATTERN_LLAMA3, .max_digits = 3};

@@ -17,6 +17,7 @@ struct sonde_bpe_trainer {
     int64_t n_ends, ends_capacity;
     int64_t n_specials;     /* the first ids */
     sondep_learned learned; /* before learning: special tokens and bytes */
+    bool prepends_bos;
     bool is_learned, is_done;
     sonde_bpe_trainer_totals totals;
 };

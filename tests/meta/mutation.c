@@ -1,19 +1,31 @@
 /* mutation.c - wrong kernels, to see that the tests which compare them turn red.
  *
  * Linked (with ld's --wrap) into a second copy of such a test, it stands between the kernels and everyone who calls them.
- * The environment variable SONDE_MUTATION chooses what is wrong; without it nothing is, and the copy must pass.
+ * The environment variable SONDE_MUTATION chooses what is wrong; without it nothing is, and the copy must pass. SONDE_TESTS
+ * names the tests of it that run (with * and ?): the one that should notice is enough.
  */
 #include "kernel/kernel.h"
 
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 /* Whether the mutation `name` is asked for. */
 static bool is_on(const char *name)
 {
     const char *wanted = getenv("SONDE_MUTATION");
     return wanted != NULL && strcmp(wanted, name) == 0;
+}
+
+/* Before main. */
+__attribute__((constructor)) static void choose_tests(void)
+{
+    if (getenv("SONDE_TESTS") != NULL)
+        cmocka_set_test_filter(getenv("SONDE_TESTS"));
 }
 
 /* Makes n numbers wrong as the mutation says; `kernel` is the first half of its name. */
@@ -139,4 +151,52 @@ void __wrap_sondep_cross_entropy(double *loss, float *x, int64_t ld, const int64
     __real_sondep_cross_entropy(loss, x, ld, target, weight, is_gradient, N, V);
     for (int64_t i = 0; i < N; i++)
         spoil("cross_entropy", x + i * ld, is_gradient ? V : 0);
+}
+
+void __real_sondep_add_column_sums(float *out, const float *x, int64_t ld, int64_t N, int64_t D, void *scratch);
+void __wrap_sondep_add_column_sums(float *out, const float *x, int64_t ld, int64_t N, int64_t D, void *scratch);
+void __wrap_sondep_add_column_sums(float *out, const float *x, int64_t ld, int64_t N, int64_t D, void *scratch)
+{
+    __real_sondep_add_column_sums(out, x, ld, N, D, scratch);
+    spoil("add_column_sums", out, D);
+}
+
+void __real_sondep_scatter_add_rows(float *table, const float *x, const int64_t *ids, int64_t N, int64_t D);
+void __wrap_sondep_scatter_add_rows(float *table, const float *x, const int64_t *ids, int64_t N, int64_t D);
+void __wrap_sondep_scatter_add_rows(float *table, const float *x, const int64_t *ids, int64_t N, int64_t D)
+{
+    __real_sondep_scatter_add_rows(table, x, ids, N, D);
+    if (N > 0)
+        spoil("scatter_add_rows", table + ids[N - 1] * D, D);
+}
+
+double __real_sondep_sum_squares(const float *x, int64_t n);
+double __wrap_sondep_sum_squares(const float *x, int64_t n);
+double __wrap_sondep_sum_squares(const float *x, int64_t n)
+{
+    double sum = __real_sondep_sum_squares(x, n);
+    return is_on("sum_squares-scale") ? sum * 1.0005 : sum;
+}
+
+void __real_sondep_adamw_step(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
+void __wrap_sondep_adamw_step(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
+void __wrap_sondep_adamw_step(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n)
+{
+    __real_sondep_adamw_step(w, m, v, g, a, n);
+    spoil("adamw_step", v, n);
+}
+
+/* ---- drawing tokens ------------------------------------------------------------------------------------------------------- */
+
+void __real_sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
+                        const double *uniform, void *scratch);
+void __wrap_sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
+                        const double *uniform, void *scratch);
+void __wrap_sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
+                        const double *uniform, void *scratch)
+{
+    __real_sondep_draw(ids, logits, N, V, rule, uniform, scratch);
+    /* the token behind the one that was drawn */
+    for (int64_t i = 0; i < N && is_on("draw-next"); i++)
+        ids[i] = ids[i] + 1 < V ? ids[i] + 1 : ids[i];
 }

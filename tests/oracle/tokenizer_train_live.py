@@ -32,7 +32,7 @@ END = ("<|endoftext|>",)
 FAILURES = []
 
 
-def reference(texts, vocab, min_frequency=2, specials=END, pattern="gpt2"):
+def reference(texts, vocab, min_frequency=2, specials=END, pattern="gpt2", prepends=False):
     """The library's own tokenizer of the texts, one sequence each."""
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern == "gpt2")
     split = [pre_tokenizers.Split(Regex(LLAMA3), "isolated"), byte_level]
@@ -43,14 +43,25 @@ def reference(texts, vocab, min_frequency=2, specials=END, pattern="gpt2"):
     tok.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=vocab, min_frequency=min_frequency, special_tokens=list(specials), show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    if prepends:
+        bos = {"SpecialToken": {"id": specials[0], "type_id": 0}}
+        template = {"type": "TemplateProcessing", "single": [bos, sequence("A", 0)],
+                    "pair": [bos, sequence("A", 0), {"SpecialToken": {"id": specials[0], "type_id": 1}}, sequence("B", 1)],
+                    "special_tokens": {specials[0]: {"id": specials[0], "ids": [0], "tokens": [specials[0]]}}}
+        tok = Tokenizer.from_str(json.dumps({**json.loads(tok.to_str()), "post_processor": template}))
     return tok
 
 
-def train(out, files, vocab, min_frequency=2, specials=END, pattern="gpt2", limit=0, threads=0):
+def sequence(name, type_id):
+    return {"Sequence": {"id": name, "type_id": type_id}}
+
+
+def train(out, files, vocab, min_frequency=2, specials=END, pattern="gpt2", limit=0, threads=0, prepends=False):
     """sonde's; an error is its message."""
     line = [str(PROGRAM), "tokenizer", "train", *map(str, files), "-o", str(out), "--vocab", str(vocab), "-q", "--min-frequency",
             str(min_frequency), "--pattern", pattern, "--limit", str(limit), "--threads", str(threads)]
     line += [word for special in specials for word in ("--special", special)] or ["--no-special"]
+    line += ["--prepend-bos"] if prepends else []
     done = subprocess.run(line, capture_output=True, text=True)
     return None if done.returncode == 0 else done.stderr.strip()
 
@@ -108,8 +119,9 @@ def check_texts(shared, folder):
         texts = texts[:limit or None]
         for vocab in vocabs:
             out, what = folder / "trained" / "tokenizer.json", f"{files[-1].name}, vocabulary {vocab}, {pattern}"
-            tok, n = reference(texts, vocab, pattern=pattern), n + 1
-            error = train(out.parent, files, vocab, pattern=pattern, limit=limit)
+            prepends = n % 2 == 1
+            tok, n = reference(texts, vocab, pattern=pattern, prepends=prepends), n + 1
+            error = train(out.parent, files, vocab, pattern=pattern, limit=limit, prepends=prepends)
             if error or not same_file("texts", what, out, tok):
                 fail("texts", f"{what}: {error}") if error else None
                 continue
@@ -137,7 +149,8 @@ def check_random(folder, n, seed):
         rng = random.Random(seed * 1000003 + i)
         texts, min_frequency = random_texts(rng), rng.choice([0, 1, 2, 2, 3])
         specials = rng.choice([END, END, (), ("a",), ("ab", "\u0120a", "<s>", "<s>"), ("aa", "aba"), ("\u00e9\n\"\\\x01",)])
-        how = dict(min_frequency=min_frequency, specials=specials, pattern=rng.choice(["gpt2", "gpt2", "llama3"]))
+        how = dict(min_frequency=min_frequency, specials=specials, pattern=rng.choice(["gpt2", "gpt2", "llama3"]),
+                   prepends=bool(specials) and rng.random() < 0.3)
         (folder / "texts.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
         supported = reference(texts, 1 << 20, **how).get_vocab_size()
         least = 256 + len(set(specials) - {"a"})

@@ -380,6 +380,40 @@ static void files_go_where_they_are_told(void **unused)
     sonde_bpe_trainer_free(t);
 }
 
+/* The first special token stands before every text that is encoded, and nowhere if none is to be added. */
+static void a_special_token_goes_first(void **unused)
+{
+    const char *specials[] = {"<s>", "</s>"};
+    sonde_bpe_trainer_opts opts;
+    sonde_bpe_trainer *t;
+    sonde_tokenizer *tokenizer;
+    sonde_tokens tokens = {0};
+    (void)unused;
+
+    sonde_bpe_trainer_opts_init(&opts);
+    opts.n_vocab = 259;
+    opts.prepends_bos = true;
+    opts.n_specials = 0;
+    fails(sonde_bpe_trainer_new(&t, &opts), SONDE_E_ARG, "no special token");
+    opts.specials = specials;
+    opts.n_specials = 2;
+    succeeds(sonde_bpe_trainer_new(&t, &opts));
+    succeeds(sonde_bpe_trainer_add(t, "the the", 7));
+    succeeds(sonde_bpe_trainer_learn(t));
+    succeeds(sonde_bpe_trainer_save(t, in_folder("first.json")));
+    succeeds(sonde_tokenizer_load(&tokenizer, in_folder("first.json")));
+    assert_int_equal(sonde_tokenizer_first_added(tokenizer), 0);
+    succeeds(sonde_tokenizer_encode(&tokens, tokenizer, "the", 3, SONDE_SPECIALS_NONE));
+    assert_int_equal(tokens.n, 2);
+    assert_int_not_equal(tokens.ids[0], 0);
+    succeeds(sonde_tokenizer_encode(&tokens, tokenizer, "the", 3, SONDE_SPECIALS_AS_FILE));
+    assert_int_equal(tokens.n, 3);
+    assert_int_equal(tokens.ids[0], 0);
+    sonde_tokens_release(&tokens);
+    sonde_tokenizer_free(tokenizer);
+    sonde_bpe_trainer_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +425,7 @@ int main(void)
         cmocka_unit_test(texts_have_limits),
         cmocka_unit_test(interruption_is_heard),
         cmocka_unit_test(files_go_where_they_are_told),
+        cmocka_unit_test(a_special_token_goes_first),
     };
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }
