@@ -213,13 +213,21 @@ static sonde_status save_model(const lm_training *t)
     return sonde_model_save(sonde_lm_trainer_model(t->trainer), lm_path(output, "model"), &how);
 }
 
+/* What the picture says of the model. */
+static void describe_model(char *out, size_t n_bytes, const sonde_model *model)
+{
+    const sonde_config *c = sonde_model_config(model);
+    snprintf(out, n_bytes, "%s, %s of width %lld, vocabulary %s: %s parameters", c->family,
+             cli_counted(c->n_layers, "layer"), (long long)c->d_model, cli_count(c->n_vocab),
+             cli_count(sonde_model_n_parameters(model)));
+}
+
 /* A checkpoint: all files, the state before what can be made again from it. */
 static sonde_status save(lm_training *t)
 {
     char subtitle[160];
 
-    snprintf(subtitle, sizeof subtitle, "%s, %s parameters", output,
-             cli_count(sonde_model_n_parameters(sonde_lm_trainer_model(t->trainer))));
+    describe_model(subtitle, sizeof subtitle, sonde_lm_trainer_model(t->trainer));
     CLI_TRY(save_state(t));
     CLI_TRY(save_model(t));
     CLI_TRY(lm_curve_draw(&t->curve, output, subtitle));

@@ -11,6 +11,12 @@
 /* Gradients whose squares would be infinite as floats, with a margin for each: moments would never be finite again. */
 static const double LARGEST_NORM = 1e18;
 
+/* The layers' names of the schedules are the options' ones. */
+_Static_assert((int)SONDE_SCHEDULE_CONSTANT == (int)SONDEP_SCHEDULE_CONSTANT, "constant");
+_Static_assert((int)SONDE_SCHEDULE_LINEAR == (int)SONDEP_SCHEDULE_LINEAR, "linear");
+_Static_assert((int)SONDE_SCHEDULE_COSINE == (int)SONDEP_SCHEDULE_COSINE, "cosine");
+_Static_assert((int)SONDE_SCHEDULE_WSD == (int)SONDEP_SCHEDULE_WSD, "wsd");
+
 /* What the optimiser and the schedule take of the options. */
 static void apply_opts(sonde_lm_trainer *t)
 {

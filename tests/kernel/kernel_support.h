@@ -13,6 +13,14 @@
 #include <stdlib.h>
 
 #include "kernel/ref.h"
+
+#if defined(__has_feature)
+#define SANITIZED __has_feature(address_sanitizer)
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
 #include "kernel/tolerances.h"
 #include "tensor/half.h"
 
