@@ -33,7 +33,7 @@ enum {
     ROWS = 4096,         /* of A that are packed at a time */
     PACKED_A = 4 << 20,  /* elements of A that are packed at a time, if that is fewer rows */
     SIDE_ROWS = 96,      /* of A that are packed side by side if they lie so, ... */
-    SIDE_DEPTH = 16,     /* ... of K at a time (even: bf16 comes in pairs) */
+    SIDE_DEPTH = 8,      /* ... of K at a time (even: bf16 comes in pairs) */
     FEW = 8,             /* rows up to which B is read where it lies */
     FEW_COLUMNS = 256    /* of a block of C then */
 };
@@ -166,7 +166,7 @@ static int64_t strips_together(const plan *p)
 }
 
 /* Packs one depth of some strips, a few k's at a time: those lines stay in the first cache until all strips have had their
- * part of them. (Lines of different k's are often a power of two apart, and then fall into few sets.) */
+ * part of them. (Lines of different k's are often a power of two apart, and then all fall into one set, of eight.) */
 static void pack_side_by_side(const plan *p, char *packed_a, const sondep_matrix *a, int64_t first_row, int64_t group,
                               int64_t d)
 {

@@ -195,7 +195,8 @@ static void tile_of_turned_scores(float *tile, int64_t ld, const float *a, const
 /* A strip of A holds `rows` rows, k by k. What a whole store writes behind its k's rows is overwritten by the next k; at the
  * strip's end, it must not be written. */
 
-/* Rows that lie along k are turned V_WIDTH x V_WIDTH at a time; where a strip has fewer rows, its last one is loaded again.
+/* Rows that lie along k are turned V_WIDTH x V_WIDTH at a time; where a strip has fewer rows, its last one is loaded again. The
+ * rows of the next strip are on their way meanwhile: rows are short, so that the processor's own prefetching comes late.
  * Returns how many k's are done. */
 static inline __attribute__((always_inline)) int64_t pack_a_along(float *to, const float *from, int64_t stride, int64_t K,
                                                                   int rows, bool rounds)
@@ -215,6 +216,8 @@ static inline __attribute__((always_inline)) int64_t pack_a_along(float *to, con
                 r[i] = rounds ? v_round_bf16(x) : x;
             }
             v_transpose(r);
+            if (k % 16 == 0) /* a line of the cache */
+                UNROLL for (int i = 0; i < V_WIDTH; i++) __builtin_prefetch(from + rows * stride + offset[first + i] + k);
             UNROLL for (int i = 0; i < V_WIDTH; i++)
             {
                 if (is_inside || (k + i) * rows + first + V_WIDTH <= n)
@@ -248,7 +251,7 @@ static inline __attribute__((always_inline)) void pack_a_across(float *to, const
                                                                 int rows, bool rounds)
 {
     int64_t over = (rows + V_WIDTH - 1) / V_WIDTH * V_WIDTH - rows, least = stride < rows ? stride : rows, k = 0;
-    int64_t n_inside = least > 0 ? K - (over + least - 1) / least : 0;
+    int64_t n_inside = K - (over == 0 ? 0 : least >= over ? 1 : least > 0 ? over : K);
 
     for (; k < n_inside; k++, to += rows, from += stride)
         pack_a_column(to, from, rows, true, rounds);
@@ -256,7 +259,8 @@ static inline __attribute__((always_inline)) void pack_a_across(float *to, const
         pack_a_column(to, from, rows, false, rounds);
 }
 
-/* By the layout; the last k's of rows along k go element by element, as do operands with gaps both ways. */
+/* By the layout; the last k's of rows along k go element by element, as do operands with gaps both ways. Most strips have
+ * TILE_ROWS rows, and a copy of the loops for themselves. */
 static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_t k0, int64_t K, int rows, bool rounds)
 {
     const float *from = (const float *)a->data + row * a->row_stride + k0 * a->col_stride;
@@ -264,11 +268,14 @@ static void pack_a_f32(void *packed, const sondep_matrix *a, int64_t row, int64_
     int64_t k = 0;
 
     if (a->dtype == SONDE_F32 && a->col_stride == 1) {
-        k = rounds ? pack_a_along(to, from, a->row_stride, K, rows, true)
-                   : pack_a_along(to, from, a->row_stride, K, rows, false);
+        k = rounds              ? pack_a_along(to, from, a->row_stride, K, rows, true)
+            : rows == TILE_ROWS ? pack_a_along(to, from, a->row_stride, K, TILE_ROWS, false)
+                                : pack_a_along(to, from, a->row_stride, K, rows, false);
     } else if (a->dtype == SONDE_F32 && a->row_stride == 1) {
         if (rounds)
             pack_a_across(to, from, a->col_stride, K, rows, true);
+        else if (rows == TILE_ROWS)
+            pack_a_across(to, from, a->col_stride, K, TILE_ROWS, false);
         else
             pack_a_across(to, from, a->col_stride, K, rows, false);
         k = K;
