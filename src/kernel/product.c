@@ -24,6 +24,7 @@ enum {
     SPAN = 4 * DEPTH,    /* of K for which a task packs its piece of B at a time */
     DIRECT = 8 * DEPTH,  /* of K in a product whose tiles go to C themselves; a longer one is several, added up */
     COLUMNS = 96,        /* of a block of C at most, where a task packs B itself */
+    LEAST_STRIPS = 3,    /* of such a block, if there are enough */
     NEAR_A = 48 << 10,   /* elements of A that stay in the second cache while strips of B pass */
     SMALL_B = 1 << 20,   /* elements of B that are packed as a whole */
     TASK_ROWS = 2048,    /* rows times strips in a task at most: one piece of B is fetched while another is used */
@@ -91,14 +92,17 @@ static void cut_whole(plan *p, int64_t n_strips, int64_t tasks)
     p->group = 1;
 }
 
-/* Tasks that pack their own pieces of B: blocks of columns over all of A, or over bands of it if the blocks are few. */
+/* Tasks that pack their own pieces of B: blocks of columns over all of A, which is read anew for each of them; over bands of
+ * it, each of which packs B anew, only if there are too few blocks for all threads. */
 static void cut_pieces(plan *p, int64_t n_strips, int64_t tasks)
 {
+    int64_t least_tasks = TASKS_EACH * sonde_threads(), least = between(n_strips / least_tasks, 1, LEAST_STRIPS);
+
     p->span = between(p->depth > 0 ? SPAN / p->depth : 1, 1, p->n_depths);
-    p->columns = between(n_strips / tasks, 1, COLUMNS / p->tiler->columns) * p->tiler->columns;
+    p->columns = between(n_strips / tasks, least, COLUMNS / p->tiler->columns) * p->tiler->columns;
     p->n_blocks = ceiling(p->N, p->columns);
     p->group = between(ceiling(TASK_ROWS * p->tiler->columns, p->rows * p->columns), 1, 1 + p->n_blocks / tasks);
-    p->n_bands = p->n_blocks >= tasks ? 1 : between(ceiling(tasks, p->n_blocks), 1, p->n_strips_a);
+    p->n_bands = p->n_blocks >= least_tasks ? 1 : between(ceiling(least_tasks, p->n_blocks), 1, p->n_strips_a);
 }
 
 /* All sizes of a product, from its shape alone. */

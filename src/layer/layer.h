@@ -50,7 +50,7 @@ size_t sondep_linear_scratch_bytes(int64_t n_in, int64_t n_out, int64_t N);
 
 /* Rows of logits that are held at a time, where they are only read (51 MB for GPT-2's vocabulary), and where their gradients
  * take their place, are read twice, and should be in the third cache by then. */
-enum { SONDEP_LOGITS_BLOCK = 256, SONDEP_OBJECTIVE_BLOCK = 128 };
+enum { SONDEP_LOGITS_BLOCK = 256, SONDEP_OBJECTIVE_BLOCK = 126 };
 
 /* Turns logits (n_rows, V) of rows first_row .. into the gradients of an objective by them, in place. */
 typedef sonde_status sondep_objective_fn(float *logits, int64_t first_row, int64_t n_rows, int64_t V, void *ctx);

@@ -6,7 +6,7 @@
  */
 #include "layer/layer.h"
 
-enum { PART = 1024 }; /* of the vocabulary: 0.5 MB of a block */
+enum { PART = 2048 }; /* of the vocabulary: 1 MB of a block */
 
 sonde_status sondep_unembed_backward(float *dy, float *dw, const float *y, const sondep_linear *unembed, int64_t N,
                                      float *logits, sondep_objective_fn *objective, void *ctx, const sondep_workbench *bench)

@@ -302,25 +302,45 @@ static inline __attribute__((always_inline)) void pack_rows(float *to, const cha
     }
 }
 
-/* Columns of B that lie along k: turned in squares. */
+/* A square of V_WIDTH columns from `from` on, V_WIDTH k's long, turned. */
+static inline __attribute__((always_inline)) void pack_square(float *to, const char *from, int64_t stride, sonde_dtype dtype,
+                                                              bool rounds)
+{
+    vec r[V_WIDTH];
+
+    UNROLL for (int i = 0; i < V_WIDTH; i++) r[i] = v_load_as(from + i * stride, dtype, rounds);
+    v_transpose(r);
+    UNROLL for (int i = 0; i < V_WIDTH; i++) v_store(to + i * TILE_COLUMNS, r[i]);
+}
+
+/* A square at the edge of B: some columns, some k's. */
+static inline __attribute__((always_inline)) void
+pack_part_square(float *to, const char *from, int64_t stride, int64_t depth, int64_t columns, sonde_dtype dtype, bool rounds)
+{
+    vec r[V_WIDTH];
+
+    for (int i = 0; i < V_WIDTH; i++)
+        r[i] = i < columns ? v_load_part_as(from + i * stride, dtype, rounds, depth) : v_set(0.0f);
+    v_transpose(r);
+    for (int i = 0; i < depth; i++)
+        v_store(to + i * TILE_COLUMNS, r[i]);
+}
+
+/* Columns of B that lie along k: turned in squares. Those of the next strip are on their way meanwhile. */
 static inline __attribute__((always_inline)) void pack_columns(float *to, const char *from, int64_t stride, int64_t K,
                                                                int64_t columns, sonde_dtype dtype, bool rounds)
 {
-    for (int64_t k = 0; k < K; k += V_WIDTH) {
-        int64_t depth = K - k < V_WIDTH ? K - k : V_WIDTH;
+    for (int64_t k = 0; k < K; k += V_WIDTH, from += V_WIDTH * bytes_of(dtype), to += V_WIDTH * TILE_COLUMNS) {
+        if (k * bytes_of(dtype) % 64 == 0)
+            for (int i = 0; i < TILE_COLUMNS; i++)
+                __builtin_prefetch(from + (TILE_COLUMNS + i) * stride);
         for (int v = 0; v < TILE_VECTORS; v++) {
-            vec r[V_WIDTH];
-            for (int i = 0; i < V_WIDTH; i++) {
-                const char *p = from + (v * V_WIDTH + i) * stride + k * bytes_of(dtype);
-                bool is_outside = v * V_WIDTH + i >= columns;
-                __builtin_prefetch(p + 256);
-                r[i] = is_outside         ? v_set(0.0f)
-                       : depth == V_WIDTH ? v_load_as(p, dtype, rounds)
-                                          : v_load_part_as(p, dtype, rounds, depth);
-            }
-            v_transpose(r);
-            for (int i = 0; i < depth; i++)
-                v_store(to + (k + i) * TILE_COLUMNS + v * V_WIDTH, r[i]);
+            const char *square = from + v * V_WIDTH * stride;
+            if (K - k >= V_WIDTH && columns == TILE_COLUMNS)
+                pack_square(to + v * V_WIDTH, square, stride, dtype, rounds);
+            else
+                pack_part_square(to + v * V_WIDTH, square, stride, K - k < V_WIDTH ? K - k : V_WIDTH, columns - v * V_WIDTH,
+                                 dtype, rounds);
         }
     }
 }
