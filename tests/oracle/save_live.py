@@ -155,14 +155,15 @@ def shipped(score, sonde):
     for directory in sorted(p for p in pathlib.Path("models").iterdir() if p.is_dir()):
         tokenizer, model = AutoTokenizer.from_pretrained(directory), common.load_float64(directory)
         loads_whole(score, directory, directory, torch.bfloat16)
-        ids = [tokenizer.bos_token_id, *tokenizer(text)["input_ids"]]
+        ids = tokenizer(text)["input_ids"]
+        score.check(f"{directory} begins a text with its separator", ids[0] == tokenizer.bos_token_id, str(ids[:3]))
         want = logits_of(model, ids)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "text.txt"
             path.write_text(text)
             got = sonde.act(pathlib.Path(folder) / "out.safetensors", directory, "--ids", ",".join(map(str, ids)), "--logits",
                             "--hook", "resid_post0")["logits"][0]
-            loss = sonde.json("loss", directory, "-f", path, "--each", "--bos", "always")
+            loss = sonde.json("loss", directory, "-f", path, "--each")
         error = common.relative_error(got.astype(np.float64), want)
         score.check(f"{directory} logits", error <= LIMIT, f"error {error:.3g}")
         nats = torch.nn.functional.cross_entropy(torch.tensor(want[:-1]), torch.tensor(ids[1:]), reduction="sum").item()
