@@ -138,13 +138,11 @@ static sonde_status put_piece(sondep_writer *w, const char *kind, const sonde_bp
 /* The first special token before each text of the first n of a pair. */
 static sonde_status put_template(sondep_writer *w, const sonde_bpe_trainer *t, int n)
 {
-    static const char *const sequences[] = {"A", "B"};
-
     for (int i = 0; i < n; i++) {
         SONDE_TRY(put(w, i > 0 ? ",\n" : ""));
         SONDE_TRY(put_piece(w, "SpecialToken", t, NULL, i));
         SONDE_TRY(put(w, ",\n"));
-        SONDE_TRY(put_piece(w, "Sequence", t, sequences[i], i));
+        SONDE_TRY(put_piece(w, "Sequence", t, i == 0 ? "A" : "B", i));
     }
     return put(w, "\n    ],\n");
 }
