@@ -5,7 +5,7 @@
 #include <sched.h>
 #include <stdbool.h>
 
-enum { SPINS = 8000 }; /* some tens of microseconds: a fair end of a region takes less */
+enum { SPINS = 8000 }; /* about a tenth of a millisecond: a fair end of a region takes less */
 
 /* Tells the processor that this thread only waits. */
 static void pause_briefly(void)

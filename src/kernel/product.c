@@ -62,6 +62,7 @@ static int64_t ceiling(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
+/* x, or the bound that it is beyond; least <= most. */
 static int64_t between(int64_t x, int64_t least, int64_t most)
 {
     return x > most ? most : x < least ? least : x;
