@@ -51,7 +51,7 @@ sonde loss f/model -f stories.jsonl --each --bos always --truncate --json -q |
 sonde lm train --resume -o f --data stories.jsonl --steps 2 --save-dtype bf16 -q >/dev/null && sonde info f/model | grep -i bf16 | head -1
 # weights of 16 bits become floats; a tied llama goes on, too
 sonde lm train --init f/model --data stories.jsonl --batch 1 --context 8 --steps 1 -o g -q | head -1
-sonde info g/model | grep weights
+sonde info g/model | grep '^weights'
 sonde lm train --init tiny --data stories.jsonl --batch 1 --context 16 --steps 2 --optimizer muon --products bf16 -o h -q | head -1
 sonde generate h/model "Once upon" --max-tokens 2 -q >/dev/null && echo generates
 # Weights with a tokenizer that is not theirs: said, since the loss alone would not say why.
