@@ -360,10 +360,11 @@ const cli_command cli_cmd_act = {
     .min_arguments = 1,
     .max_arguments = 2,
     .examples =
-        {"sonde act stories15M \"The cat sat on the mat\" --hook resid_post3 --token \" cat\" -o cat.safetensors",
-         "sonde act stories15M \"Once upon a\" --hook 'blocks.{0,5}.mlp.hook_post' --pos -1 --top 10",
-         "sonde act stories15M -f stories.jsonl --limit 4 --hook '*' --logits -o stories.npz",
-         "sonde act stories15M \"The cat sat on the\" --hook 'blocks.*.mlp.hook_post' --grad 'logit: mat, dog' -o grad.npz"},
+        {"sonde act models/stories \"The cat sat on the mat\" --hook resid_post3 --token \" cat\" -o cat.safetensors",
+         "sonde act models/stories \"Once upon a\" --hook 'blocks.{0,5}.mlp.hook_post' --pos -1 --top 10",
+         "sonde act models/stories -f stories.jsonl --limit 4 --hook '*' --logits -o stories.npz",
+         "sonde act models/stories \"The cat sat on the\" --hook 'blocks.*.mlp.hook_post' --grad 'logit: mat, dog' -o "
+         "grad.npz"},
     .options = {options, cli_hook_options, cli_text_options, cli_model_options, cli_dry_run_options},
     .notes = "One tensor for each hook point, named by it, batch axis kept, plus 'tokens' (int64). Several texts are padded "
              "on the\n"

@@ -246,7 +246,7 @@ const cli_command cli_cmd_bench_forward = {
     .arguments = "[MODEL]",
     .min_arguments = 0,
     .max_arguments = 1,
-    .examples = {"sonde bench forward stories15M --batch 4 --tokens 64 --hook '*.hook_resid_post'",
+    .examples = {"sonde bench forward models/stories --batch 4 --tokens 64 --hook '*.hook_resid_post'",
                  "sonde bench forward --shape gpt2-small --batch 1 --tokens 32 --repeat 1 --json"},
     .options = {options, cli_hook_options, cli_model_options},
     .run = run,

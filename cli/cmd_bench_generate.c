@@ -351,7 +351,7 @@ const cli_command cli_cmd_bench_generate = {
     .arguments = "[MODEL]",
     .min_arguments = 0,
     .max_arguments = 1,
-    .examples = {"sonde bench generate stories15M --batch 8 --tokens 16 --repeat 1",
+    .examples = {"sonde bench generate models/stories --batch 8 --tokens 16 --repeat 1",
                  "sonde bench generate --shape one-layer --batch 4 --tokens 8 --repeat 1 --json"},
     .options = {options, cli_model_options},
     .run = run,

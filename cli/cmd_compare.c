@@ -283,9 +283,9 @@ const cli_command cli_cmd_compare = {
     .arguments = "MODEL [TEXT [TEXT2]]",
     .min_arguments = 1,
     .max_arguments = 3,
-    .examples = {"sonde compare stories15M \"The cat sat. The dog sat.\" --by token --exclude-bos",
-                 "sonde compare stories15M \"Once upon a time\" --by layer -o layers.png",
-                 "sonde compare stories15M \"The big dog\" \"The small dog\" --by layer --pos -1"},
+    .examples = {"sonde compare models/stories \"The cat sat. The dog sat.\" --by token --exclude-bos",
+                 "sonde compare models/stories \"Once upon a time\" --by layer -o layers.png",
+                 "sonde compare models/stories \"The big dog\" \"The small dog\" --by layer --pos -1"},
     .options = {options, cli_picture_options, cli_bos_options, cli_hook_options, cli_text_options, cli_model_options},
     .notes =
         "cosine is a.b / (|a| |b|), pearson the cosine of a and b without their means, l2 is |b - a|, relative |b - a| / "

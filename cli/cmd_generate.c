@@ -269,9 +269,9 @@ const cli_command cli_cmd_generate = {
     .arguments = "MODEL [PROMPT]",
     .min_arguments = 1,
     .max_arguments = 2,
-    .examples = {"sonde generate stories15M \"Once upon a time\" --temperature 0.8 --seed 7",
-                 "sonde generate stories15M \"The dog\" -n 3 --max-tokens 40 --json",
-                 "sonde generate stories15M -n 8 --finished-only -o sampled.jsonl.zst"},
+    .examples = {"sonde generate models/stories \"Once upon a time\" --temperature 0.8 --seed 7",
+                 "sonde generate models/stories \"The dog\" -n 3 --max-tokens 40 --json",
+                 "sonde generate models/stories -n 8 --finished-only -o sampled.jsonl.zst"},
     .options = {options, cli_text_options, cli_model_options},
     .notes = "A text ends at EOS, or where the model begins another one with BOS. The order of filters is temperature, "
              "top-k, top-p. An empty prompt, or none, begins with BOS. Sample number b depends on (seed, b) alone: not on "

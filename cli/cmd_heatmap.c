@@ -149,9 +149,10 @@ const cli_command cli_cmd_heatmap = {
     .arguments = "MODEL [TEXT]",
     .min_arguments = 1,
     .max_arguments = 2,
-    .examples = {"sonde heatmap stories15M \"Once upon a time\" --hook resid_post3 --neurons top:40",
-                 "sonde heatmap stories15M \"Once upon a time\" --hook 'blocks.*.hook_resid_post' --stat l2 -o norms.png",
-                 "sonde heatmap stories15M \"Once upon a time\" --hook attn2 --head 0,3 -o attention.svg"},
+    .examples =
+        {"sonde heatmap models/stories \"Once upon a time\" --hook resid_post3 --neurons top:40",
+         "sonde heatmap models/stories \"Once upon a time\" --hook 'blocks.*.hook_resid_post' --stat l2 -o norms.png",
+         "sonde heatmap models/stories \"Once upon a time\" --hook attn2 --head 0,3 -o attention.svg"},
     .options = {options, cli_picture_options, cli_bos_options, cli_hook_options, cli_text_options, cli_model_options},
     .notes =
         "One hook point is drawn as tokens x neurons; attention scores and patterns as queries x keys, a panel for each\n"

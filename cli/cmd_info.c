@@ -237,7 +237,7 @@ const cli_command cli_cmd_info = {
     .arguments = "MODEL",
     .min_arguments = 1,
     .max_arguments = 1,
-    .examples = {"sonde info stories15M", "sonde info stories15M --hook 'blocks.0.*' --tokens 256 --json"},
+    .examples = {"sonde info models/stories", "sonde info models/stories --hook 'blocks.0.*' --tokens 256 --json"},
     .options = {options, cli_hook_options, cli_model_options},
     .run = run,
 };

@@ -425,10 +425,10 @@ const cli_command cli_cmd_lm_train = {
     .arguments = "[CONFIG]",
     .min_arguments = 0,
     .max_arguments = 1,
-    .examples = {"sonde lm train --shape one-layer --tokenizer stories15M --data stories.jsonl --context 32 --batch 8 "
+    .examples = {"sonde lm train --shape one-layer --tokenizer models/stories --data stories.jsonl --context 32 --batch 8 "
                  "--steps 20 -o run",
                  "sonde lm train --resume -o run --steps 30",
-                 "sonde lm train --init stories15M --data stories.jsonl --context 32 --batch 8 --steps 3 -o tuned"},
+                 "sonde lm train --init models/stories --data stories.jsonl --context 32 --batch 8 --steps 3 -o tuned"},
     .options = {options, settings, training_options},
     .notes = "Without --resume, DIR is a new folder, or an empty one. With it, what is trained lies in DIR: steps, the "
              "schedule, its step\n"

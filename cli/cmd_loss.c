@@ -297,8 +297,8 @@ const cli_command cli_cmd_loss = {
     .arguments = "MODEL [TEXT]",
     .min_arguments = 1,
     .max_arguments = 2,
-    .examples = {"sonde loss stories15M -f stories.jsonl --each --limit 20",
-                 "sonde loss stories15M \"Once upon a time\" --per-token --json"},
+    .examples = {"sonde loss models/stories -f stories.jsonl --each --limit 20",
+                 "sonde loss models/stories \"Once upon a time\" --per-token --json"},
     .options = {options, cli_text_options, cli_model_options},
     .notes = "Packed: texts with their special tokens follow each other and are cut at the model's context; the last "
              "context may be\n"

@@ -159,8 +159,8 @@ const cli_command cli_cmd_stats = {
     .arguments = "MODEL [TEXT...]",
     .min_arguments = 1,
     .max_arguments = 1 << 20,
-    .examples = {"sonde stats stories15M \"Once upon a time\" --hook resid_post3 --exclude-bos",
-                 "sonde stats stories15M -f stories.jsonl.zst --truncate --hook 'blocks.*.mlp.hook_post' --json"},
+    .examples = {"sonde stats models/stories \"Once upon a time\" --hook resid_post3 --exclude-bos",
+                 "sonde stats models/stories -f stories.jsonl.zst --truncate --hook 'blocks.*.mlp.hook_post' --json"},
     .options = {options, cli_bos_options, cli_hook_options, cli_text_options, cli_model_options},
     .notes =
         "Everything is summed in double. std is that of the population (numpy's default); kurtosis is the excess (0 for a\n"

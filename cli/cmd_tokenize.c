@@ -168,8 +168,9 @@ const cli_command cli_cmd_tokenize = {
     .arguments = "MODEL [TEXT]",
     .min_arguments = 1,
     .max_arguments = 2,
-    .examples = {"sonde tokenize stories15M \"Once upon a time\"", "sonde tokenize stories15M -f stories.jsonl --json",
-                 "sonde tokenize stories15M --ids 1,9038,2501,263,931"},
+    .examples = {"sonde tokenize models/stories \"Once upon a time\"",
+                 "sonde tokenize models/stories -f stories.jsonl --json",
+                 "sonde tokenize models/stories --ids 0,392,393,259,372"},
     .options = {options, cli_text_options},
     .notes =
         "A folder with a tokenizer.json is enough. --json prints one object a document, a line each: 'ids', 'tokens' (the\n"

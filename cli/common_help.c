@@ -28,8 +28,8 @@ void cli_print_usage(FILE *stream)
     fputs("usage: sonde COMMAND [ARGUMENTS] [OPTIONS]\n\n"
           "Reads the activations inside a language model: by name, from the files that you have.\n\n",
           stream);
-    fputs("  sonde info stories15M\n"
-          "  sonde act stories15M \"The cat sat\" --hook resid_post3 --token \" cat\" -o cat.safetensors\n\n"
+    fputs("  sonde info models/stories\n"
+          "  sonde act models/stories \"The cat sat\" --hook resid_post3 --token \" cat\" -o cat.safetensors\n\n"
           "commands:\n",
           stream);
     list_commands(stream, NULL);

@@ -11,6 +11,7 @@ import array
 import json
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -149,6 +150,19 @@ def make(folder, model=None):
     (folder / "stories15M").symlink_to(SHARED / "models" / "stories15M" if has_shared() else "tiny")
 
 
+NUMBER = re.compile(rb"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+
+
+def differs(got, want, tolerance):
+    """Whether two outputs differ; numbers within the tolerance do not, a NaN is text."""
+    if got == want:
+        return False
+    if tolerance is None or NUMBER.sub(b"#", got) != NUMBER.sub(b"#", want):
+        return True
+    pairs = zip(NUMBER.findall(got), NUMBER.findall(want))
+    return any(not abs(float(a) - float(b)) <= tolerance * max(1.0, abs(float(b))) for a, b in pairs)
+
+
 def run(command, folder, build, timeout_s=600):
     """(stdout, stderr, status) of a command; one that takes too long is ended with all that it started, status -1."""
     process = subprocess.Popen(command, cwd=folder, env=environment(build), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -166,7 +180,7 @@ def environment(build):
     """Environment of a command: the program of `build` comes first, and nothing of the caller's terminal shows."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("SONDE_", "LC_", "NO_COLOR", "COLUMNS"))}
     variables.update(PATH=f"{Path(build).resolve()}:{os.environ['PATH']}", LC_ALL="C.UTF-8", TERM="dumb", SONDE_SHARED=str(SHARED),
-                     ROOT=str(ROOT), GOLDEN=str(ROOT / "tests/golden/models"), MODEL="stories15M", OMP_WAIT_POLICY="passive")
+                     ROOT=str(ROOT), GOLDEN=str(ROOT / "tests/golden/models"), MODEL="models/stories", OMP_WAIT_POLICY="passive")
     return variables
 
 

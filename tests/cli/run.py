@@ -26,22 +26,11 @@ sys.dont_write_bytecode = True
 import workplace
 
 HERE = Path(__file__).resolve().parent
-NUMBER = re.compile(rb"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 def says(script, name):
     found = re.search(rf"^# {name}: (.*)$", script, re.M)
     return found.group(1).strip() if found else None
-
-
-def differs(got, want, tolerance):
-    """Whether two outputs differ; numbers within the tolerance do not, a NaN is text."""
-    if got == want:
-        return False
-    if tolerance is None or NUMBER.sub(b"#", got) != NUMBER.sub(b"#", want):
-        return True
-    pairs = zip(NUMBER.findall(got), NUMBER.findall(want))
-    return any(not abs(float(a) - float(b)) <= tolerance * max(1.0, abs(float(b))) for a, b in pairs)
 
 
 def run(build, script, model):
@@ -77,7 +66,7 @@ def complaints(script, results):
         want = expected(script, kind)
         if kind == "stderr" and says(text, "stderr") == "any":
             continue
-        if differs(got, want, float(tolerance) if tolerance else None):
+        if workplace.differs(got, want, float(tolerance) if tolerance else None):
             texts = [text.decode(errors="backslashreplace").splitlines() for text in (want, got)]
             lines += difflib.unified_diff(*texts, f"{script.stem}.{kind}", "what came", lineterm="", n=1)
     return "\n".join(lines)

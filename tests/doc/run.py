@@ -3,15 +3,17 @@
 
     tests/doc/run.py BUILD docs     the ```sh blocks of README.md and docs/**/*.md
     tests/doc/run.py BUILD help     the examples of every `sonde COMMAND --help`
+    tests/doc/run.py BUILD update   writes what the blocks print now into the pages
 
-The blocks of a page run in order, each with sh -eu, in one folder made by tests/workplace.py (`stories15M`, `stories.jsonl`,
-the program as `sonde` and as `build/sonde`, MODEL=stories15M); each must end with status 0. A comment before a block says
-otherwise:
+The blocks of a page run in order, each with sh -eu, in one folder made by tests/workplace.py (`models`, `stories15M`,
+`stories.jsonl`, the program as `sonde` and as `build/sonde`, MODEL=models/stories); each must end with status 0. A comment
+before a block says otherwise:
 
     <!-- not run: REASON -->        it is not run
     <!-- status: 1 -->              it must end with this status
 
-and before a ```text or ```json block that follows one: <!-- exact --> what was printed must be that text.
+and before a ```text or ```json block that follows one: <!-- printed --> what was printed must be that text, but that numbers
+may differ by what kernels round.
 """
 import re
 import sys
@@ -22,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.dont_write_bytecode = True
 import workplace
 
+TOLERANCE = 5e-3
 BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<kind>\w+)[^\n]*\n(?P<body>.*?)^```$", re.M | re.S)
 
 
@@ -38,9 +41,10 @@ def make_folder(folder, build):
     (Path(folder) / "build" / "sonde").symlink_to(Path(build).resolve() / "sonde")
 
 
-def check_page(path, build):
-    """(runs, problems) of one page."""
+def check_page(path, build, updates):
+    """(runs, problems) of one page; where it `updates`, what is printed is written into the page."""
     text, n, problems, printed = path.read_text(), 0, [], None
+    page = text
     with tempfile.TemporaryDirectory(prefix="sonde-doc-") as folder:
         make_folder(folder, build)
         for block in BLOCK.finditer(text):
@@ -52,17 +56,24 @@ def check_page(path, build):
                 n += 1
                 if status != want:
                     problems.append(f"{place}: status {status}, want {want}\n{body}{shown}")
-            elif mark == "exact" and printed is not None and printed.rstrip() != body.rstrip():
-                problems.append(f"{place}: printed\n{printed}want\n{body}")
+            elif mark == "printed" and printed is None:
+                problems.append(f"{place}: nothing is run before it")
+            elif mark == "printed" and workplace.differs(printed.rstrip().encode(), body.rstrip().encode(), TOLERANCE):
+                if updates:
+                    page = page.replace(block.group(), block.group().replace(body, printed.rstrip() + "\n"))
+                else:
+                    problems.append(f"{place}: printed\n{printed}want\n{body}")
+    if page != text:
+        path.write_text(page)
     return n, problems
 
 
-def check_docs(build):
+def check_docs(build, updates):
     pages = [workplace.ROOT / "README.md", *sorted((workplace.ROOT / "docs").rglob("*.md"))]
     n, problems = 0, []
     for path in pages:
         if path.exists():
-            n_page, problems_page = check_page(path, build)
+            n_page, problems_page = check_page(path, build, updates)
             n += n_page
             problems += problems_page
     return n, problems
@@ -99,7 +110,7 @@ def main():
     build, what = sys.argv[1:3]
     if not (Path(build) / "sonde").exists():
         sys.exit(f"no program at '{build}/sonde'")
-    n, problems = check_docs(build) if what == "docs" else check_help(build)
+    n, problems = check_help(build) if what == "help" else check_docs(build, what == "update")
     if not workplace.has_shared():
         print(f"skip: examples run on a tiny random model: no 'models/stories15M' in '{workplace.SHARED}'")
     for problem in problems:
