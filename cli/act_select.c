@@ -163,14 +163,6 @@ static sonde_status choose_positions(act *a, act_document *document, const selec
     return SONDE_OK;
 }
 
-/* FNV-1a over bytes. */
-static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
-    return hash;
-}
-
 /* Keeps the ids of one sequence and the positions chosen in it. */
 static sonde_status add_document(act *a, const selector *s, const cli_sequence *sequence)
 {
@@ -184,7 +176,7 @@ static sonde_status add_document(act *a, const selector *s, const cli_sequence *
         memcpy(a->ids + a->n_ids, sequence->ids, n_bytes);
     CLI_TRY(choose_positions(a, &document, s, sequence));
     /* lengths are hashed too: two texts are not the same as their sum */
-    a->hash = hash_bytes(hash_bytes(a->hash, &document.n, sizeof document.n), sequence->ids, n_bytes);
+    a->hash = cli_hash(cli_hash(a->hash, &document.n, sizeof document.n), sequence->ids, n_bytes);
     a->n_ids += document.n;
     a->documents[a->n_documents++] = document;
     a->T = document.n > a->T ? document.n : a->T;
@@ -225,7 +217,7 @@ sonde_status act_read_documents(act *a, const cli_call *call, const act_choice *
     bool has_more = true;
     sonde_status status;
 
-    a->hash = 0xcbf29ce484222325u;
+    a->hash = CLI_HASH_START;
     CLI_TRY_DONE(cli_source_open(&source, &a->m, call->arguments + 1, call->n_arguments - 1, CLI_LONG_FAILS));
     CLI_TRY_DONE(make_selector(&s, a, choice));
     while (has_more) {

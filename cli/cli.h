@@ -198,6 +198,10 @@ bool cli_has_colour(FILE *stream);
  * Owns: *out is the caller's (free). Errors: SONDE_E_NOMEM. */
 sonde_status cli_escape(char **out, const char *text, size_t n_bytes);
 
+/* A hash that goes on over n bytes: FNV-1a with 64 bits. */
+#define CLI_HASH_START 0xcbf29ce484222325u
+uint64_t cli_hash(uint64_t hash, const void *bytes, size_t n);
+
 /* A text to stdout: as it is into a file or a pipe; onto a terminal with newlines and tabs kept and the rest escaped. */
 sonde_status cli_print_text(const char *text, size_t n_bytes);
 

@@ -230,6 +230,14 @@ bool cli_has_colour(FILE *stream)
            strcmp(terminal, "dumb") != 0;
 }
 
+/* FNV-1a: for telling things apart, not against anybody who means harm. */
+uint64_t cli_hash(uint64_t hash, const void *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
+    return hash;
+}
+
 /* Whether a character may be shown as it is: no controls, no line separators, none that turn the reading direction. */
 static bool is_shown(utf8proc_int32_t c)
 {

@@ -87,19 +87,18 @@ static json_t *hash_text(uint64_t hash)
     return json_string(text);
 }
 
-/* FNV-1a of a file's bytes; null where it cannot be read. */
+/* The hash of a file's bytes; null where it cannot be read. */
 static json_t *hash_of_file(const char *path)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
     char *text;
     size_t n_bytes;
+    json_t *hash;
 
     if (lm_read_text(&text, &n_bytes, path) != SONDE_OK)
         return json_null();
-    for (size_t i = 0; i < n_bytes; i++)
-        hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3u;
+    hash = hash_text(cli_hash(CLI_HASH_START, text, n_bytes));
     free(text);
-    return hash_text(hash);
+    return hash;
 }
 
 /* ISO 8601, in UTC. */
