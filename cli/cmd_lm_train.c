@@ -287,7 +287,7 @@ static sonde_status step(lm_training *t)
     /* the point first: what is measured behind this step belongs to it */
     CLI_TRY(lm_curve_add(&t->curve, &p));
     CLI_TRY(look_back(t));
-    snprintf(t->progress.note, sizeof t->progress.note, "loss %.4f  lr %.3g", r.loss, r.lr);
+    snprintf(t->progress.note, sizeof t->progress.note, "step %lld  loss %.4f  lr %.3g", (long long)r.step, r.loss, r.lr);
     cli_progress_step(&t->progress, (double)((p.step - t->first_step) * r.n_tokens),
                       (double)(p.step - t->first_step) / (double)(opts.steps - t->first_step));
     return is_due(p.step, save_every) ? save(t) : SONDE_OK;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the pictures of README.md and docs/ anew: docs/pictures/make.sh MODEL (a folder of stories15M; run from anywhere).
+# Makes the pictures of README.md and docs/ anew: docs/pictures/make.sh models/stories.
 set -eu
 model=${1:?usage: docs/pictures/make.sh MODEL}
 case $model in /*) ;; *) model=$PWD/$model ;; esac
