@@ -112,6 +112,122 @@ SONDE_API sonde_status sonde_sae_encode(sonde_sae_coder *coder, float *features,
 SONDE_API sonde_status sonde_sae_decode(sonde_sae_coder *coder, float *y, const float *features, const float *x,
                                         int64_t N) SONDE_MUST_USE;
 
+/* ---- evaluation ------------------------------------------------------------------------------------------------------ */
+
+/* Texts as tokens, one behind another; each is a context of its own. */
+typedef struct sonde_sae_texts {
+    const int32_t *tokens;  /* of all texts */
+    const bool *left_out;   /* of all texts: positions that are neither measured nor changed (BOS); NULL: none */
+    const int64_t *lengths; /* (n) at most the model's context */
+    int64_t n;
+} sonde_sae_texts;
+
+/* The one list of metrics: value, name, formula. x is what is to be reconstructed (the output's hook point, for transcoders),
+ * y the reconstruction, f the features, E the mean over positions; CE is the mean cross-entropy of the next token in nats, KL the
+ * mean of KL(p clean, p changed) over the same rows; `spliced` has y in place of x, `zero` 0, `mean` the mean of x over these texts. */
+#define SONDE_SAE_METRIC_LIST(X)                                                                                          \
+    X(SONDE_SAE_L0, "l0", "E of the number of features that are not 0")                                                   \
+    X(SONDE_SAE_L1, "l1", "E sum |f|")                                                                                    \
+    X(SONDE_SAE_MSE, "mse", "E |x - y|^2, summed over dimensions")                                                        \
+    X(SONDE_SAE_NMSE, "nmse", "E |x - y|^2 / |x|^2")                                                                      \
+    X(SONDE_SAE_FVU, "fvu", "E |x - y|^2 / E |x - mean|^2")                                                               \
+    X(SONDE_SAE_EV, "explained_variance", "1 - fvu")                                                                      \
+    X(SONDE_SAE_COSINE, "cosine", "E x.y / (|x| |y|)")                                                                    \
+    X(SONDE_SAE_L2_RATIO, "l2_ratio", "E |y| / |x|")                                                                      \
+    X(SONDE_SAE_BIAS, "relative_bias", "E |y|^2 / E x.y")                                                                 \
+    X(SONDE_SAE_CE_CLEAN, "ce_clean", "CE of the model as it is")                                                         \
+    X(SONDE_SAE_CE_SPLICED, "ce_spliced", "CE spliced")                                                                   \
+    X(SONDE_SAE_CE_ZERO, "ce_zero", "CE zero")                                                                            \
+    X(SONDE_SAE_CE_MEAN, "ce_mean", "CE mean")                                                                            \
+    X(SONDE_SAE_RECOVERED, "ce_recovered", "(CE zero - CE spliced) / (CE zero - CE clean)")                               \
+    X(SONDE_SAE_RECOVERED_MEAN, "ce_recovered_mean", "(CE mean - CE spliced) / (CE mean - CE clean)")                     \
+    X(SONDE_SAE_KL_SPLICED, "kl_spliced", "KL spliced")                                                                   \
+    X(SONDE_SAE_KL_ZERO, "kl_zero", "KL zero")                                                                            \
+    X(SONDE_SAE_KL_MEAN, "kl_mean", "KL mean")                                                                            \
+    X(SONDE_SAE_KL_SCORE, "kl_score", "(KL zero - KL spliced) / KL zero")                                                 \
+    X(SONDE_SAE_KL_SCORE_MEAN, "kl_score_mean", "(KL mean - KL spliced) / KL mean")                                       \
+    X(SONDE_SAE_EV_LEGACY, "ev_legacy", "E [1 - |x - y|^2 / |x - mean|^2]: what SAEBench's paper and sae-lens 5 call it") \
+    X(SONDE_SAE_EV_060, "ev_saebench_060", "1 - E |x - y|^2 / (E |x|^2 - (E |x|^2 / d)^2): what SAEBench 0.6.0 computes")
+
+#define SONDE_SAE_METRIC_ENUM(value, name, formula) value,
+typedef enum sonde_sae_metric { SONDE_SAE_METRIC_LIST(SONDE_SAE_METRIC_ENUM) SONDE_N_SAE_METRICS } sonde_sae_metric;
+#undef SONDE_SAE_METRIC_ENUM
+
+/* Name and formula of a metric ("?" for a value outside the list). Owns: borrows; static strings. Errors: none. */
+SONDE_API const char *sonde_sae_metric_name(sonde_sae_metric which);
+SONDE_API const char *sonde_sae_metric_formula(sonde_sae_metric which);
+
+/* Which positions are changed, and which losses count. */
+typedef enum sonde_sae_protocol {
+    SONDE_SAE_PROTOCOL_SONDE =
+        0, /* left-out positions stay as they are, in splices and ablations; every predicted token counts */
+    SONDE_SAE_PROTOCOL_SAELENS = 1 /* ablations change every position; what a left-out position predicts does not count */
+} sonde_sae_protocol;
+
+typedef struct sonde_sae_eval_opts {
+    size_t struct_size;
+    const char *hook, *hook_out; /* where it reads, and where it writes; NULL: as cfg.json says, and hook_out as hook */
+    int64_t protocol;            /* of sonde_sae_protocol */
+    int64_t has_loss;            /* 0: only what needs no logits: the model ends behind the hook */
+    int64_t n_resamples;         /* of texts, for intervals; 0: none */
+    uint64_t seed;               /* of these */
+    int64_t batch;               /* tokens of a pass, at least one text */
+} sonde_sae_eval_opts;
+
+/* The defaults: hooks of cfg.json, our own protocol, with loss, 1,000 resamples, seed 0, 1,024 tokens. Owns: nothing. Errors: none. */
+SONDE_API void sonde_sae_eval_opts_init(sonde_sae_eval_opts *out);
+
+/* A metric, and where it lies in 95 of 100 samples of as many texts; NaN where it was not measured. */
+typedef struct sonde_sae_estimate {
+    double value, low, high;
+} sonde_sae_estimate;
+
+typedef struct sonde_sae_report {
+    int64_t n_texts, n_positions, n_predicted; /* positions that were measured; tokens whose loss counts */
+    sonde_sae_estimate metrics[SONDE_N_SAE_METRICS];
+} sonde_sae_report;
+
+/* What a feature did on some texts. */
+typedef struct sonde_sae_feature {
+    int64_t n_fired, n_texts; /* positions, and texts, where it was not 0 */
+    double sum, most;         /* of |f| */
+} sonde_sae_feature;
+
+/* Told now and then how many tokens of all passes are done; non-zero stops the evaluation. */
+typedef sonde_status sonde_sae_progress_fn(int64_t n_done, int64_t n_tokens, void *ctx);
+
+/* Measures an autoencoder on texts: two walks, the first for the mean of x, the second for all else (with loss: four passes).
+ *
+ * features  (S)  what each did; NULL: not wanted
+ *
+ * Intervals: percentiles 2.5 and 97.5 of the metric over resamples of texts with replacement. Sums are in double.
+ *
+ * Owns: nothing. Cost: five passes of the model, the encoder and the decoder; a pass's logits are held once.
+ * Errors: SONDE_E_HOOK (no such hook), SONDE_E_SHAPE (it does not have the autoencoder's width: both numbers), SONDE_E_RANGE (no position to measure),
+ * SONDE_E_NONFINITE, SONDE_E_INTERRUPTED, SONDE_E_NOMEM, those of sonde_run_forward, what `progress` returned.
+ * Threads: bytes do not depend on their number.
+ * Source: the list above; Efron and Tibshirani 1993, chapter 13. Reference: tests/oracle/sae_eval_live.py. */
+SONDE_API sonde_status sonde_sae_evaluate(sonde_sae_report *out, sonde_sae_feature *features, const sonde_model *model,
+                                          const sonde_sae *sae, const sonde_sae_texts *texts,
+                                          const sonde_sae_eval_opts *opts, sonde_sae_progress_fn *progress,
+                                          void *ctx) SONDE_MUST_USE;
+
+/* How a feature's two vectors lie; NaN where it has none. */
+typedef struct sonde_sae_geometry {
+    double encoder_norm, decoder_norm, encoder_bias;
+    double encoder_decoder;                  /* cosine of its encoder and its decoder (not of transcoders) */
+    double nearest_encoder, nearest_decoder; /* largest cosine with another feature's */
+    int64_t nearest;                         /* the feature whose decoder is nearest; -1: there is no other */
+} sonde_sae_geometry;
+
+/* Geometry of all features.
+ *
+ * out  (S)
+ *
+ * Ties: the lower feature is the nearest. Owns: nothing. Cost: 2 S^2 (D + O) flops.
+ * Errors: SONDE_E_NOMEM, SONDE_E_INTERRUPTED. Source: metrics of sae_lens's evals.py. Reference: tests/oracle/sae_eval_live.py. */
+SONDE_API sonde_status sonde_sae_measure_geometry(sonde_sae_geometry *out, const sonde_sae *sae) SONDE_MUST_USE;
+
 #ifdef __cplusplus
 }
 #endif
