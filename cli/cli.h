@@ -33,6 +33,7 @@
     X(loss)             \
     X(generate)         \
     X(lm_train)         \
+    X(sae_eval)         \
     X(demo)             \
     X(bench_forward)    \
     X(bench_lm)         \

@@ -20,6 +20,7 @@
 #include <sonde/model.h>
 #include <sonde/plot.h>
 #include <sonde/run.h>
+#include <sonde/sae.h>
 #include <sonde/tensor.h>
 #include <sonde/text.h>
 #include <sonde/train.h>

@@ -1,0 +1,234 @@
+/* sonde/sae.h - sparse autoencoders and transcoders from the files that people have.   floor 7: sae
+ *
+ * A sparse autoencoder writes an activation as a sum of a few directions out of many: encode gives the features of each row,
+ * decode the row that they stand for. Legend of shapes: N rows (positions), D width of the input, O width of the output (D,
+ * but for transcoders, which read one hook point and write another), S features. Features are S floats for each row.
+ *
+ * A folder is SAELens's: cfg.json and sae_weights.safetensors.
+ */
+#ifndef SONDE_SAE_H
+#define SONDE_SAE_H
+
+#include <sonde/run.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sonde_sae sonde_sae;
+
+/* How features follow from v = (x - b_dec) W_enc + b_enc. */
+typedef enum sonde_sae_activation {
+    SONDE_SAE_RELU = 0,     /* max(v, 0) */
+    SONDE_SAE_GATED = 1,    /* [u + b_gate > 0] max(u exp(r_mag) + b_mag, 0),  u = (x - b_dec) W_enc */
+    SONDE_SAE_TOPK = 2,     /* the k largest of max(v, 0) */
+    SONDE_SAE_ABSTOPK = 3,  /* the k of largest |v|, with their signs */
+    SONDE_SAE_JUMPRELU = 4, /* max(v, 0) where v > threshold */
+    SONDE_SAE_PURSUIT = 5   /* matching pursuit: one feature after another, each explaining what is left */
+} sonde_sae_activation;
+
+/* What is done to a row before it is encoded, and undone behind the decoder (but for transcoders). */
+typedef enum sonde_sae_normalization {
+    SONDE_SAE_AS_IT_IS = 0,
+    SONDE_SAE_CONSTANT_NORM = 1, /* x sqrt(D) / |x| */
+    SONDE_SAE_LAYER_NORM = 2     /* (x - mean) / (std + 1e-5), std with D - 1 */
+} sonde_sae_normalization;
+
+/* What an autoencoder is, read from cfg.json. */
+typedef struct sonde_sae_config {
+    char architecture[32]; /* as cfg.json says: standard, topk, jumprelu, gated, skip_transcoder, ... */
+    sonde_sae_activation activation;
+    sonde_sae_normalization normalization;
+    int64_t d_in, d_sae, d_out;
+    int64_t k;             /* of TOPK and ABSTOPK */
+    bool applies_b_dec;    /* b_dec is subtracted from the input */
+    bool rescales_by_norm; /* TOPK, ABSTOPK: features are v |W_dec[s]|, and decoder rows count as if they had length 1 */
+    bool joins_heads;      /* of hook_z: rows are all heads side by side */
+    bool
+        centres_input; /* the model that it was trained on had its writing weights centred: the mean of a row is taken away, and given back */
+    bool is_transcoder;        /* reads one hook point and writes another */
+    bool has_skip;             /* W_skip x is added to the output */
+    bool stops_on_duplicate;   /* PURSUIT: ends for a row that got no new feature */
+    int64_t max_iterations;    /* of PURSUIT */
+    double residual_threshold; /* of PURSUIT: ends for a row that has less length left; 0: does not */
+    char model_name[128];      /* "" where cfg.json does not say */
+    char hook_name[128], hook_name_out[128];
+} sonde_sae_config;
+
+/* Loads a folder. Folders that SAELens wrote before version 6 are read as it reads them; an input scale that was not folded
+ * into the weights is folded (activation_scaler.json).
+ *
+ * Owns: *out is yours: sonde_sae_free. Cost: the weights as floats.
+ * Errors: SONDE_E_NOTFOUND (no such folder, file or tensor; an unfolded scale without its file), SONDE_E_FORMAT,
+ * SONDE_E_UNSUPPORTED (an architecture or a field that would change the result and is not handled: its name), SONDE_E_SHAPE (a
+ * tensor does not fit cfg.json: name and both shapes), SONDE_E_NONFINITE (the tensor and its element), SONDE_E_RANGE, SONDE_E_NOMEM. *out is NULL then.
+ * Source: sae_lens 6.54.12, SAE.load_from_disk. */
+SONDE_API sonde_status sonde_sae_load(sonde_sae **out, const char *directory) SONDE_MUST_USE;
+
+/* Frees it; NULL is fine. Owns: takes the autoencoder. Errors: none. */
+SONDE_API void sonde_sae_free(sonde_sae *sae);
+
+/* Writes a folder that sonde_sae_load and SAELens load, weights as floats; what was there is replaced as a whole, unless it is
+ * something else than an autoencoder's folder.
+ * Owns: nothing. Errors: SONDE_E_ARG (what is there is something else), SONDE_E_IO, SONDE_E_NOMEM. What was there is as it was then. */
+SONDE_API sonde_status sonde_sae_save(const sonde_sae *sae, const char *directory) SONDE_MUST_USE;
+
+/* What it is. Owns: borrows. Errors: none. */
+SONDE_API const sonde_sae_config *sonde_sae_get_config(const sonde_sae *sae);
+
+/* A weight by its name in SAELens: W_enc (D,S), b_enc (S), W_dec (S,O), b_dec (O), threshold, b_gate, b_mag, r_mag (S), W_skip (O,D).
+ * Owns: a view, valid while the autoencoder lives. Errors: SONDE_E_NOTFOUND. */
+SONDE_API sonde_status sonde_sae_weight(sonde_tensor *out, const sonde_sae *sae, const char *name) SONDE_MUST_USE;
+
+/* ---- encode and decode ---------------------------------------------------------------------------------------------- */
+
+/* Room for passes over at most `n_rows` rows at a time. */
+typedef struct sonde_sae_coder sonde_sae_coder;
+
+/* Owns: *out is yours: sonde_sae_coder_free; borrows the autoencoder. One thread at a time. Errors: SONDE_E_NOMEM, SONDE_E_RANGE. */
+SONDE_API sonde_status sonde_sae_coder_new(sonde_sae_coder **out, const sonde_sae *sae, int64_t n_rows) SONDE_MUST_USE;
+SONDE_API void sonde_sae_coder_free(sonde_sae_coder *coder);
+
+/* Features of N rows.
+ *
+ * features  (N,S)  written whole
+ * x         (N,D)  as the model has them: no scaling is asked of the caller
+ * N         at most the coder's n_rows
+ *
+ * Ties: of equal values the lower feature is kept. Owns: nothing; allocates nothing. Threads: bytes do not depend on their number.
+ * Cost: 2 N D S flops (PURSUIT: for each iteration).
+ * Errors: SONDE_E_NONFINITE (row and column of x), SONDE_E_RANGE (too many rows).
+ * Source: sae_lens 6.54.12, the encode of each architecture; Bricken et al. 2023, Rajamanoharan et al. 2024 (arXiv 2404.16014,
+ * 2407.14435), Gao et al. 2024 (arXiv 2406.04093). Reference: tests/oracle/sae_live.py, tests/golden/sae. */
+SONDE_API sonde_status sonde_sae_encode(sonde_sae_coder *coder, float *features, const float *x, int64_t N) SONDE_MUST_USE;
+
+/* The rows that features stand for: y = features W_dec + b_dec (+ W_skip x), the normalisation of the input undone.
+ *
+ * y         (N,O)  written whole
+ * features  (N,S)
+ * x         (N,D)  the input of these features: its scale is given back
+ *
+ * Owns: nothing; allocates nothing. Cost: 2 N S O flops. Errors: SONDE_E_RANGE (too many rows). Source: as sonde_sae_encode. */
+SONDE_API sonde_status sonde_sae_decode(sonde_sae_coder *coder, float *y, const float *features, const float *x,
+                                        int64_t N) SONDE_MUST_USE;
+
+/* ---- evaluation ------------------------------------------------------------------------------------------------------ */
+
+/* Texts as tokens, one behind another; each is a context of its own. */
+typedef struct sonde_sae_texts {
+    const int32_t *tokens;  /* of all texts */
+    const bool *left_out;   /* of all texts: positions that are neither measured nor changed (BOS); NULL: none */
+    const int64_t *lengths; /* (n) at most the model's context */
+    int64_t n;
+} sonde_sae_texts;
+
+/* The one list of metrics: value, name, formula. x is what is to be reconstructed (the output's hook point, for transcoders),
+ * y the reconstruction, f the features, E the mean over positions; CE is the mean cross-entropy of the next token in nats, KL the
+ * mean of KL(p clean, p changed) over the same rows; `spliced` has y in place of x, `zero` 0, `mean` the mean of x over these texts. */
+#define SONDE_SAE_METRIC_LIST(X)                                                                                          \
+    X(SONDE_SAE_L0, "l0", "E of the number of features that are not 0")                                                   \
+    X(SONDE_SAE_L1, "l1", "E sum |f|")                                                                                    \
+    X(SONDE_SAE_MSE, "mse", "E |x - y|^2, summed over dimensions")                                                        \
+    X(SONDE_SAE_NMSE, "nmse", "E |x - y|^2 / |x|^2")                                                                      \
+    X(SONDE_SAE_FVU, "fvu", "E |x - y|^2 / E |x - mean|^2")                                                               \
+    X(SONDE_SAE_EV, "explained_variance", "1 - fvu")                                                                      \
+    X(SONDE_SAE_COSINE, "cosine", "E x.y / (|x| |y|)")                                                                    \
+    X(SONDE_SAE_L2_RATIO, "l2_ratio", "E |y| / |x|")                                                                      \
+    X(SONDE_SAE_BIAS, "relative_bias", "E |y|^2 / E x.y")                                                                 \
+    X(SONDE_SAE_CE_CLEAN, "ce_clean", "CE of the model as it is")                                                         \
+    X(SONDE_SAE_CE_SPLICED, "ce_spliced", "CE spliced")                                                                   \
+    X(SONDE_SAE_CE_ZERO, "ce_zero", "CE zero")                                                                            \
+    X(SONDE_SAE_CE_MEAN, "ce_mean", "CE mean")                                                                            \
+    X(SONDE_SAE_RECOVERED, "ce_recovered", "(CE zero - CE spliced) / (CE zero - CE clean)")                               \
+    X(SONDE_SAE_RECOVERED_MEAN, "ce_recovered_mean", "(CE mean - CE spliced) / (CE mean - CE clean)")                     \
+    X(SONDE_SAE_KL_SPLICED, "kl_spliced", "KL spliced")                                                                   \
+    X(SONDE_SAE_KL_ZERO, "kl_zero", "KL zero")                                                                            \
+    X(SONDE_SAE_KL_MEAN, "kl_mean", "KL mean")                                                                            \
+    X(SONDE_SAE_KL_SCORE, "kl_score", "(KL zero - KL spliced) / KL zero")                                                 \
+    X(SONDE_SAE_KL_SCORE_MEAN, "kl_score_mean", "(KL mean - KL spliced) / KL mean")                                       \
+    X(SONDE_SAE_EV_LEGACY, "ev_legacy", "E [1 - |x - y|^2 / |x - mean|^2]: what SAEBench's paper and sae-lens 5 call it") \
+    X(SONDE_SAE_EV_060, "ev_saebench_060", "1 - E |x - y|^2 / (E |x|^2 - (E |x|^2 / d)^2): what SAEBench 0.6.0 computes")
+
+#define SONDE_SAE_METRIC_ENUM(value, name, formula) value,
+typedef enum sonde_sae_metric { SONDE_SAE_METRIC_LIST(SONDE_SAE_METRIC_ENUM) SONDE_N_SAE_METRICS } sonde_sae_metric;
+#undef SONDE_SAE_METRIC_ENUM
+
+/* Name and formula of a metric ("?" for a value outside the list). Owns: borrows; static strings. Errors: none. */
+SONDE_API const char *sonde_sae_metric_name(sonde_sae_metric which);
+SONDE_API const char *sonde_sae_metric_formula(sonde_sae_metric which);
+
+/* Which positions are changed, and which losses count. */
+typedef enum sonde_sae_protocol {
+    SONDE_SAE_PROTOCOL_SONDE =
+        0, /* left-out positions stay as they are, in splices and ablations; every predicted token counts */
+    SONDE_SAE_PROTOCOL_SAELENS = 1 /* ablations change every position; what a left-out position predicts does not count */
+} sonde_sae_protocol;
+
+typedef struct sonde_sae_eval_opts {
+    size_t struct_size;
+    const char *hook, *hook_out; /* where it reads, and where it writes; NULL: as cfg.json says, and hook_out as hook */
+    int64_t protocol;            /* of sonde_sae_protocol */
+    int64_t has_loss;            /* 0: only what needs no logits: the model ends behind the hook */
+    int64_t n_resamples;         /* of texts, for intervals; 0: none */
+    uint64_t seed;               /* of these */
+    int64_t batch;               /* tokens of a pass, at least one text */
+} sonde_sae_eval_opts;
+
+/* The defaults: hooks of cfg.json, our own protocol, with loss, 1,000 resamples, seed 0, 1,024 tokens. Owns: nothing. Errors: none. */
+SONDE_API void sonde_sae_eval_opts_init(sonde_sae_eval_opts *out);
+
+/* A metric, and where it lies in 95 of 100 samples of as many texts; NaN where it was not measured. */
+typedef struct sonde_sae_estimate {
+    double value, low, high;
+} sonde_sae_estimate;
+
+typedef struct sonde_sae_report {
+    int64_t n_texts, n_positions, n_predicted; /* positions that were measured; tokens whose loss counts */
+    sonde_sae_estimate metrics[SONDE_N_SAE_METRICS];
+} sonde_sae_report;
+
+/* What a feature did on some texts. */
+typedef struct sonde_sae_feature {
+    int64_t n_fired, n_texts; /* positions, and texts, where it was not 0 */
+    double sum, most;         /* of |f| */
+} sonde_sae_feature;
+
+/* Told now and then how many tokens of all passes are done; non-zero stops the evaluation. */
+typedef sonde_status sonde_sae_progress_fn(int64_t n_done, int64_t n_tokens, void *ctx);
+
+/* Measures an autoencoder on texts: two walks, the first for the mean of x, the second for all else (with loss: four passes).
+ *
+ * features  (S)  what each did; NULL: not wanted
+ *
+ * Intervals: percentiles 2.5 and 97.5 of the metric over resamples of texts with replacement. Sums are in double.
+ *
+ * Owns: nothing. Cost: five passes of the model, the encoder and the decoder; a pass's logits are held once.
+ * Errors: SONDE_E_HOOK (no such hook), SONDE_E_SHAPE (it does not have the autoencoder's width: both numbers), SONDE_E_RANGE (no position to measure),
+ * SONDE_E_NONFINITE, SONDE_E_INTERRUPTED, SONDE_E_NOMEM, those of sonde_run_forward, what `progress` returned.
+ * Threads: bytes do not depend on their number.
+ * Source: the list above; Efron and Tibshirani 1993, chapter 13. Reference: tests/oracle/sae_eval_live.py. */
+SONDE_API sonde_status sonde_sae_evaluate(sonde_sae_report *out, sonde_sae_feature *features, const sonde_model *model,
+                                          const sonde_sae *sae, const sonde_sae_texts *texts,
+                                          const sonde_sae_eval_opts *opts, sonde_sae_progress_fn *progress,
+                                          void *ctx) SONDE_MUST_USE;
+
+/* How a feature's two vectors lie; NaN where it has none. */
+typedef struct sonde_sae_geometry {
+    double encoder_norm, decoder_norm, encoder_bias;
+    double encoder_decoder;                  /* cosine of its encoder and its decoder (not of transcoders) */
+    double nearest_encoder, nearest_decoder; /* largest cosine with another feature's */
+    int64_t nearest;                         /* the feature whose decoder is nearest; -1: there is no other */
+} sonde_sae_geometry;
+
+/* Geometry of all features.
+ *
+ * out  (S)
+ *
+ * Ties: the lower feature is the nearest. Owns: nothing. Cost: 2 S^2 (D + O) flops.
+ * Errors: SONDE_E_NOMEM, SONDE_E_INTERRUPTED. Source: metrics of sae_lens's evals.py. Reference: tests/oracle/sae_eval_live.py. */
+SONDE_API sonde_status sonde_sae_measure_geometry(sonde_sae_geometry *out, const sonde_sae *sae) SONDE_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

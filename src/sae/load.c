@@ -1,0 +1,270 @@
+/* load.c - an autoencoder from a folder: cfg.json and sae_weights.safetensors.         floor 7: sae
+ *
+ * Weights of any element type become floats in one block; their shapes are held against cfg.json, and every number must be finite.
+ * A scale of the whole input that SAELens kept beside the weights (activation_scaler.json) is folded into them, as it does itself.
+ */
+#include "sae/sae.h"
+
+#include <sonde/format.h>
+
+#include "base/file.h"
+#include "format/json.h"
+
+#include <math.h>
+
+/* ---- weights ------------------------------------------------------------------------------------------------------------ */
+
+#define NAME(value, name, axes) name,
+#define AXES(value, name, axes) axes,
+static const char *const names[] = {SONDEP_SAE_WEIGHT_LIST(NAME)};
+static const char *const axes_of[] = {SONDEP_SAE_WEIGHT_LIST(AXES)};
+
+const char *sondep_sae_weight_name(int weight)
+{
+    return names[weight];
+}
+
+void sondep_sae_weight_shape(sonde_tensor *out, const sonde_sae_config *config, int weight)
+{
+    *out = (sonde_tensor){.dtype = SONDE_F32};
+    for (const char *axis = axes_of[weight]; *axis != '\0'; axis++)
+        out->shape[out->rank++] = *axis == 'I' ? config->d_in : *axis == 'S' ? config->d_sae : config->d_out;
+}
+
+/* Matching pursuit encodes by its decoder; gates have biases of their own. */
+bool sondep_sae_has_weight(const sonde_sae_config *config, int weight)
+{
+    switch (weight) {
+    case SONDEP_W_ENC: return config->activation != SONDE_SAE_PURSUIT;
+    case SONDEP_B_ENC: return config->activation != SONDE_SAE_PURSUIT && config->activation != SONDE_SAE_GATED;
+    case SONDEP_THRESHOLD: return config->activation == SONDE_SAE_JUMPRELU;
+    case SONDEP_B_GATE:
+    case SONDEP_B_MAG:
+    case SONDEP_R_MAG: return config->activation == SONDE_SAE_GATED;
+    case SONDEP_W_SKIP: return config->has_skip;
+    default: return true;
+    }
+}
+
+sonde_status sondep_sae_new(sonde_sae **out, const sonde_sae_config *config)
+{
+    sonde_sae *sae;
+    sonde_tensor shape;
+    int64_t n = 0;
+
+    *out = NULL;
+    SONDE_TRY(SONDE_NEW(sae, 1));
+    sae->config = *config;
+    for (int i = 0; i < SONDEP_N_SAE_WEIGHTS; i++) {
+        sondep_sae_weight_shape(&shape, config, i);
+        n += sondep_sae_has_weight(config, i) ? sonde_tensor_n_elements(&shape) : 0;
+    }
+    if (SONDE_NEW(sae->block, n) != SONDE_OK) {
+        sonde_sae_free(sae);
+        return SONDE_E_NOMEM;
+    }
+    n = 0;
+    for (int i = 0; i < SONDEP_N_SAE_WEIGHTS; i++) {
+        if (!sondep_sae_has_weight(config, i))
+            continue;
+        sae->w[i] = sae->block + n;
+        sondep_sae_weight_shape(&shape, config, i);
+        n += sonde_tensor_n_elements(&shape);
+    }
+    *out = sae;
+    return SONDE_OK;
+}
+
+void sonde_sae_free(sonde_sae *sae)
+{
+    if (sae == NULL)
+        return;
+    json_decref(sae->json);
+    sondep_free(sae->block);
+    sondep_free(sae->norms);
+    sondep_free(sae);
+}
+
+sonde_status sondep_sae_finish(sonde_sae *sae)
+{
+    const sonde_sae_config *c = &sae->config;
+
+    if (!c->rescales_by_norm)
+        return SONDE_OK;
+    SONDE_TRY(SONDE_NEW(sae->norms, c->d_sae));
+    for (int64_t s = 0; s < c->d_sae; s++) {
+        const float *row = sae->w[SONDEP_W_DEC] + s * c->d_out;
+        double sum = 0.0;
+        for (int64_t d = 0; d < c->d_out; d++)
+            sum += (double)row[d] * row[d];
+        sae->norms[s] = (float)sqrt(sum);
+    }
+    return SONDE_OK;
+}
+
+const sonde_sae_config *sonde_sae_get_config(const sonde_sae *sae)
+{
+    return &sae->config;
+}
+
+sonde_status sonde_sae_weight(sonde_tensor *out, const sonde_sae *sae, const char *name)
+{
+    for (int i = 0; i < SONDEP_N_SAE_WEIGHTS; i++)
+        if (sae->w[i] != NULL && strcmp(names[i], name) == 0) {
+            sondep_sae_weight_shape(out, &sae->config, i);
+            out->data = sae->w[i];
+            return SONDE_OK;
+        }
+    return SONDE_FAIL(SONDE_E_NOTFOUND, "an autoencoder of the architecture '%s' has no weight '%s'",
+                      sae->config.architecture, name);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------ */
+
+/* The paths of a folder, and what is open of it. */
+typedef struct folder {
+    char *config, *weights, *scale;
+    sonde_safetensors *file;
+} folder;
+
+static void folder_close(folder *f)
+{
+    sondep_free(f->config);
+    sondep_free(f->weights);
+    sondep_free(f->scale);
+    sonde_safetensors_close(f->file);
+}
+
+/* One weight as floats, each of them finite. */
+static sonde_status read_weight(sonde_sae *sae, int i, const folder *f)
+{
+    sonde_tensor want, got;
+    int64_t n, at;
+    char is[80], should[80];
+
+    sondep_sae_weight_shape(&want, &sae->config, i);
+    SONDE_TRY(sonde_safetensors_get(&got, f->file, names[i]));
+    if (got.rank != want.rank || memcmp(got.shape, want.shape, sizeof got.shape) != 0)
+        return SONDE_FAIL(SONDE_E_SHAPE, "shapes do not agree: '%s' in '%s' is %s, cfg.json makes it %s", names[i],
+                          f->weights, sonde_tensor_format_shape(is, sizeof is, &got),
+                          sonde_tensor_format_shape(should, sizeof should, &want));
+    n = sonde_tensor_n_elements(&want);
+    sonde_convert_to_f32(sae->w[i], got.data, got.dtype, n);
+    at = sondep_find_nonfinite(sae->w[i], n, false);
+    if (at >= 0)
+        return SONDE_FAIL(SONDE_E_NONFINITE, "weight '%s' in '%s' is %g at element %lld", names[i], f->weights,
+                          (double)sae->w[i][at], (long long)at);
+    return SONDE_OK;
+}
+
+/* A factor for each feature that folders before version 6 may have; all ones mean nothing. */
+static sonde_status check_scaling_factor(const folder *f)
+{
+    static const char name[] = "scaling_factor";
+    sonde_tensor t;
+    float x;
+
+    if (!sonde_safetensors_has(f->file, name))
+        return SONDE_OK;
+    SONDE_TRY(sonde_safetensors_get(&t, f->file, name));
+    for (int64_t i = 0; i < sonde_tensor_n_elements(&t); i++) {
+        sonde_convert_to_f32(&x, (const char *)t.data + (size_t)i * sonde_dtype_bytes(t.dtype), t.dtype, 1);
+        if (!(fabsf(x - 1.0f) <= 1e-5f))
+            return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has a 'scaling_factor' other than 1 (a fine-tuned autoencoder)",
+                              f->weights);
+    }
+    return SONDE_OK;
+}
+
+/* Whether the input is to be multiplied by a number that was measured over a data set. */
+static bool has_outer_scale(const json_t *json)
+{
+    const json_t *value = json_object_get(json, "normalize_activations");
+
+    return json_is_true(value) ||
+           (json_is_string(value) && strcmp(json_string_value(value), "expected_average_only_in") == 0);
+}
+
+/* x -> c x before the encoder and y -> y / c behind the decoder: W_enc c, W_dec / c, b_dec / c. Source: SAE.fold_activation_norm_scaling_factor. */
+static void fold_scale(sonde_sae *sae, double scale)
+{
+    const double factors[SONDEP_N_SAE_WEIGHTS] = {
+        [SONDEP_W_ENC] = scale, [SONDEP_W_DEC] = 1.0 / scale, [SONDEP_B_DEC] = 1.0 / scale};
+    sonde_tensor shape;
+
+    for (int i = 0; i < SONDEP_N_SAE_WEIGHTS; i++) {
+        if (sae->w[i] == NULL || factors[i] == 0.0)
+            continue;
+        sondep_sae_weight_shape(&shape, &sae->config, i);
+        for (int64_t k = 0; k < sonde_tensor_n_elements(&shape); k++)
+            sae->w[i][k] = (float)(sae->w[i][k] * factors[i]);
+    }
+    sae->config.residual_threshold /= scale;
+}
+
+/* Reads that number and folds it. */
+static sonde_status read_outer_scale(sonde_sae *sae, const folder *f)
+{
+    json_t *json = NULL;
+    double scale = 0.0;
+    sonde_status status;
+
+    if (!has_outer_scale(sae->json))
+        return SONDE_OK;
+    if (!sondep_is_file(f->scale))
+        return SONDE_FAIL(SONDE_E_NOTFOUND,
+                          "'%s' has an input scale that is not folded into the weights, and there is no '%s'", f->config,
+                          f->scale);
+    SONDE_TRY_DONE(sondep_json_load(&json, f->scale));
+    SONDE_TRY_DONE(sondep_json_get_double(&scale, json, "scaling_factor", f->scale));
+    if (!(scale > 0.0) || !isfinite(scale)) {
+        status = SONDE_FAIL(SONDE_E_RANGE, "'%s' has the scaling factor %g", f->scale, scale);
+        goto done;
+    }
+    fold_scale(sae, scale);
+done:
+    json_decref(json);
+    return status;
+}
+
+/* All weights of a folder whose config was read. */
+static sonde_status read_weights(sonde_sae *sae, folder *f)
+{
+    SONDE_TRY(sonde_safetensors_open(&f->file, f->weights));
+    for (int i = 0; i < SONDEP_N_SAE_WEIGHTS; i++)
+        if (sae->w[i] != NULL)
+            SONDE_TRY(read_weight(sae, i, f));
+    SONDE_TRY(check_scaling_factor(f));
+    SONDE_TRY(read_outer_scale(sae, f));
+    return sondep_sae_finish(sae);
+}
+
+sonde_status sonde_sae_load(sonde_sae **out, const char *directory)
+{
+    folder f = {0};
+    json_t *json = NULL;
+    sonde_sae_config config;
+    sonde_sae *sae = NULL;
+    sonde_status status;
+
+    *out = NULL;
+    SONDE_TRY_DONE(sondep_path_join(&f.config, directory, "cfg.json"));
+    SONDE_TRY_DONE(sondep_path_join(&f.weights, directory, "sae_weights.safetensors"));
+    SONDE_TRY_DONE(sondep_path_join(&f.scale, directory, "activation_scaler.json"));
+    SONDE_TRY_DONE(sondep_json_load(&json, f.config));
+    if (!json_is_object(json)) {
+        status = SONDE_FAIL(SONDE_E_FORMAT, "'%s' is not a JSON object", f.config);
+        goto done;
+    }
+    SONDE_TRY_DONE(sondep_sae_config_read(&config, json, f.config));
+    SONDE_TRY_DONE(sondep_sae_new(&sae, &config));
+    sae->json = json_incref(json);
+    SONDE_TRY_DONE(read_weights(sae, &f));
+    *out = sae;
+    sae = NULL;
+done:
+    sonde_sae_free(sae);
+    json_decref(json);
+    folder_close(&f);
+    return status;
+}

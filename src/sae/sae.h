@@ -1,0 +1,77 @@
+/* sae/sae.h - an autoencoder from the inside.                                  floor 7: sae */
+#ifndef SONDEP_SAE_H
+#define SONDEP_SAE_H
+
+#include <sonde/sae.h>
+
+#include "kernel/kernel.h"
+
+#include <jansson.h>
+
+/* The one list of weights: value, name, axes (I input, S features, O output). Which of them one has, its config says. */
+#define SONDEP_SAE_WEIGHT_LIST(X)         \
+    X(SONDEP_W_ENC, "W_enc", "IS")        \
+    X(SONDEP_B_ENC, "b_enc", "S")         \
+    X(SONDEP_W_DEC, "W_dec", "SO")        \
+    X(SONDEP_B_DEC, "b_dec", "O")         \
+    X(SONDEP_THRESHOLD, "threshold", "S") \
+    X(SONDEP_B_GATE, "b_gate", "S")       \
+    X(SONDEP_B_MAG, "b_mag", "S")         \
+    X(SONDEP_R_MAG, "r_mag", "S")         \
+    X(SONDEP_W_SKIP, "W_skip", "OI")
+
+#define SONDEP_SAE_WEIGHT_ENUM(value, name, axes) value,
+typedef enum sondep_sae_weight { SONDEP_SAE_WEIGHT_LIST(SONDEP_SAE_WEIGHT_ENUM) SONDEP_N_SAE_WEIGHTS } sondep_sae_weight;
+#undef SONDEP_SAE_WEIGHT_ENUM
+
+struct sonde_sae {
+    sonde_sae_config config;
+    json_t *json;                   /* cfg.json as it was read: what sonde does not know is kept when it is saved */
+    float *block;                   /* all weights, in the order of the list; owned */
+    float *w[SONDEP_N_SAE_WEIGHTS]; /* into the block; NULL: it has none */
+    float *norms;                   /* (S) lengths of the decoder's rows; owned, with rescales_by_norm only */
+};
+
+/* cfg.json of version 6 and before. Errors: those of sonde_sae_load for that file. */
+sonde_status sondep_sae_config_read(sonde_sae_config *out, const json_t *json, const char *path);
+
+/* The same values as JSON, over what `json` (NULL: nothing) has besides. Owns: *out is the caller's: json_decref. Errors: SONDE_E_NOMEM. */
+sonde_status sondep_sae_config_write(json_t **out, const sonde_sae_config *config, const json_t *json);
+
+/* Name and shape of a weight; whether an autoencoder of this config has it. */
+const char *sondep_sae_weight_name(int weight);
+void sondep_sae_weight_shape(sonde_tensor *out, const sonde_sae_config *config, int weight);
+bool sondep_sae_has_weight(const sonde_sae_config *config, int weight);
+
+/* A new one, all weights 0. Owns: *out is the caller's. Errors: SONDE_E_RANGE, SONDE_E_NOMEM; *out is NULL then. */
+sonde_status sondep_sae_new(sonde_sae **out, const sonde_sae_config *config);
+
+/* What follows from the weights, after they were set: lengths of decoder rows. Errors: SONDE_E_NOMEM. */
+sonde_status sondep_sae_finish(sonde_sae *sae);
+
+/* ---- activations: features in place of pre-activations ------------------------------------------------------------------ */
+
+/* A feature of a row, and its value. */
+typedef struct sondep_sae_pair {
+    int32_t index;
+    float value;
+} sondep_sae_pair;
+
+/* v (N,S): the pre-activations in, the features out. x (N,D): the rows that were encoded, bias taken away; may be changed. */
+typedef struct sondep_sae_rows {
+    const sonde_sae *sae;
+    float *v, *x;
+    int64_t N;
+    void *scratch;          /* of products */
+    sondep_sae_pair *pairs; /* (N,k) of TOPK and ABSTOPK */
+    float *spare;           /* (N,S) of PURSUIT */
+    int64_t *order;         /* (N) of PURSUIT */
+} sondep_sae_rows;
+
+void sondep_sae_relu(const sondep_sae_rows *r);
+void sondep_sae_gated(const sondep_sae_rows *r);
+void sondep_sae_topk(const sondep_sae_rows *r);
+void sondep_sae_jumprelu(const sondep_sae_rows *r);
+void sondep_sae_pursuit(const sondep_sae_rows *r);
+
+#endif

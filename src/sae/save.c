@@ -1,0 +1,114 @@
+/* save.c - an autoencoder as SAELens's folder.                                  floor 7: sae
+ *
+ * cfg.json and sae_weights.safetensors go into a folder beside, which then takes the place of the old one. A folder that is no
+ * autoencoder's is never replaced: someone may have named the wrong one.
+ */
+#include "sae/sae.h"
+
+#include <sonde/format.h>
+
+#include "base/file.h"
+#include "base/folder.h"
+#include "format/json.h"
+
+/* What is found in a folder that is to be replaced. */
+typedef struct found {
+    bool has_files, has_config;
+} found;
+
+static sonde_status look_at(const char *name, void *ctx)
+{
+    found *f = ctx;
+
+    f->has_files = true;
+    f->has_config = f->has_config || strcmp(name, "cfg.json") == 0;
+    return SONDE_OK;
+}
+
+/* SONDE_OK if there is nothing at `directory`, an empty folder, or an autoencoder. */
+static sonde_status check_target(const char *directory)
+{
+    found f = {0};
+
+    if (sondep_is_file(directory))
+        return SONDE_FAIL(SONDE_E_ARG, "cannot write an autoencoder to '%s': it is a file, not a folder", directory);
+    if (!sondep_is_directory(directory))
+        return SONDE_OK;
+    SONDE_TRY(sondep_folder_each(directory, look_at, &f));
+    if (f.has_files && !f.has_config)
+        return SONDE_FAIL(SONDE_E_ARG, "'%s' is a folder without a cfg.json, and no autoencoder: it is not replaced",
+                          directory);
+    return SONDE_OK;
+}
+
+/* cfg.json. */
+static sonde_status save_config(const sonde_sae *sae, const char *path)
+{
+    sondep_writer writer = {.fd = -1};
+    json_t *json = NULL;
+    char *text = NULL;
+    sonde_status status;
+
+    SONDE_TRY_DONE(sondep_sae_config_write(&json, &sae->config, sae->json));
+    text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    if (text == NULL) {
+        status = SONDE_FAIL(SONDE_E_NOMEM, "out of memory while writing '%s'", path);
+        goto done;
+    }
+    SONDE_TRY_DONE(sondep_writer_open(&writer, path));
+    SONDE_TRY_DONE(sondep_writer_put(&writer, text, strlen(text)));
+    SONDE_TRY_DONE(sondep_writer_put(&writer, "\n", 1));
+    status = sondep_writer_commit(&writer);
+done:
+    sondep_writer_abort(&writer);
+    sondep_free(text);
+    json_decref(json);
+    return status;
+}
+
+/* sae_weights.safetensors: what it has, in the order of the list. */
+static sonde_status save_weights(const sonde_sae *sae, const char *path)
+{
+    const char *names[SONDEP_N_SAE_WEIGHTS];
+    sonde_tensor tensors[SONDEP_N_SAE_WEIGHTS];
+    static const char *const metadata[] = {"format", "pt"};
+    sonde_sink *sink;
+    int64_t n = 0;
+
+    for (int i = 0; i < SONDEP_N_SAE_WEIGHTS; i++) {
+        if (sae->w[i] == NULL)
+            continue;
+        names[n] = sondep_sae_weight_name(i);
+        sondep_sae_weight_shape(&tensors[n], &sae->config, i);
+        tensors[n++].data = sae->w[i];
+    }
+    SONDE_TRY(sonde_sink_open(&sink, path, names, tensors, n, metadata, 1));
+    for (int64_t i = 0; i < n; i++) {
+        sonde_status status = sonde_sink_put(sink, i, 0, tensors[i].data, sonde_tensor_n_elements(&tensors[i]));
+        if (status != SONDE_OK) {
+            sonde_sink_abort(sink);
+            return status;
+        }
+    }
+    return sonde_sink_commit(sink);
+}
+
+sonde_status sonde_sae_save(const sonde_sae *sae, const char *directory)
+{
+    sondep_folder folder = {0};
+    char *config = NULL, *weights = NULL;
+    sonde_status status;
+
+    SONDE_TRY_DONE(check_target(directory));
+    SONDE_TRY_DONE(sondep_folder_open(&folder, directory));
+    SONDE_TRY_DONE(sondep_path_join(&config, folder.part, "cfg.json"));
+    SONDE_TRY_DONE(sondep_path_join(&weights, folder.part, "sae_weights.safetensors"));
+    SONDE_TRY_DONE(save_config(sae, config));
+    SONDE_TRY_DONE(save_weights(sae, weights));
+    status = sondep_folder_commit(&folder);
+done:
+    sondep_folder_abort(&folder);
+    sondep_free(config);
+    sondep_free(weights);
+    return status;
+}
