@@ -244,7 +244,8 @@ const cli_command cli_cmd_sae_eval = {
     .arguments = "MODEL SAE [TEXT...]",
     .min_arguments = 2,
     .max_arguments = 1 << 20,
-    .examples = {"sonde sae eval MODEL SAE -f stories.jsonl", "sonde sae eval MODEL SAE -f stories.jsonl --no-loss --json"},
+    .examples = {"sonde sae eval models/stories sae -f stories.jsonl",
+                 "sonde sae eval models/stories sae -f stories.jsonl --hook resid_post2 --no-loss --json"},
     .options = {options, cli_text_options, cli_model_options},
     .notes =
         "SAE is a folder with cfg.json and sae_weights.safetensors. Each text is a context of its own, cut at the model's.\n"

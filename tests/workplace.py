@@ -2,6 +2,7 @@
 
     stories15M         the real model where SONDE_SHARED has it, else the tiny one
     models             those that come with sonde
+    sae                an autoencoder with random weights for blocks.3.hook_resid_post of models/stories: 64 features
     tiny               a model with random weights, always the same: 6 layers, d_model 48, 4 heads, vocabulary 32000
     stories.jsonl      20 short texts in the field `text`; stories.jsonl.zst the same; story.txt the first of them
 
@@ -115,6 +116,22 @@ def write_model(folder):
     write_tokenizer(folder / "tokenizer.json")
 
 
+def write_sae(folder):
+    folder.mkdir()
+    draw = random.Random(3).random
+    width, n = 192, 64
+
+    def weights(*shape):
+        return list(shape), array.array("f", (draw() * 0.4 - 0.2 for _ in range(shape[0] * (shape[1] if len(shape) > 1 else 1))))
+
+    write_safetensors(folder / "sae_weights.safetensors", {"W_enc": weights(width, n), "b_enc": weights(n), "W_dec": weights(n, width),
+                                                           "b_dec": weights(width)})
+    (folder / "cfg.json").write_text(json.dumps({
+        "architecture": "standard", "d_in": width, "d_sae": n, "dtype": "float32", "device": "cpu", "apply_b_dec_to_input": True,
+        "normalize_activations": "none", "reshape_activations": "none",
+        "metadata": {"sae_lens_version": "6.54.12", "model_name": "models/stories", "hook_name": "blocks.3.hook_resid_post"}}))
+
+
 def zstd_stored(data):
     """A zstd frame of stored blocks (RFC 8878, 3.1.1): Python has no zstd, and a reader need not know."""
     frame = struct.pack("<IBI", 0xFD2FB528, 0xA0, len(data))
@@ -146,6 +163,7 @@ def make(folder, model=None):
     else:
         (folder / "tiny").symlink_to(model)
     write_stories(folder)
+    write_sae(folder / "sae")
     (folder / "models").symlink_to(ROOT / "models")
     (folder / "stories15M").symlink_to(SHARED / "models" / "stories15M" if has_shared() else "tiny")
 

@@ -221,62 +221,82 @@ sonde_status sondep_sae_config_read(sonde_sae_config *out, const json_t *json, c
 
 /* ---- writing ---------------------------------------------------------------------------------------------------------- */
 
-/* The fields of all architectures and of this one. */
-static json_t *own_fields(const sonde_sae_config *c)
-{
-    static const char *const normalizations[] = {"none", "constant_norm_rescale", "layer_norm"};
-    json_t *out = json_pack("{s:s, s:I, s:I, s:s, s:s, s:b, s:s, s:s}", "architecture", c->architecture, "d_in",
-                            (json_int_t)c->d_in, "d_sae", (json_int_t)c->d_sae, "dtype", "float32", "device", "cpu",
-                            "apply_b_dec_to_input", (int)c->applies_b_dec, "normalize_activations",
-                            normalizations[c->normalization], "reshape_activations", c->joins_heads ? "hook_z" : "none");
+/* An object that grows; what there was no memory for is remembered. */
+typedef struct growing {
+    json_t *object;
+    bool has_failed;
+} growing;
 
-    if (out != NULL && c->is_transcoder)
-        json_object_set_new(out, "d_out", json_integer(c->d_out));
-    if (out != NULL && (c->activation == SONDE_SAE_TOPK || c->activation == SONDE_SAE_ABSTOPK)) {
-        json_object_set_new(out, "k", json_integer(c->k));
-        json_object_set_new(out, "rescale_acts_by_decoder_norm", json_boolean(c->rescales_by_norm));
-    }
-    if (out != NULL && c->activation == SONDE_SAE_PURSUIT) {
-        json_object_set_new(out, "max_iterations", json_integer(c->max_iterations));
-        json_object_set_new(out, "residual_threshold", json_real(c->residual_threshold));
-        json_object_set_new(out, "stop_on_duplicate_support", json_boolean(c->stops_on_duplicate));
-    }
-    return out;
+/* Takes `value`, which is NULL where there was no memory for it. */
+static void put(growing *g, const char *key, json_t *value)
+{
+    /* json_object_set_new frees the value that it cannot keep */
+    if (g->object == NULL || json_object_set_new(g->object, key, value) != 0)
+        g->has_failed = true;
+    if (g->object == NULL)
+        json_decref(value);
 }
 
-/* A text of the metadata, where there is one. */
-static void put_text(json_t *metadata, const char *key, const char *text)
+/* A text, where there is one. */
+static void put_text(growing *g, const char *key, const char *text)
 {
     if (*text != '\0')
-        json_object_set_new(metadata, key, json_string(text));
+        put(g, key, json_string(text));
+}
+
+/* The fields of all architectures and of this one. */
+static void put_fields(growing *g, const sonde_sae_config *c)
+{
+    static const char *const normalizations[] = {"none", "constant_norm_rescale", "layer_norm"};
+
+    put(g, "architecture", json_string(c->architecture));
+    put(g, "d_in", json_integer(c->d_in));
+    put(g, "d_sae", json_integer(c->d_sae));
+    put(g, "dtype", json_string("float32"));
+    put(g, "device", json_string("cpu"));
+    put(g, "apply_b_dec_to_input", json_boolean(c->applies_b_dec));
+    put(g, "normalize_activations", json_string(normalizations[c->normalization]));
+    put(g, "reshape_activations", json_string(c->joins_heads ? "hook_z" : "none"));
+    if (c->is_transcoder)
+        put(g, "d_out", json_integer(c->d_out));
+    if (c->activation == SONDE_SAE_TOPK || c->activation == SONDE_SAE_ABSTOPK) {
+        put(g, "k", json_integer(c->k));
+        put(g, "rescale_acts_by_decoder_norm", json_boolean(c->rescales_by_norm));
+    }
+    if (c->activation == SONDE_SAE_PURSUIT) {
+        put(g, "max_iterations", json_integer(c->max_iterations));
+        put(g, "residual_threshold", json_real(c->residual_threshold));
+        put(g, "stop_on_duplicate_support", json_boolean(c->stops_on_duplicate));
+    }
 }
 
 /* What belongs to the model: the old metadata, with the names as they are now. */
-static json_t *own_metadata(const sonde_sae_config *c, const json_t *json)
+static json_t *own_metadata(growing *whole, const sonde_sae_config *c, const json_t *json)
 {
-    json_t *old = json_object_get(json, "metadata"), *out = json_is_object(old) ? json_deep_copy(old) : json_object();
+    json_t *old = json_object_get(json, "metadata");
+    growing g = {json_is_object(old) ? json_deep_copy(old) : json_object(), false};
 
-    if (out == NULL)
-        return NULL;
-    if (json_object_get(out, "sae_lens_version") == NULL)
-        json_object_set_new(out, "sae_lens_version", json_string(SAELENS_VERSION));
-    put_text(out, "model_name", c->model_name);
-    put_text(out, "hook_name", c->hook_name);
-    put_text(out, "hook_name_out", c->hook_name_out);
-    if (c->centres_input && json_object_get(out, "model_from_pretrained_kwargs") == NULL)
-        json_object_set_new(out, "model_from_pretrained_kwargs", json_pack("{s:b}", "center_writing_weights", 1));
-    return out;
+    if (g.object == NULL || json_object_get(g.object, "sae_lens_version") == NULL)
+        put(&g, "sae_lens_version", json_string(SAELENS_VERSION));
+    put_text(&g, "model_name", c->model_name);
+    put_text(&g, "hook_name", c->hook_name);
+    put_text(&g, "hook_name_out", c->hook_name_out);
+    if (c->centres_input && json_object_get(g.object, "model_from_pretrained_kwargs") == NULL)
+        put(&g, "model_from_pretrained_kwargs", json_pack("{s:b}", "center_writing_weights", 1));
+    whole->has_failed = whole->has_failed || g.has_failed;
+    return g.object;
 }
 
 sonde_status sondep_sae_config_write(json_t **out, const sonde_sae_config *config, const json_t *json)
 {
-    json_t *metadata;
+    growing g = {0};
 
     sondep_json_setup();
-    *out = own_fields(config);
-    metadata = own_metadata(config, json);
-    /* a failed set frees what it was given */
-    if (*out != NULL && metadata != NULL && json_object_set_new(*out, "metadata", metadata) == 0)
+    g.object = json_object();
+    put_fields(&g, config);
+    put(&g, "metadata", own_metadata(&g, config, json));
+    *out = g.object;
+    if (!g.has_failed)
         return SONDE_OK;
     json_decref(*out);
     *out = NULL;

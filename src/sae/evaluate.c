@@ -110,9 +110,12 @@ static sonde_status find_point(char **out, const sonde_model *model, const char 
     if (n_found > 1)
         return SONDE_FAIL(SONDE_E_HOOK, "'%s' names %lld hook points; an autoencoder %s one", name, (long long)n_found,
                           verb);
-    if (strcmp(points[at].axes, "BHTT") == 0 || has != width)
+    if (strcmp(points[at].axes, "BHTT") == 0)
+        return SONDE_FAIL(SONDE_E_SHAPE, "'%s' has a row of keys for each position, no vector: an autoencoder cannot have it",
+                          points[at].name);
+    if (has != width)
         return SONDE_FAIL(SONDE_E_SHAPE, "'%s' has %lld numbers for each position, the autoencoder %s %lld", points[at].name,
-                          (long long)(strcmp(points[at].axes, "BHTT") == 0 ? 0 : has), verb, (long long)width);
+                          (long long)has, verb, (long long)width);
     return sondep_copy_string(out, points[at].name);
 }
 
@@ -442,7 +445,7 @@ static sonde_status evaluate(evaluation *e, sonde_sae_report *out)
     SONDE_TRY(listen(e, true));
     SONDE_TRY(walk(e, add_to_mean, &n));
     if (n == 0)
-        return SONDE_FAIL(SONDE_E_RANGE, "no position to measure in %lld texts", (long long)e->texts->n);
+        return SONDE_FAIL(SONDE_E_RANGE, "no position to measure: the texts have left-out tokens only");
     for (int64_t d = 0; d < e->O; d++)
         e->mean[d] /= (double)n;
     SONDE_TRY(listen(e, false));

@@ -41,22 +41,32 @@ static sonde_status check_target(const char *directory)
     return SONDE_OK;
 }
 
+/* A JSON value as text, in a buffer of its exact size. (json_dumps loses pieces where memory runs out while its text grows.)
+ * Owns: *out is the caller's: sondep_free. */
+static sonde_status print_json(char **out, size_t *n, const json_t *json, const char *path)
+{
+    static const size_t how = JSON_INDENT(2) | JSON_REAL_PRECISION(17);
+
+    *n = json_dumpb(json, NULL, 0, how);
+    *out = *n > 0 ? sondep_alloc((int64_t)*n, 1) : NULL;
+    if (*out != NULL && json_dumpb(json, *out, *n, how) == *n)
+        return SONDE_OK;
+    return SONDE_FAIL(SONDE_E_NOMEM, "out of memory while writing '%s'", path);
+}
+
 /* cfg.json. */
 static sonde_status save_config(const sonde_sae *sae, const char *path)
 {
     sondep_writer writer = {.fd = -1};
     json_t *json = NULL;
     char *text = NULL;
+    size_t n = 0;
     sonde_status status;
 
     SONDE_TRY_DONE(sondep_sae_config_write(&json, &sae->config, sae->json));
-    text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    if (text == NULL) {
-        status = SONDE_FAIL(SONDE_E_NOMEM, "out of memory while writing '%s'", path);
-        goto done;
-    }
+    SONDE_TRY_DONE(print_json(&text, &n, json, path));
     SONDE_TRY_DONE(sondep_writer_open(&writer, path));
-    SONDE_TRY_DONE(sondep_writer_put(&writer, text, strlen(text)));
+    SONDE_TRY_DONE(sondep_writer_put(&writer, text, n));
     SONDE_TRY_DONE(sondep_writer_put(&writer, "\n", 1));
     status = sondep_writer_commit(&writer);
 done:

@@ -1,0 +1,179 @@
+/* Autoencoders of every architecture against sae-lens in float64 (tests/golden/sae), their folders, their geometry. */
+#include <sonde/format.h>
+#include <sonde/sae.h>
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const char *const cases[] = {"standard",
+                                    "gated",
+                                    "topk",
+                                    "abstopk",
+                                    "jumprelu",
+                                    "matching_pursuit",
+                                    "transcoder",
+                                    "skip_transcoder",
+                                    "jumprelu_transcoder",
+                                    "jumprelu_skip_transcoder",
+                                    "standard_layer_norm",
+                                    "topk_constant_norm"};
+enum { N_CASES = sizeof cases / sizeof *cases };
+
+static void assert_ok(sonde_status status)
+{
+    if (status != SONDE_OK)
+        fail_msg("%s", sonde_last_error()->message);
+}
+
+/* Fails on NaN before it compares: each number within 2e-6 of the largest. */
+static void assert_like(const char *what, const float *got, const sonde_tensor *want)
+{
+    int64_t n = sonde_tensor_n_elements(want);
+    const double *w = want->data;
+    double most = 0.0;
+
+    for (int64_t i = 0; i < n; i++)
+        most = fabs(w[i]) > most ? fabs(w[i]) : most;
+    assert_true(most > 0.0);
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs((double)got[i] - w[i]) <= 2e-6 * most))
+            fail_msg("%s, element %lld: %g, want %g", what, (long long)i, (double)got[i], w[i]);
+}
+
+/* Encodes and decodes the rows of a golden folder with an autoencoder from anywhere. */
+static void check_against(const char *name, const char *directory)
+{
+    char path[200];
+    sonde_safetensors *file;
+    sonde_tensor x, features, y;
+    sonde_sae *sae;
+    sonde_sae_coder *coder;
+
+    snprintf(path, sizeof path, "tests/golden/sae/%s/expected.safetensors", name);
+    assert_ok(sonde_safetensors_open(&file, path));
+    assert_ok(sonde_safetensors_get(&x, file, "x"));
+    assert_ok(sonde_safetensors_get(&features, file, "features"));
+    assert_ok(sonde_safetensors_get(&y, file, "y"));
+    assert_ok(sonde_sae_load(&sae, directory));
+    assert_ok(sonde_sae_coder_new(&coder, sae, x.shape[0]));
+    float *f = calloc((size_t)sonde_tensor_n_elements(&features), sizeof *f);
+    float *out = calloc((size_t)sonde_tensor_n_elements(&y), sizeof *out);
+    assert_ok(sonde_sae_encode(coder, f, x.data, x.shape[0]));
+    assert_ok(sonde_sae_decode(coder, out, f, x.data, x.shape[0]));
+    assert_like(name, f, &features);
+    assert_like(name, out, &y);
+    assert_int_equal(sonde_sae_encode(coder, f, x.data, x.shape[0] + 1), SONDE_E_RANGE);
+    ((float *)memcpy(out, x.data, 8))[1] = NAN;
+    assert_int_equal(sonde_sae_encode(coder, f, out, 1), SONDE_E_NONFINITE);
+    free(f);
+    free(out);
+    sonde_sae_coder_free(coder);
+    sonde_sae_free(sae);
+    sonde_safetensors_close(file);
+}
+
+static void test_every_architecture(void **unused)
+{
+    char path[200];
+
+    (void)unused;
+    for (int i = 0; i < N_CASES; i++) {
+        snprintf(path, sizeof path, "tests/golden/sae/%s", cases[i]);
+        check_against(cases[i], path);
+    }
+}
+
+/* What is saved is what was loaded. */
+static void test_saved_again(void **unused)
+{
+    char folder[] = "/tmp/sonde-sae-XXXXXX", path[200], line[300];
+    sonde_sae *sae;
+
+    (void)unused;
+    assert_non_null(mkdtemp(folder));
+    for (int i = 0; i < N_CASES; i++) {
+        snprintf(path, sizeof path, "tests/golden/sae/%s", cases[i]);
+        assert_ok(sonde_sae_load(&sae, path));
+        snprintf(path, sizeof path, "%s/%s", folder, cases[i]);
+        assert_ok(sonde_sae_save(sae, path));
+        assert_ok(sonde_sae_save(sae, path)); /* an old one is replaced */
+        assert_string_equal(sonde_sae_get_config(sae)->hook_name, "blocks.1.hook_resid_post");
+        sonde_sae_free(sae);
+        check_against(cases[i], path);
+    }
+    snprintf(line, sizeof line, "rm -r '%s'", folder);
+    assert_int_equal(system(line), 0);
+}
+
+/* A folder that is something else stays. */
+static void test_other_folders_stay(void **unused)
+{
+    sonde_sae *sae;
+
+    (void)unused;
+    assert_ok(sonde_sae_load(&sae, "tests/golden/sae/standard"));
+    assert_int_equal(sonde_sae_save(sae, "tests/golden"), SONDE_E_ARG);
+    assert_int_equal(sonde_sae_save(sae, "README.md"), SONDE_E_ARG);
+    sonde_sae_free(sae);
+    assert_int_equal(sonde_sae_load(&sae, "tests/golden"), SONDE_E_NOTFOUND);
+    assert_null(sae);
+}
+
+/* Geometry against the definition. */
+static void test_geometry(void **unused)
+{
+    enum { D = 6, S = 17 };
+    sonde_sae *sae;
+    sonde_sae_geometry g[S];
+    sonde_tensor enc, dec;
+
+    (void)unused;
+    assert_ok(sonde_sae_load(&sae, "tests/golden/sae/standard"));
+    assert_ok(sonde_sae_measure_geometry(g, sae));
+    assert_ok(sonde_sae_weight(&enc, sae, "W_enc"));
+    assert_ok(sonde_sae_weight(&dec, sae, "W_dec"));
+    for (int s = 0; s < S; s++) {
+        const float *e = enc.data, *d = dec.data;
+        double ee = 0.0, dd = 0.0, ed = 0.0, best = -2.0;
+        int nearest = -1;
+        for (int i = 0; i < D; i++) {
+            ee += (double)e[i * S + s] * e[i * S + s];
+            dd += (double)d[s * D + i] * d[s * D + i];
+            ed += (double)e[i * S + s] * d[s * D + i];
+        }
+        for (int t = 0; t < S; t++) {
+            double tt = 0.0, st = 0.0;
+            for (int i = 0; i < D; i++) {
+                tt += (double)d[t * D + i] * d[t * D + i];
+                st += (double)d[t * D + i] * d[s * D + i];
+            }
+            if (t != s && st / sqrt(tt * dd) > best) {
+                best = st / sqrt(tt * dd);
+                nearest = t;
+            }
+        }
+        assert_true(fabs(g[s].encoder_norm - sqrt(ee)) <= 1e-6 && fabs(g[s].decoder_norm - sqrt(dd)) <= 1e-6);
+        assert_true(fabs(g[s].encoder_decoder - ed / sqrt(ee * dd)) <= 1e-6);
+        assert_true(fabs(g[s].nearest_decoder - best) <= 1e-6 && g[s].nearest == nearest);
+    }
+    sonde_sae_free(sae);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_architecture),
+        cmocka_unit_test(test_saved_again),
+        cmocka_unit_test(test_other_folders_stay),
+        cmocka_unit_test(test_geometry),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
