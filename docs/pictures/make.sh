@@ -9,8 +9,8 @@ text="Once upon a time, there was a little girl named Lily. She had a big red ba
 
 $sonde heatmap "$model" "$text" --hook mlp_post2 --neurons top:40 --exclude-bos -o neurons.png
 $sonde heatmap "$model" "$text" --hook 'blocks.*.hook_resid_post' --stat l2 --exclude-bos -o norms.png
-$sonde heatmap "$model" "$text" --hook attn2 -o attention.png
-$sonde heatmap "$model" "$text" --hook attn2 --head 0 -o head.png
+$sonde heatmap "$model" "$text" --hook attn1 -o attention.png
+$sonde heatmap "$model" "$text" --hook attn1 --head 1 -o head.png
 $sonde compare "$model" "$text" --exclude-bos -o tokens.png
 $sonde compare "$model" "The cat sat. The dog sat. The boy ran. The girl ran." --exclude-bos -o words.png
 $sonde compare "$model" "$text" --by layer --exclude-bos --values -o layers.png

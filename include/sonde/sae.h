@@ -82,10 +82,10 @@ SONDE_API sonde_status sonde_sae_weight(sonde_tensor *out, const sonde_sae *sae,
 
 /* ---- encode and decode ---------------------------------------------------------------------------------------------- */
 
-/* Room for passes over at most `n_rows` rows at a time. */
 typedef struct sonde_sae_coder sonde_sae_coder;
 
-/* Owns: *out is yours: sonde_sae_coder_free; borrows the autoencoder. One thread at a time. Errors: SONDE_E_NOMEM, SONDE_E_RANGE. */
+/* Room for passes over at most `n_rows` rows at a time.
+ * Owns: *out is yours: sonde_sae_coder_free; borrows the autoencoder. One thread at a time. Errors: SONDE_E_NOMEM, SONDE_E_RANGE. */
 SONDE_API sonde_status sonde_sae_coder_new(sonde_sae_coder **out, const sonde_sae *sae, int64_t n_rows) SONDE_MUST_USE;
 SONDE_API void sonde_sae_coder_free(sonde_sae_coder *coder);
 

@@ -111,7 +111,8 @@ static sonde_status find_point(char **out, const sonde_model *model, const char 
         return SONDE_FAIL(SONDE_E_HOOK, "'%s' names %lld hook points; an autoencoder %s one", name, (long long)n_found,
                           verb);
     if (strcmp(points[at].axes, "BHTT") == 0)
-        return SONDE_FAIL(SONDE_E_SHAPE, "'%s' has a row of keys for each position, no vector: an autoencoder cannot have it",
+        return SONDE_FAIL(SONDE_E_SHAPE,
+                          "'%s' has a row of keys for each position, no vector: an autoencoder cannot have it",
                           points[at].name);
     if (has != width)
         return SONDE_FAIL(SONDE_E_SHAPE, "'%s' has %lld numbers for each position, the autoencoder %s %lld", points[at].name,
