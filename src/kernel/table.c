@@ -456,12 +456,17 @@ void sondep_encode(const sondep_codes *out, int64_t *found, const float *x, int6
                    const sondep_selection *selection, int64_t N, int64_t S, int64_t D, sondep_precision precision,
                    void *scratch)
 {
-    sondep_encode_ref(out, found, x, ld_x, w, b, selection, N, S, D, precision, scratch);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_tiled_encode(leaf, out, found, x, ld_x, w, b, selection, N, S, D, precision, scratch);
+    else
+        sondep_encode_ref(out, found, x, ld_x, w, b, selection, N, S, D, precision, scratch);
 }
 
 size_t sondep_encode_scratch_bytes(int64_t N, int64_t S, int64_t D, int64_t k)
 {
-    return sondep_encode_scratch_bytes_ref(N, S, D, k);
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? sondep_tiled_encode_scratch_bytes(leaf, N, S, D, k) : sondep_encode_scratch_bytes_ref(N, S, D, k);
 }
 
 void sondep_decode(float *y, const sondep_codes *codes, const float *w, const float *b,

@@ -277,14 +277,20 @@ static void codes_do_not_depend_on_threads(void **unused)
     }
 }
 
-/* A row alone has the bits that it has among others. */
+/* A row alone has the bits that it has among others, and its values are those of the dense product (of our own tiles). */
 static void rows_stand_alone(void **unused)
 {
     (void)unused;
     for (int set = 0; set < N_ALL_SETS; set++) {
         problem p = take_problem(31, 300, 600, 300, HAS_BIAS | HAS_THRESHOLD, false), alone = p;
         sondep_codes all = take_codes(p.N, p.capacity), row = take_codes(1, p.capacity);
+        sondep_epilogue epilogue = {.bias = p.b};
+        sondep_matrix x = {p.x, SONDE_F32, p.ld, 1}, w = {p.w, SONDE_F32, 1, p.D};
+        float *dense = take((size_t)(p.N * p.S) * sizeof *dense);
         if (choose_set(set)) {
+            void *scratch = take_scratch(sondep_product_scratch_bytes(p.N, p.S, p.D));
+            sondep_product(dense, p.S, &x, &w, p.N, p.S, p.D, &epilogue, SONDEP_F32, scratch);
+            free(scratch);
             encode(&all, NULL, &p);
             alone.N = 1;
             for (int64_t n = 0; n < p.N; n++, alone.x += p.ld) {
@@ -293,10 +299,11 @@ static void rows_stand_alone(void **unused)
                 for (int64_t i = 0; i < row.count[0]; i++) {
                     int64_t at = n * p.capacity + i;
                     assert_true(row.index[i] == all.index[at] && row.value[i] == all.value[at]);
+                    assert_true(strcmp(all_sets[set], "blas") == 0 || all.value[at] == dense[n * p.S + all.index[at]]);
                 }
             }
         }
-        free_problem(&p), free_codes(&all), free_codes(&row);
+        free_problem(&p), free_codes(&all), free_codes(&row), free(dense);
     }
 }
 
