@@ -192,6 +192,104 @@ typedef struct sondep_adamw {
 } sondep_adamw;
 void sondep_adamw_step(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
 
+/* ---- sparse codes --------------------------------------------------------------------------------------------------------- */
+
+/* What training of sparse autoencoders stands on. Rows of the encoder and of the decoder are features: both are feature-major.
+ * The S pre-activations of a row are never written, and neither are gradients of features. */
+
+/* Codes of N rows: row n has count[n] pairs from n * capacity on, indices ascending. What is behind them is not touched. */
+typedef struct sondep_codes {
+    int32_t *index; /* (N,capacity) */
+    float *value;   /* (N,capacity) */
+    int64_t *count; /* (N) */
+    int64_t capacity;
+} sondep_codes;
+
+/* What a row keeps of its S pre-activations: of those whose key is above the threshold, the k with the largest keys, the
+ * lower index first among equals. The key of v is v, or |v|, times scale. */
+typedef struct sondep_selection {
+    int64_t k;              /* 1 .. capacity */
+    const float *scale;     /* (S), norms of decoder rows for instance; NULL: 1 */
+    const float *threshold; /* (S); NULL: 0 */
+    bool is_absolute;       /* keys are |v|; values keep their sign */
+} sondep_selection;
+
+/* v[n,s] = sum_d x[n,d] w[s,d] + b[s]; pairs of row n: those that the selection keeps, value = v  (parallel)
+ * x (N,D) row stride ld_x; w (S,D); b (S) or NULL; S < 2^31
+ * found (N) or NULL: how many keys of the row were above their thresholds, which may be more than k; -1 where a key or a
+ *   threshold is NaN: the row then has no pairs
+ * precision: bf16 rounds both factors, as in sondep_product
+ * scratch: sondep_encode_scratch_bytes(N, S, D, k) bytes, 64-byte aligned
+ *
+ * The bits of a row do not depend on N. Cost: 2 N S D flops. Reference: kernel/ref/encode.c. */
+void sondep_encode(const sondep_codes *out, int64_t *found, const float *x, int64_t ld_x, const float *w, const float *b,
+                   const sondep_selection *selection, int64_t N, int64_t S, int64_t D, sondep_precision precision,
+                   void *scratch);
+size_t sondep_encode_scratch_bytes(int64_t N, int64_t S, int64_t D, int64_t k);
+
+/* What a pass over rows of codes gives besides y: r[n] = (y[n] - target[n]) factor;  dvalue[n,i] = r[n] . w[index[n,i]];
+ * error[n] = |y[n] - target[n]|^2. With the factor of the loss, r is its gradient by y, and dvalue by the values. */
+typedef struct sondep_decode_backward {
+    const float *target; /* (N,D), row stride ld_target */
+    int64_t ld_target;
+    float factor;
+    float *residual; /* r (N,D) */
+    float *dvalue;   /* (N,capacity), or NULL */
+    double *error;   /* (N), or NULL */
+} sondep_decode_backward;
+
+/* y[n] = b + sum_i value[n,i] w[index[n,i]]  (parallel over rows)
+ * y (N,D), may be NULL if there is a backward; w (S,D); b (D) or NULL; backward or NULL. Reference: kernel/ref/codes.c. */
+void sondep_decode(float *y, const sondep_codes *codes, const float *w, const float *b,
+                   const sondep_decode_backward *backward, int64_t N, int64_t D);
+
+/* The pairs of codes by features: those of feature s are first[s] .. first[s + 1], in the order of rows. */
+typedef struct sondep_columns {
+    int64_t *first; /* (S + 1) */
+    int32_t *row;   /* n of each pair; room for all pairs of the codes */
+    int64_t *at;    /* its place in index and value: n * capacity + i */
+} sondep_columns;
+
+/* Sorts them by counting (parallel). scratch: sondep_list_columns_scratch_bytes. Reference: kernel/ref/codes.c. */
+void sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch);
+size_t sondep_list_columns_scratch_bytes(int64_t S);
+
+/* A share of the gradient of features, by the pairs (n, i) of a feature:
+ *   g_in[s] += sum dpre[n,i] x[n];   g_out[s] += sum value[n,i] residual[n];   g_b[s] += sum dpre[n,i]
+ * An auxiliary loss, with codes and a residual of its own, is a second term. */
+typedef struct sondep_feature_term {
+    const sondep_codes *codes;
+    const sondep_columns *columns; /* of these codes */
+    const float *dpre;             /* (N,capacity): by the pre-activations; dvalue where a value is its pre-activation */
+    const float *x;                /* (N,D), row stride ld_x */
+    int64_t ld_x;
+    const float *residual; /* (N,D_out) */
+} sondep_feature_term;
+
+/* Rows of S features, what AdamW keeps of them, and what else happens to the decoder's rows, in this order. A part of the
+ * features is the same with pointers moved on (also first of their columns). */
+typedef struct sondep_features {
+    float *w_in, *m_in, *v_in;    /* (S,D) */
+    float *w_out, *m_out, *v_out; /* (S,D_out) */
+    float *b, *m_b, *v_b;         /* (S), or all NULL */
+    const float *pull;            /* (S) or NULL: g_out[s] += pull[s] w_out[s], the gradient of a penalty on norms */
+    bool is_tangent;              /* what of g_out[s] is along w_out[s] is taken out, before the step */
+    const float *norm;            /* (S) or NULL: w_out[s] is scaled to |w_out[s]| = norm[s] behind the step */
+} sondep_features;
+
+/* Gradients of all features, each formed and used at once: a step of AdamW, also on features that no row chose (their
+ * gradient is 0)  (parallel over features, of about as many pairs). Rows of norm 0 are neither tangent to anything nor scaled.
+ * scratch: sondep_feature_scratch_bytes. Cost: 24 bytes of memory for each of S (D + D_out) weights. Source: Bricken et al.
+ * 2023, Towards Monosemanticity, for is_tangent and norm. Reference: kernel/ref/features.c. */
+void sondep_feature_step(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, const sondep_adamw *a,
+                         int64_t S, int64_t D, int64_t D_out, void *scratch);
+
+/* Sum over features of |g_in|^2 + |g_out|^2 + g_b^2, g_out with what pull and is_tangent do to it, in double: nothing is
+ * written, so that clipping by the norm is exact. Bits of the gradients are those of the step. */
+double sondep_feature_squares(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, int64_t S,
+                              int64_t D, int64_t D_out, void *scratch);
+size_t sondep_feature_scratch_bytes(int64_t D, int64_t D_out);
+
 /* ---- drawing tokens ------------------------------------------------------------------------------------------------------ */
 
 /* How a token is chosen from a row of logits. Filters come in the order of transformers. */

@@ -25,6 +25,15 @@ typedef struct sondep_tiler {
     void (*pack_b)(void *to, const sondep_matrix *b, int64_t k, int64_t K, int64_t column, int64_t columns, bool rounds);
 } sondep_tiler;
 
+/* What a row of an encoder has kept of its pre-activations so far: pairs in the order of features. */
+typedef struct sondep_kept {
+    int32_t *index;
+    float *value;
+    int64_t n, found; /* pairs; keys that were above their thresholds */
+    float least;      /* a key must be above it: what k keys were not below when the list was cut last, else -inf */
+    bool has_nan;     /* a key or a threshold was NaN: nothing is kept any more */
+} sondep_kept;
+
 typedef struct sondep_leaf {
     sondep_tiler f32, bf16;
 
@@ -85,6 +94,12 @@ typedef struct sondep_leaf {
     bool (*sum_blocks)(float *most, float *sum, const float *x, float factor, int64_t n);
     /* y = exp((x - most) factor) */
     void (*weigh)(float *y, const float *x, float most, float factor, int64_t n);
+    /* Sums of `rows` rows by `columns` features, from feature s on, in a whole tile: with b[s] (if b is not NULL) they are
+     * pre-activations. What may be among a row's k largest goes on its list, which is cut when it has more than `most` pairs;
+     * keys above their thresholds are counted or not. keys: room for as many floats as a list has. */
+    void (*select_tile)(sondep_kept *kept, float *keys, const float *tile, int64_t rows, int64_t columns, int64_t s,
+                        const float *b, const sondep_selection *selection, int64_t most, bool counts);
+    void (*cut_kept)(sondep_kept *row, float *keys, const sondep_selection *selection); /* a list of more than k, to k */
     double (*fma_flops)(int64_t n);
 } sondep_leaf;
 
@@ -133,6 +148,10 @@ void sondep_rows_gather(const sondep_leaf *leaf, float *out, const sondep_matrix
 void sondep_blocks_draw(const sondep_leaf *leaf, int32_t *ids, const float *logits, int64_t N, int64_t V,
                         const sondep_draw_rule *rule, const double *uniform, void *scratch);
 size_t sondep_blocks_draw_scratch_bytes(int64_t V);
+void sondep_tiled_encode(const sondep_leaf *leaf, const sondep_codes *out, int64_t *found, const float *x, int64_t ld_x,
+                         const float *w, const float *b, const sondep_selection *selection, int64_t N, int64_t S, int64_t D,
+                         sondep_precision precision, void *scratch);
+size_t sondep_tiled_encode_scratch_bytes(const sondep_leaf *leaf, int64_t N, int64_t S, int64_t D, int64_t k);
 int64_t sondep_rows_find_nonfinite(const sondep_leaf *leaf, const float *x, int64_t n, bool allow_minus_infinity);
 
 void sondep_rows_activate_backward(const sondep_leaf *leaf, float *dpre, float *dup, float *post, const float *dpost,

@@ -14,13 +14,12 @@
  * The terms of an element are summed in the order of k within a depth, and the depths in their order; both depend on K
  * alone, so that no cut of M or N and no number of threads changes a bit.
  */
-#include "kernel/leaf.h"
 #include "kernel/meet.h"
+#include "kernel/panels.h"
 
 #include <omp.h>
 
 enum {
-    DEPTH = 256,         /* of K in one run of a tile: a strip of B stays in the first cache */
     SPAN = 4 * DEPTH,    /* of K for which a task packs its piece of B at a time */
     DIRECT = 8 * DEPTH,  /* of K in a product whose tiles go to C themselves; a longer one is several, added up */
     COLUMNS = 96,        /* of a block of C at most, where a task packs B itself */
@@ -31,8 +30,6 @@ enum {
     TASKS_EACH = 3,      /* tasks for a thread at least, so that one that is held up leaves its share to the others, ... */
     MOST_EACH = 24,      /* ... and at most, ... */
     TASK_WORK = 8 << 20, /* ... each of so many multiply-adds: 0.1 to 0.2 ms */
-    ROWS = 4096,         /* of A that are packed at a time */
-    PACKED_A = 4 << 20,  /* elements of A that are packed at a time, if that is fewer rows */
     SIDE_ROWS = 96,      /* of A that are packed side by side if they lie so, ... */
     SIDE_DEPTH = 8,      /* ... of K at a time (even: bf16 comes in pairs) */
     FEW = 8,             /* rows up to which B is read where it lies */
@@ -41,55 +38,27 @@ enum {
 
 /* How one call is cut. */
 typedef struct plan {
-    const sondep_tiler *tiler;
-    int64_t N, K;
-    int64_t rows, n_strips_a;     /* of a chunk of A; strips of a chunk */
-    int64_t strip_rows, n_higher; /* of a strip; strips, the first ones, that have one more */
-    int64_t n_near;               /* strips of a block of A */
-    int64_t n_depths, depth;      /* of K; K's of one (a multiple of k_step) */
-    int64_t span;                 /* depths in a span: all of them where B is packed as a whole */
-    int64_t columns, n_blocks;    /* of a block of C; blocks side by side */
-    int64_t group, n_bands;       /* blocks of a task; tasks above each other */
+    panels a; /* a chunk of A */
+    int64_t N;
+    int64_t n_near;            /* strips of a block of A */
+    int64_t span;              /* depths in a span: all of them where B is packed as a whole */
+    int64_t columns, n_blocks; /* of a block of C; blocks side by side */
+    int64_t group, n_bands;    /* blocks of a task; tasks above each other */
     int64_t n_tasks;
     bool is_b_whole;                       /* B is packed as a whole, before the tasks */
     size_t a_bytes, b_bytes, thread_bytes; /* of scratch: packed A, packed B, a thread's own */
     size_t piece_bytes;                    /* the part of thread_bytes that holds packed B; sums follow */
 } plan;
 
-/* How many steps of b cover a. */
-static int64_t ceiling(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-/* x, or the bound that it is beyond; least <= most. */
-static int64_t between(int64_t x, int64_t least, int64_t most)
-{
-    return x > most ? most : x < least ? least : x;
-}
-
-/* Bytes rounded up to a cache line, so that no two threads share one. */
-static size_t aligned(int64_t bytes)
-{
-    return ((size_t)bytes + 63) & ~(size_t)63;
-}
-
-/* Rows of A in a chunk: all of them if they fit, else equal parts. */
-static int64_t chunk_rows(int64_t M, int64_t K)
-{
-    int64_t most = between(PACKED_A / (K > 0 ? K : 1), 64, ROWS);
-    return ceiling(M, ceiling(M, most));
-}
-
 /* Tasks of a product whose B is packed as a whole: blocks of A over all of B, in fewer columns if they are few. */
 static void cut_whole(plan *p, int64_t n_strips, int64_t tasks)
 {
-    p->span = p->n_depths;
-    p->n_bands = ceiling(p->n_strips_a, p->n_near);
+    p->span = p->a.n_depths;
+    p->n_bands = ceiling(p->a.n_strips, p->n_near);
     p->n_blocks = between(ceiling(tasks, p->n_bands), 1, n_strips);
-    p->columns = ceiling(n_strips, p->n_blocks) * p->tiler->columns;
+    p->columns = ceiling(n_strips, p->n_blocks) * p->a.tiler->columns;
     p->n_blocks = ceiling(p->N, p->columns);
-    p->n_bands = between(ceiling(tasks, p->n_blocks), p->n_bands, p->n_strips_a);
+    p->n_bands = between(ceiling(tasks, p->n_blocks), p->n_bands, p->a.n_strips);
     p->group = 1;
 }
 
@@ -99,75 +68,39 @@ static void cut_pieces(plan *p, int64_t n_strips, int64_t tasks)
 {
     int64_t least_tasks = TASKS_EACH * sonde_threads(), least = between(n_strips / least_tasks, 1, LEAST_STRIPS);
 
-    p->span = between(p->depth > 0 ? SPAN / p->depth : 1, 1, p->n_depths);
-    p->columns = between(n_strips / tasks, least, COLUMNS / p->tiler->columns) * p->tiler->columns;
+    p->span = between(p->a.depth > 0 ? SPAN / p->a.depth : 1, 1, p->a.n_depths);
+    p->columns = between(n_strips / tasks, least, COLUMNS / p->a.tiler->columns) * p->a.tiler->columns;
     p->n_blocks = ceiling(p->N, p->columns);
-    p->group = between(ceiling(TASK_ROWS * p->tiler->columns, p->rows * p->columns), 1, 1 + p->n_blocks / tasks);
-    p->n_bands = p->n_blocks >= least_tasks ? 1 : between(ceiling(least_tasks, p->n_blocks), 1, p->n_strips_a);
+    p->group = between(ceiling(TASK_ROWS * p->a.tiler->columns, p->a.rows * p->columns), 1, 1 + p->n_blocks / tasks);
+    p->n_bands = p->n_blocks >= least_tasks ? 1 : between(ceiling(least_tasks, p->n_blocks), 1, p->a.n_strips);
 }
 
 /* All sizes of a product, from its shape alone. */
 static plan make_plan(const sondep_tiler *tiler, int64_t rows, int64_t N, int64_t K)
 {
-    plan p = {.tiler = tiler, .N = N, .K = K, .rows = rows};
+    plan p = {.a = make_panels(tiler, rows, K), .N = N};
     int64_t n_strips = ceiling(N, tiler->columns), threads = sonde_threads(), padded, sums;
     int64_t tasks =
         between((int64_t)((double)rows * (double)N * (double)K / TASK_WORK), TASKS_EACH * threads, MOST_EACH * threads);
 
-    p.n_strips_a = ceiling(rows, tiler->rows);
-    p.strip_rows = p.n_strips_a > 0 ? rows / p.n_strips_a : 0;
-    p.n_higher = p.n_strips_a > 0 ? rows % p.n_strips_a : 0;
-    p.n_depths = K > DEPTH ? ceiling(K, DEPTH) : 1;
-    p.depth = ceiling(ceiling(K, p.n_depths), tiler->k_step) * tiler->k_step;
-    p.n_near = between(NEAR_A / ((p.depth > 0 ? p.depth : 1) * tiler->rows), 1, p.n_strips_a);
-    padded = p.n_depths * p.depth;
-    p.is_b_whole = n_strips * tiler->columns * padded <= SMALL_B && p.n_strips_a > p.n_near;
+    p.n_near = between(NEAR_A / ((p.a.depth > 0 ? p.a.depth : 1) * tiler->rows), 1, p.a.n_strips);
+    padded = p.a.n_depths * p.a.depth;
+    p.is_b_whole = n_strips * tiler->columns * padded <= SMALL_B && p.a.n_strips > p.n_near;
     (p.is_b_whole ? cut_whole : cut_pieces)(&p, n_strips, tasks);
     p.n_tasks = ceiling(p.n_blocks, p.group) * p.n_bands;
     p.a_bytes = aligned(rows * padded * tiler->element_bytes);
     p.b_bytes = p.is_b_whole ? aligned(n_strips * tiler->columns * padded * tiler->element_bytes) : 0;
-    p.piece_bytes = p.is_b_whole ? 0 : aligned(p.columns * p.span * p.depth * tiler->element_bytes);
-    sums =
-        p.n_depths == 1 ? tiler->rows * tiler->columns : (p.span < p.n_depths ? rows : p.n_near * tiler->rows) * p.columns;
+    p.piece_bytes = p.is_b_whole ? 0 : aligned(p.columns * p.span * p.a.depth * tiler->element_bytes);
+    sums = p.a.n_depths == 1 ? tiler->rows * tiler->columns
+                             : (p.span < p.a.n_depths ? rows : p.n_near * tiler->rows) * p.columns;
     p.thread_bytes = p.piece_bytes + aligned(sums * 4);
     return p;
-}
-
-/* First row of strip s: rows are dealt out evenly, so that no strip is much thinner than another. (No division: this is asked
- * for with each tile.) */
-static int64_t strip_row(const plan *p, int64_t s)
-{
-    return s * p->strip_rows + (s < p->n_higher ? s : p->n_higher);
-}
-
-/* Where strip s of packed A begins, at a depth of K: behind it lies the next strip at that depth. */
-static char *packed_strip(const plan *p, char *packed_a, int64_t s, int64_t depth)
-{
-    return packed_a + (depth * p->rows + strip_row(p, s)) * p->depth * p->tiler->element_bytes;
-}
-
-/* Depth of block d of K; the last may be shorter. */
-static int64_t depth_of(const plan *p, int64_t d)
-{
-    int64_t rest = p->K - d * p->depth;
-    return rest < p->depth ? rest : p->depth;
-}
-
-/* Packs one strip of A, all of K, in the order in which tiles read it. */
-static void pack_strip(const plan *p, char *packed_a, const sondep_matrix *a, int64_t first_row, int64_t s)
-{
-    int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
-
-    for (int64_t d = 0; d < p->n_depths; d++) {
-        p->tiler->pack_a(packed_strip(p, packed_a, s, d), a, first_row + row, d * p->depth, depth_of(p, d), (int)rows,
-                         p->tiler->rounds);
-    }
 }
 
 /* Strips of A that are packed side by side if its rows lie side by side: so many rows share lines of the cache. */
 static int64_t strips_together(const plan *p)
 {
-    return SIDE_ROWS / p->tiler->rows > 0 ? SIDE_ROWS / p->tiler->rows : 1;
+    return SIDE_ROWS / p->a.tiler->rows > 0 ? SIDE_ROWS / p->a.tiler->rows : 1;
 }
 
 /* Packs one depth of some strips, a few k's at a time: those lines stay in the first cache until all strips have had their
@@ -175,15 +108,15 @@ static int64_t strips_together(const plan *p)
 static void pack_side_by_side(const plan *p, char *packed_a, const sondep_matrix *a, int64_t first_row, int64_t group,
                               int64_t d)
 {
-    int64_t first = group * strips_together(p), end = first + strips_together(p), depth = depth_of(p, d);
+    int64_t first = group * strips_together(p), end = first + strips_together(p), depth = depth_of(&p->a, d);
 
-    end = end < p->n_strips_a ? end : p->n_strips_a;
+    end = end < p->a.n_strips ? end : p->a.n_strips;
     for (int64_t k = 0; k < depth; k += SIDE_DEPTH) {
         int64_t n = depth - k < SIDE_DEPTH ? depth - k : SIDE_DEPTH;
         for (int64_t s = first; s < end; s++) {
-            int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row;
-            p->tiler->pack_a(packed_strip(p, packed_a, s, d) + k * rows * p->tiler->element_bytes, a, first_row + row,
-                             d * p->depth + k, n, (int)rows, p->tiler->rounds);
+            int64_t row = strip_row(&p->a, s), rows = strip_row(&p->a, s + 1) - row;
+            p->a.tiler->pack_a(packed_strip(&p->a, packed_a, s, d) + k * rows * p->a.tiler->element_bytes, a,
+                               first_row + row, d * p->a.depth + k, n, (int)rows, p->a.tiler->rounds);
         }
     }
 }
@@ -191,16 +124,16 @@ static void pack_side_by_side(const plan *p, char *packed_a, const sondep_matrix
 /* Parts in which A is packed: strips, or depths of groups of strips. */
 static int64_t n_packs(const plan *p, const sondep_matrix *a)
 {
-    return a->row_stride == 1 && a->col_stride != 1 ? ceiling(p->n_strips_a, strips_together(p)) * p->n_depths
-                                                    : p->n_strips_a;
+    return a->row_stride == 1 && a->col_stride != 1 ? ceiling(p->a.n_strips, strips_together(p)) * p->a.n_depths
+                                                    : p->a.n_strips;
 }
 
 static void pack_part(const plan *p, char *packed_a, const sondep_matrix *a, int64_t first_row, int64_t part)
 {
     if (a->row_stride == 1 && a->col_stride != 1)
-        pack_side_by_side(p, packed_a, a, first_row, part / p->n_depths, part % p->n_depths);
+        pack_side_by_side(p, packed_a, a, first_row, part / p->a.n_depths, part % p->a.n_depths);
     else
-        pack_strip(p, packed_a, a, first_row, part);
+        pack_strip(&p->a, packed_a, a, first_row, part);
 }
 
 typedef struct job {
@@ -218,7 +151,7 @@ typedef struct job {
 /* Where strip `at / columns of a tile` of packed B lies at depth d of a span. */
 static char *packed_piece(const plan *p, char *packed_b, int64_t d, int64_t at)
 {
-    return packed_b + (at * p->span + d % p->span * p->tiler->columns) * p->depth * p->tiler->element_bytes;
+    return packed_b + (at * p->span + d % p->span * p->a.tiler->columns) * p->a.depth * p->a.tiler->element_bytes;
 }
 
 /* What of B is packed at a time: depths first to end of a block's columns. */
@@ -230,35 +163,28 @@ typedef struct piece {
 static void pack_piece(const job *w, char *to, const piece *x)
 {
     const plan *p = &w->p;
-    const sondep_tiler *t = p->tiler;
+    const sondep_tiler *t = p->a.tiler;
 
     for (int64_t j = 0; j < x->width; j += t->columns)
         for (int64_t d = x->first; d < x->end; d++)
-            t->pack_b(packed_piece(p, to, d, j), w->b, d * p->depth, depth_of(p, d), x->column + j,
+            t->pack_b(packed_piece(p, to, d, j), w->b, d * p->a.depth, depth_of(&p->a, d), x->column + j,
                       x->width - j < t->columns ? x->width - j : t->columns, t->rounds);
 }
 
 /* One strip of a B that is packed as a whole. */
 static void pack_strip_of_b(const job *w, int64_t strip)
 {
-    int64_t columns = w->p.tiler->columns, first = strip * columns;
-    piece x = {first, w->p.N - first < columns ? w->p.N - first : columns, 0, w->p.n_depths};
+    int64_t columns = w->p.a.tiler->columns, first = strip * columns;
+    piece x = {first, w->p.N - first < columns ? w->p.N - first : columns, 0, w->p.a.n_depths};
 
     pack_piece(w, packed_piece(&w->p, w->packed_b, 0, first), &x);
 }
 
-/* The next piece of B is on its way to the second cache while this one is used: some runs of it before each tile. */
-typedef struct fetcher {
-    const char *run;        /* elements that lie together */
-    int64_t bytes, stride;  /* of a run; to the next one */
-    int64_t n_runs, n_each; /* left; before each tile */
-} fetcher;
-
 /* Shares out the next piece over the tiles of this one, so that it is in the cache when its turn comes. */
 static fetcher plan_fetch(const job *w, const piece *next, int64_t n_tiles)
 {
-    int64_t k = next->first * w->p.depth, end = next->end * w->p.depth, size = w->b->dtype == SONDE_F32 ? 4 : 2;
-    int64_t depth = (end < w->p.K ? end : w->p.K) - k;
+    int64_t k = next->first * w->p.a.depth, end = next->end * w->p.a.depth, size = w->b->dtype == SONDE_F32 ? 4 : 2;
+    int64_t depth = (end < w->p.a.K ? end : w->p.a.K) - k;
     const char *at = (const char *)w->b->data + (k * w->b->row_stride + next->column * w->b->col_stride) * size;
     fetcher f = {at, next->width * size, w->b->row_stride * size, depth, 0};
 
@@ -266,14 +192,6 @@ static fetcher plan_fetch(const job *w, const piece *next, int64_t n_tiles)
         f = (fetcher){at, depth * size, w->b->col_stride * size, w->b->row_stride == 1 ? next->width : 0, 0};
     f.n_each = ceiling(f.n_runs, n_tiles);
     return f;
-}
-
-/* Asks for as much of it as one tile's share. */
-static void fetch_runs(fetcher *f)
-{
-    for (int64_t i = 0; i < f->n_each && f->n_runs > 0; i++, f->n_runs--, f->run += f->stride)
-        for (int64_t at = 0; at < f->bytes; at += 64)
-            __builtin_prefetch(f->run + at, 0, 2);
 }
 
 /* Has the lines of C on their way while the tile is computed. */
@@ -288,7 +206,7 @@ static void fetch_tile(const job *w, int64_t row, int64_t rows, int64_t column, 
 static void run_direct(const job *w, float *sums, const char *a, const char *b, int64_t depth, int64_t row, int64_t rows,
                        int64_t column, int64_t columns, bool adds)
 {
-    const sondep_tiler *t = w->p.tiler;
+    const sondep_tiler *t = w->p.a.tiler;
     sondep_epilogue onto = {.residual = adds ? w->c : NULL, .ld_residual = w->ldc};
 
     if (columns == t->columns) {
@@ -304,21 +222,21 @@ static void run_direct(const job *w, float *sums, const char *a, const char *b, 
 static void run_tile(const job *w, float *sums, int64_t base, const char *b, const piece *x, int64_t s, int64_t d, int64_t j)
 {
     const plan *p = &w->p;
-    const sondep_tiler *t = p->tiler;
-    int64_t row = strip_row(p, s), rows = strip_row(p, s + 1) - row, column = x->column + j;
-    int64_t columns = x->width - j < t->columns ? x->width - j : t->columns, depth = depth_of(p, d);
-    const char *a = packed_strip(p, w->packed_a, s, d);
+    const sondep_tiler *t = p->a.tiler;
+    int64_t row = strip_row(&p->a, s), rows = strip_row(&p->a, s + 1) - row, column = x->column + j;
+    int64_t columns = x->width - j < t->columns ? x->width - j : t->columns, depth = depth_of(&p->a, d);
+    const char *a = packed_strip(&p->a, w->packed_a, s, d);
 
-    if (d == (w->is_direct ? 0 : p->n_depths - 1))
+    if (d == (w->is_direct ? 0 : p->a.n_depths - 1))
         fetch_tile(w, row, rows, column, columns);
     if (w->is_direct) {
         run_direct(w, sums, a, b, depth, row, rows, column, columns, d > 0 || w->adds);
         return;
     }
-    if (p->n_depths > 1)
+    if (p->a.n_depths > 1)
         sums += (row - base) * p->columns + j * rows;
     t->tile(sums, t->columns, a, b, depth, (int)rows, d > 0);
-    if (d == p->n_depths - 1)
+    if (d == p->a.n_depths - 1)
         w->leaf->finish(w->c, w->ldc, sums, t->columns, rows, columns, w->first_row + row, column, w->epilogue);
 }
 
@@ -326,10 +244,10 @@ static void run_tile(const job *w, float *sums, int64_t base, const char *b, con
 static void run_block(const job *w, float *sums, char *packed_b, const piece *x, int64_t first, int64_t end, fetcher *next)
 {
     const plan *p = &w->p;
-    int64_t base = p->span < p->n_depths ? 0 : strip_row(p, first);
+    int64_t base = p->span < p->a.n_depths ? 0 : strip_row(&p->a, first);
 
     for (int64_t d = x->first; d < x->end; d++) {
-        for (int64_t j = 0; j < x->width; j += p->tiler->columns) {
+        for (int64_t j = 0; j < x->width; j += p->a.tiler->columns) {
             const char *b = packed_piece(p, packed_b, d, j);
             for (int64_t s = first; s < end; s++) {
                 fetch_runs(next);
@@ -342,10 +260,10 @@ static void run_block(const job *w, float *sums, char *packed_b, const piece *x,
 /* The piece that comes after x in a task whose blocks end before `end`; false behind the last. */
 static bool next_piece(const plan *p, piece *x, int64_t end)
 {
-    x->first = x->end < p->n_depths ? x->end : 0;
+    x->first = x->end < p->a.n_depths ? x->end : 0;
     x->column += x->first == 0 ? p->columns : 0;
     x->width = p->N - x->column < p->columns ? p->N - x->column : p->columns;
-    x->end = x->first + p->span < p->n_depths ? x->first + p->span : p->n_depths;
+    x->end = x->first + p->span < p->a.n_depths ? x->first + p->span : p->a.n_depths;
     return x->column < end && x->column < p->N;
 }
 
@@ -357,8 +275,8 @@ static void run_task(const job *w, int64_t task)
     float *sums = (float *)(own + p->piece_bytes);
     int64_t band = task % p->n_bands, column = task / p->n_bands * p->group * p->columns,
             end = column + p->group * p->columns;
-    int64_t strip = band * p->n_strips_a / p->n_bands, end_strip = (band + 1) * p->n_strips_a / p->n_bands;
-    piece x = {column, 0, 0, p->n_depths}, next; /* as if behind the last piece of the block before */
+    int64_t strip = band * p->a.n_strips / p->n_bands, end_strip = (band + 1) * p->a.n_strips / p->n_bands;
+    piece x = {column, 0, 0, p->a.n_depths}, next; /* as if behind the last piece of the block before */
     bool more;
 
     x.column -= p->columns;
@@ -368,7 +286,7 @@ static void run_task(const job *w, int64_t task)
         next = x;
         more = next_piece(p, &next, end);
         if (more && !p->is_b_whole)
-            f = plan_fetch(w, &next, (end_strip - strip) * ceiling(x.width, p->tiler->columns) * (x.end - x.first));
+            f = plan_fetch(w, &next, (end_strip - strip) * ceiling(x.width, p->a.tiler->columns) * (x.end - x.first));
         if (!p->is_b_whole)
             pack_piece(w, b, &x);
         for (int64_t s = strip; s < end_strip; s += p->n_near)
@@ -417,7 +335,7 @@ static void many_rows(const call *x)
 #pragma omp parallel num_threads(sonde_threads()) if (x->M * x->N * x->K > SONDEP_ALONE)
     for (int64_t first = 0; first < x->M; first += chunk) {
         job w = make_job(x, first, x->M - first < chunk ? x->M - first : chunk);
-        int64_t n_packs_a = n_packs(&w.p, &x->a), n_packs_b = w.p.is_b_whole ? ceiling(x->N, w.p.tiler->columns) : 0;
+        int64_t n_packs_a = n_packs(&w.p, &x->a), n_packs_b = w.p.is_b_whole ? ceiling(x->N, w.p.a.tiler->columns) : 0;
 #pragma omp for schedule(dynamic, 4) nowait
         for (int64_t part = 0; part < n_packs_a + n_packs_b; part++) {
             if (part < n_packs_b)
@@ -448,10 +366,10 @@ static void few_columns(const call *x, float *sums, const float *rows, const pla
     const sondep_leaf *leaf = x->leaf;
     sondep_epilogue onto = {.residual = x->c, .ld_residual = x->ldc};
 
-    for (int64_t d = 0; d < p->n_depths; d++) {
+    for (int64_t d = 0; d < p->a.n_depths; d++) {
         float *to = d == 0 || x->adds ? sums : sums + x->M * n;
-        (x->b.col_stride == 1 ? leaf->few_along_rows : leaf->few_along_columns)(to, rows, p->K, &x->b, x->M, d * p->depth,
-                                                                                depth_of(p, d), j, n, p->tiler->rounds);
+        (x->b.col_stride == 1 ? leaf->few_along_rows : leaf->few_along_columns)(
+            to, rows, p->a.K, &x->b, x->M, d * p->a.depth, depth_of(&p->a, d), j, n, p->a.tiler->rounds);
         if (x->adds)
             leaf->finish(x->c, x->ldc, sums, n, x->M, n, 0, j, &onto);
         else if (d > 0)

@@ -43,6 +43,21 @@ void sondep_scatter_add_rows_ref(float *table, const float *x, const int64_t *id
 double sondep_sum_squares_ref(const float *x, int64_t n);
 void sondep_adamw_step_ref(float *w, float *m, float *v, const float *g, const sondep_adamw *a, int64_t n);
 
+void sondep_encode_ref(const sondep_codes *out, int64_t *found, const float *x, int64_t ld_x, const float *w, const float *b,
+                       const sondep_selection *selection, int64_t N, int64_t S, int64_t D, sondep_precision precision,
+                       void *scratch);
+float sondep_key_ref(const sondep_selection *selection, float v, int64_t s); /* what of v[s] is compared */
+size_t sondep_encode_scratch_bytes_ref(int64_t N, int64_t S, int64_t D, int64_t k);
+void sondep_decode_ref(float *y, const sondep_codes *codes, const float *w, const float *b,
+                       const sondep_decode_backward *backward, int64_t N, int64_t D);
+void sondep_list_columns_ref(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch);
+size_t sondep_list_columns_scratch_bytes_ref(int64_t S);
+void sondep_feature_step_ref(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms,
+                             const sondep_adamw *a, int64_t S, int64_t D, int64_t D_out, void *scratch);
+double sondep_feature_squares_ref(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, int64_t S,
+                                  int64_t D, int64_t D_out, void *scratch);
+size_t sondep_feature_scratch_bytes_ref(int64_t D, int64_t D_out);
+
 void sondep_draw_ref(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
                      const double *uniform, void *scratch);
 size_t sondep_draw_scratch_bytes_ref(int64_t V);

@@ -129,7 +129,8 @@ static int describe(char *out, size_t bytes, int64_t i)
                                         "rotary",        "rows",
                                         "draw",          "attention backward",
                                         "norm backward", "activation backward",
-                                        "loss",          "optimizer"};
+                                        "loss",          "optimizer",
+                                        "codes"};
     const kernel_set *k = set();
     const sondep_tiler *f32 = k->leaf ? &k->leaf->f32 : NULL, *bf16 = k->leaf ? &k->leaf->bf16 : NULL;
     const char *written = k->leaf ? f32->name : "ref";
@@ -448,4 +449,55 @@ void sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V, const 
 size_t sondep_draw_scratch_bytes(int64_t V)
 {
     return set()->leaf ? sondep_blocks_draw_scratch_bytes(V) : sondep_draw_scratch_bytes_ref(V);
+}
+
+/* Sparse codes. */
+void sondep_encode(const sondep_codes *out, int64_t *found, const float *x, int64_t ld_x, const float *w, const float *b,
+                   const sondep_selection *selection, int64_t N, int64_t S, int64_t D, sondep_precision precision,
+                   void *scratch)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_tiled_encode(leaf, out, found, x, ld_x, w, b, selection, N, S, D, precision, scratch);
+    else
+        sondep_encode_ref(out, found, x, ld_x, w, b, selection, N, S, D, precision, scratch);
+}
+
+size_t sondep_encode_scratch_bytes(int64_t N, int64_t S, int64_t D, int64_t k)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? sondep_tiled_encode_scratch_bytes(leaf, N, S, D, k) : sondep_encode_scratch_bytes_ref(N, S, D, k);
+}
+
+void sondep_decode(float *y, const sondep_codes *codes, const float *w, const float *b,
+                   const sondep_decode_backward *backward, int64_t N, int64_t D)
+{
+    sondep_decode_ref(y, codes, w, b, backward, N, D);
+}
+
+void sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch)
+{
+    sondep_list_columns_ref(out, codes, N, S, scratch);
+}
+
+size_t sondep_list_columns_scratch_bytes(int64_t S)
+{
+    return sondep_list_columns_scratch_bytes_ref(S);
+}
+
+void sondep_feature_step(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, const sondep_adamw *a,
+                         int64_t S, int64_t D, int64_t D_out, void *scratch)
+{
+    sondep_feature_step_ref(f, terms, n_terms, a, S, D, D_out, scratch);
+}
+
+double sondep_feature_squares(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, int64_t S,
+                              int64_t D, int64_t D_out, void *scratch)
+{
+    return sondep_feature_squares_ref(f, terms, n_terms, S, D, D_out, scratch);
+}
+
+size_t sondep_feature_scratch_bytes(int64_t D, int64_t D_out)
+{
+    return sondep_feature_scratch_bytes_ref(D, D_out);
 }

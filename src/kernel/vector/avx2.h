@@ -162,6 +162,28 @@ static inline vec_mask v_less(vec a, vec b)
     return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
 }
 
+/* a > b, or one of them is NaN. */
+static inline vec_mask v_exceeds(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_NLE_UQ);
+}
+
+/* Lane i as bit i. */
+static inline unsigned v_bits(vec_mask m)
+{
+    return (unsigned)_mm256_movemask_ps(m);
+}
+
+/* The lanes that `bits` names, side by side; what is behind them, up to a whole vector, may be overwritten. */
+static inline void v_store_lanes(void *p, vec x, unsigned bits)
+{
+    float lanes[V_WIDTH], *to = p;
+
+    _mm256_storeu_ps(lanes, x);
+    for (; bits; bits &= bits - 1)
+        *to++ = lanes[__builtin_ctz(bits)];
+}
+
 static inline vec v_select(vec_mask m, vec yes, vec no)
 {
     return _mm256_blendv_ps(no, yes, m);

@@ -144,6 +144,24 @@ static inline vec_mask v_less(vec a, vec b)
     return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
 }
 
+/* a > b, or one of them is NaN. */
+static inline vec_mask v_exceeds(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ);
+}
+
+/* Lane i as bit i. */
+static inline unsigned v_bits(vec_mask m)
+{
+    return m;
+}
+
+/* The lanes that `bits` names, side by side; what is behind them, up to a whole vector, is overwritten. */
+static inline void v_store_lanes(void *p, vec x, unsigned bits)
+{
+    _mm512_storeu_ps(p, _mm512_maskz_compress_ps((vec_mask)bits, x));
+}
+
 static inline vec v_select(vec_mask m, vec yes, vec no)
 {
     return _mm512_mask_blend_ps(m, no, yes);

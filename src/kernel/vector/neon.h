@@ -148,6 +148,29 @@ static inline vec_mask v_less(vec a, vec b)
     return vcltq_f32(a, b);
 }
 
+/* a > b, or one of them is NaN. */
+static inline vec_mask v_exceeds(vec a, vec b)
+{
+    return vmvnq_u32(vcleq_f32(a, b));
+}
+
+/* Lane i as bit i. */
+static inline unsigned v_bits(vec_mask m)
+{
+    static const uint32_t bit[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(m, vld1q_u32(bit)));
+}
+
+/* The lanes that `bits` names, side by side; what is behind them, up to a whole vector, may be overwritten. */
+static inline void v_store_lanes(void *p, vec x, unsigned bits)
+{
+    float lanes[V_WIDTH], *to = p;
+
+    vst1q_f32(lanes, x);
+    for (; bits; bits &= bits - 1)
+        *to++ = lanes[__builtin_ctz(bits)];
+}
+
 static inline vec v_select(vec_mask m, vec yes, vec no)
 {
     return vbslq_f32(m, yes, no);

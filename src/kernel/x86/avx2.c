@@ -6,6 +6,7 @@
 #include "kernel/vector/product.h"
 #include "kernel/vector/rows.h"
 
+#include "kernel/vector/codes.h"
 #include "kernel/vector/gradients.h"
 
 #define LEAF_NAME "avx2"

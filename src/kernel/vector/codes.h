@@ -1,0 +1,188 @@
+/* vector/codes.h - what an encoder keeps of its tiles, in SIMD.                floor 2: kernel
+ *
+ * A template over avx512.h, avx2.h or neon.h. A tile of pre-activations is compared with its features' thresholds and with
+ * what each row has kept; few are above both, so that those go to the row's list one by one. A list that is full is cut
+ * back to its k largest: the k-th is found by halving the range of floats, as whole numbers in the same order, and counting.
+ */
+#ifndef SONDEP_KERNEL_VECTOR_CODES_H
+#define SONDEP_KERNEL_VECTOR_CODES_H
+
+#include "kernel/vector/gradients.h"
+
+/* ---- cutting a list ---------------------------------------------------------------------------------------------------------- */
+
+/* How many keys are above a bar. */
+static int64_t count_above(const float *keys, int64_t n, float bar)
+{
+    vec b = v_set(bar);
+    int64_t count = 0, i = 0;
+
+    for (; i + V_WIDTH <= n; i += V_WIDTH)
+        count += __builtin_popcount(v_bits(v_less(b, v_load(keys + i))));
+    if (i < n)
+        count += __builtin_popcount(v_bits(v_less(b, v_load_part(keys + i, n - i))) & ((1u << (n - i)) - 1));
+    return count;
+}
+
+/* A float as a whole number, in the same order (0 and -0 are equal), and back. */
+static inline int64_t rank_of(float x)
+{
+    uint32_t bits = sondep_float_bits(x);
+    return bits >> 31 ? -(int64_t)(bits & 0x7fffffffu) : (int64_t)bits;
+}
+
+static inline float of_rank(int64_t rank)
+{
+    return sondep_bits_float(rank < 0 ? 0x80000000u | (uint32_t)-rank : (uint32_t)rank);
+}
+
+/* The bar that k of n > k keys are above; or the k-th largest key itself, then *ties of those that equal it belong to the k
+ * largest. No key is below `least`. */
+static float find_bar(int64_t *ties, const float *keys, int64_t n, int64_t k, float least)
+{
+    int64_t low = rank_of(least) - 1, high = rank_of(greatest(keys, n)); /* k or more are above low, fewer above high */
+
+    *ties = 0;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2, above = count_above(keys, n, of_rank(middle));
+        if (above == k)
+            return of_rank(middle);
+        if (above > k)
+            low = middle;
+        else
+            high = middle;
+    }
+    *ties = k - count_above(keys, n, of_rank(high));
+    return of_rank(high);
+}
+
+/* Keys of a list: its values, where they are compared as they are. */
+static const float *keys_of(float *keys, const sondep_kept *row, const sondep_selection *selection)
+{
+    if (!selection->scale && !selection->is_absolute)
+        return row->value;
+    for (int64_t i = 0; i < row->n; i++)
+        keys[i] = selection->is_absolute ? fabsf(row->value[i]) : row->value[i];
+    for (int64_t i = 0; i < row->n && selection->scale; i++)
+        keys[i] *= selection->scale[row->index[i]];
+    return keys;
+}
+
+/* The lowest n bits that are set. */
+static unsigned lowest_bits(unsigned bits, int64_t n)
+{
+    unsigned all = bits;
+
+    for (; n > 0 && bits; n--)
+        bits &= bits - 1;
+    return all & ~bits;
+}
+
+/* See leaf.h. What stays moves to the front in its order, a vector at a time: lists have room for a whole one behind them. */
+static void cut_kept(sondep_kept *row, float *keys_room, const sondep_selection *selection)
+{
+    const float *keys = keys_of(keys_room, row, selection);
+    int64_t ties, n = 0;
+    float bar = find_bar(&ties, keys, row->n, selection->k, row->least);
+
+    for (int64_t i = 0; i < row->n; i += V_WIDTH) {
+        vec key = v_load(keys + i), index = v_load(row->index + i), value = v_load(row->value + i);
+        unsigned lanes = row->n - i < V_WIDTH ? (1u << (row->n - i)) - 1 : (1u << V_WIDTH) - 1;
+        unsigned stays = v_bits(v_less(v_set(bar), key)) & lanes, equal;
+        if (ties > 0) {
+            equal = lowest_bits(~v_bits(v_less(key, v_set(bar))) & lanes & ~stays, ties);
+            ties -= __builtin_popcount(equal);
+            stays |= equal;
+        }
+        v_store_lanes(row->index + n, index, stays);
+        v_store_lanes(row->value + n, value, stays);
+        n += __builtin_popcount(stays);
+    }
+    row->n = n;
+    row->least = bar;
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------------------------------------ */
+
+/* What the rows of a tile share: vectors of their features, and how keys are made. */
+typedef struct select_terms {
+    vec bias[TILE_VECTORS], scale[TILE_VECTORS], threshold[TILE_VECTORS];
+    const float *b;
+    const sondep_selection *selection;
+    uint32_t features; /* columns that are features, as bits */
+    int64_t s;         /* feature of the first column */
+    int64_t most;
+    float *keys;
+} select_terms;
+
+/* Puts the columns of a row that `above` names on its list. Comparisons with NaN are among them, so that none goes by unseen. */
+static __attribute__((noinline)) void keep(sondep_kept *row, const float *sums, uint32_t above, const select_terms *t)
+{
+    for (; above && !row->has_nan; above &= above - 1) {
+        int column = __builtin_ctz(above);
+        float value = t->b ? sums[column] + t->b[t->s + column] : sums[column];
+        float key = t->selection->is_absolute ? fabsf(value) : value, bar = 0.0f;
+        key = t->selection->scale ? key * t->selection->scale[t->s + column] : key;
+        bar = t->selection->threshold ? t->selection->threshold[t->s + column] : bar;
+        row->has_nan = isnan(key) || isnan(bar);
+        row->index[row->n] = (int32_t)(t->s + column);
+        row->value[row->n++] = value;
+    }
+    if (row->has_nan)
+        row->n = 0;
+    else if (row->n > t->most)
+        cut_kept(row, t->keys, t->selection);
+}
+
+/* One row of a tile; `counts` its keys above their thresholds, or not. */
+static inline __attribute__((always_inline)) void select_row(sondep_kept *row, const float *sums, const select_terms *t,
+                                                             bool is_absolute, bool counts)
+{
+    uint32_t above = 0, passed = 0;
+    vec least = v_set(row->least);
+
+    UNROLL for (int v = 0; v < TILE_VECTORS; v++)
+    {
+        vec key = v_add(v_load(sums + v * V_WIDTH), t->bias[v]);
+        key = v_mul(is_absolute ? v_abs(key) : key, t->scale[v]);
+        above |= (uint32_t)v_bits(v_exceeds(key, v_max(least, t->threshold[v]))) << v * V_WIDTH;
+        if (counts)
+            passed |= (uint32_t)v_bits(v_less(t->threshold[v], key)) << v * V_WIDTH;
+    }
+    if (counts)
+        row->found += __builtin_popcount(passed & t->features);
+    if (__builtin_expect((above & t->features) != 0, 0))
+        keep(row, sums, above & t->features, t);
+}
+
+/* The vectors of a tile's features, of which there are `columns`; what is behind them is compared for nothing. */
+static select_terms make_terms(int64_t columns, int64_t s, const float *b, const sondep_selection *selection)
+{
+    select_terms t = {.b = b, .selection = selection, .s = s, .features = columns < 32 ? (1u << columns) - 1 : ~0u};
+
+    for (int v = 0; v < TILE_VECTORS; v++) {
+        int64_t at = s + v * V_WIDTH, left = columns - v * V_WIDTH, n = left < V_WIDTH ? left > 0 ? left : 0 : V_WIDTH;
+        t.bias[v] = b ? v_load_n(b + at, n) : v_set(0.0f);
+        t.scale[v] = selection->scale ? v_load_n(selection->scale + at, n) : v_set(1.0f);
+        t.threshold[v] = selection->threshold ? v_load_n(selection->threshold + at, n) : v_set(0.0f);
+    }
+    return t;
+}
+
+/* See leaf.h. */
+static void select_tile(sondep_kept *kept, float *keys, const float *tile, int64_t rows, int64_t columns, int64_t s,
+                        const float *b, const sondep_selection *selection, int64_t most, bool counts)
+{
+    select_terms t = make_terms(columns, s, b, selection);
+
+    t.most = most;
+    t.keys = keys;
+    for (int64_t i = 0; i < rows; i++, tile += TILE_COLUMNS) {
+        if (counts)
+            select_row(&kept[i], tile, &t, selection->is_absolute, true);
+        else
+            select_row(&kept[i], tile, &t, selection->is_absolute, false);
+    }
+}
+
+#endif
