@@ -152,6 +152,15 @@ void sondep_tiled_encode(const sondep_leaf *leaf, const sondep_codes *out, int64
                          const float *w, const float *b, const sondep_selection *selection, int64_t N, int64_t S, int64_t D,
                          sondep_precision precision, void *scratch);
 size_t sondep_tiled_encode_scratch_bytes(const sondep_leaf *leaf, int64_t N, int64_t S, int64_t D, int64_t k);
+void sondep_rows_decode(const sondep_leaf *leaf, float *y, const sondep_codes *codes, const float *w, const float *b,
+                        const sondep_decode_backward *backward, int64_t N, int64_t D);
+void sondep_blocks_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch);
+size_t sondep_blocks_list_columns_scratch_bytes(int64_t S);
+void sondep_tasks_feature_step(const sondep_leaf *leaf, const sondep_features *f, const sondep_feature_term *terms,
+                               int64_t n_terms, const sondep_adamw *a, int64_t S, int64_t D, int64_t D_out, void *scratch);
+double sondep_tasks_feature_squares(const sondep_leaf *leaf, const sondep_features *f, const sondep_feature_term *terms,
+                                    int64_t n_terms, int64_t S, int64_t D, int64_t D_out, void *scratch);
+size_t sondep_tasks_feature_scratch_bytes(int64_t D, int64_t D_out);
 int64_t sondep_rows_find_nonfinite(const sondep_leaf *leaf, const float *x, int64_t n, bool allow_minus_infinity);
 
 void sondep_rows_activate_backward(const sondep_leaf *leaf, float *dpre, float *dup, float *post, const float *dpost,

@@ -472,32 +472,45 @@ size_t sondep_encode_scratch_bytes(int64_t N, int64_t S, int64_t D, int64_t k)
 void sondep_decode(float *y, const sondep_codes *codes, const float *w, const float *b,
                    const sondep_decode_backward *backward, int64_t N, int64_t D)
 {
-    sondep_decode_ref(y, codes, w, b, backward, N, D);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_decode(leaf, y, codes, w, b, backward, N, D);
+    else
+        sondep_decode_ref(y, codes, w, b, backward, N, D);
 }
 
 void sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch)
 {
-    sondep_list_columns_ref(out, codes, N, S, scratch);
+    if (set()->leaf)
+        sondep_blocks_list_columns(out, codes, N, S, scratch);
+    else
+        sondep_list_columns_ref(out, codes, N, S, scratch);
 }
 
 size_t sondep_list_columns_scratch_bytes(int64_t S)
 {
-    return sondep_list_columns_scratch_bytes_ref(S);
+    return set()->leaf ? sondep_blocks_list_columns_scratch_bytes(S) : sondep_list_columns_scratch_bytes_ref(S);
 }
 
 void sondep_feature_step(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, const sondep_adamw *a,
                          int64_t S, int64_t D, int64_t D_out, void *scratch)
 {
-    sondep_feature_step_ref(f, terms, n_terms, a, S, D, D_out, scratch);
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_tasks_feature_step(leaf, f, terms, n_terms, a, S, D, D_out, scratch);
+    else
+        sondep_feature_step_ref(f, terms, n_terms, a, S, D, D_out, scratch);
 }
 
 double sondep_feature_squares(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, int64_t S,
                               int64_t D, int64_t D_out, void *scratch)
 {
-    return sondep_feature_squares_ref(f, terms, n_terms, S, D, D_out, scratch);
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? sondep_tasks_feature_squares(leaf, f, terms, n_terms, S, D, D_out, scratch)
+                : sondep_feature_squares_ref(f, terms, n_terms, S, D, D_out, scratch);
 }
 
 size_t sondep_feature_scratch_bytes(int64_t D, int64_t D_out)
 {
-    return sondep_feature_scratch_bytes_ref(D, D_out);
+    return set()->leaf ? sondep_tasks_feature_scratch_bytes(D, D_out) : sondep_feature_scratch_bytes_ref(D, D_out);
 }

@@ -200,3 +200,76 @@ void __wrap_sondep_draw(int32_t *ids, const float *logits, int64_t N, int64_t V,
     for (int64_t i = 0; i < N && is_on("draw-next"); i++)
         ids[i] = ids[i] + 1 < V ? ids[i] + 1 : ids[i];
 }
+
+/* ---- sparse codes ----------------------------------------------------------------------------------------------------------- */
+
+void __real_sondep_encode(const sondep_codes *out, int64_t *found, const float *x, int64_t ld_x, const float *w,
+                          const float *b, const sondep_selection *selection, int64_t N, int64_t S, int64_t D,
+                          sondep_precision precision, void *scratch);
+void __wrap_sondep_encode(const sondep_codes *out, int64_t *found, const float *x, int64_t ld_x, const float *w,
+                          const float *b, const sondep_selection *selection, int64_t N, int64_t S, int64_t D,
+                          sondep_precision precision, void *scratch);
+void __wrap_sondep_encode(const sondep_codes *out, int64_t *found, const float *x, int64_t ld_x, const float *w,
+                          const float *b, const sondep_selection *selection, int64_t N, int64_t S, int64_t D,
+                          sondep_precision precision, void *scratch)
+{
+    __real_sondep_encode(out, found, x, ld_x, w, b, selection, N, S, D, precision, scratch);
+    for (int64_t n = 0; n < N; n++) {
+        spoil("encode", out->value + n * out->capacity, out->count[n]);
+        /* one pair fewer, as if it were not among the k largest; one that is not counted */
+        out->count[n] -= out->count[n] > 0 && is_on("encode-fewer");
+        if (found && is_on("encode-found"))
+            found[n] += found[n] >= 0;
+    }
+}
+
+void __real_sondep_decode(float *y, const sondep_codes *codes, const float *w, const float *b,
+                          const sondep_decode_backward *backward, int64_t N, int64_t D);
+void __wrap_sondep_decode(float *y, const sondep_codes *codes, const float *w, const float *b,
+                          const sondep_decode_backward *backward, int64_t N, int64_t D);
+void __wrap_sondep_decode(float *y, const sondep_codes *codes, const float *w, const float *b,
+                          const sondep_decode_backward *backward, int64_t N, int64_t D)
+{
+    __real_sondep_decode(y, codes, w, b, backward, N, D);
+    if (backward)
+        spoil("decode", backward->residual, N * D);
+    for (int64_t n = 0; n < N && backward && backward->dvalue; n++)
+        spoil("decode_dvalue", backward->dvalue + n * codes->capacity, codes->count[n]);
+}
+
+void __real_sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch);
+void __wrap_sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch);
+void __wrap_sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch)
+{
+    __real_sondep_list_columns(out, codes, N, S, scratch);
+    /* two neighbours the wrong way round */
+    if (out->first[S] > 1 && is_on("list_columns-order")) {
+        int64_t at = out->at[0];
+        out->at[0] = out->at[1];
+        out->at[1] = at;
+    }
+}
+
+void __real_sondep_feature_step(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms,
+                                const sondep_adamw *a, int64_t S, int64_t D, int64_t D_out, void *scratch);
+void __wrap_sondep_feature_step(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms,
+                                const sondep_adamw *a, int64_t S, int64_t D, int64_t D_out, void *scratch);
+void __wrap_sondep_feature_step(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms,
+                                const sondep_adamw *a, int64_t S, int64_t D, int64_t D_out, void *scratch)
+{
+    __real_sondep_feature_step(f, terms, n_terms, a, S, D, D_out, scratch);
+    spoil("feature_step", f->w_in, S * D);
+    spoil("feature_step_out", f->w_out, S * D_out);
+    spoil("feature_step_moment", f->v_in, S * D);
+}
+
+double __real_sondep_feature_squares(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, int64_t S,
+                                     int64_t D, int64_t D_out, void *scratch);
+double __wrap_sondep_feature_squares(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, int64_t S,
+                                     int64_t D, int64_t D_out, void *scratch);
+double __wrap_sondep_feature_squares(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, int64_t S,
+                                     int64_t D, int64_t D_out, void *scratch)
+{
+    double sum = __real_sondep_feature_squares(f, terms, n_terms, S, D, D_out, scratch);
+    return is_on("feature_squares-scale") ? sum * 1.0005 : sum;
+}
