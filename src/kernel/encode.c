@@ -9,8 +9,8 @@
  *    +--+ +----+----+----+----+         of RING places: no thread waits for another in between, and w is packed once for all
  *    x     lists of the rows            rows, without room for more than three chunks, which lie in the third cache.
  *
- * Sums have the bits of sondep_product's (panels.h). AVX-512, 4096 x 768 x 24576, k 32: 81-85 % of the peak of two cores, of
- * which packing takes 1.5, and the selection 4.
+ * Sums have the bits of sondep_product's (panels.h). AVX-512, two cores, 4096 x 768 x 24576, k 32: 86 % of the peak, of which
+ * packing takes 1 and the selection 4; 4096 x 288 x 2304: 77 %. AVX2: 88 %.
  */
 #include "kernel/meet.h"
 #include "kernel/panels.h"
@@ -25,7 +25,7 @@ enum {
     PACK = 96 << 10,   /* ... by tasks of so many elements */
     RING = 3,          /* chunks that are there at a time: one in use, one ready, one for those who are behind */
     BLOCKS_EACH = 3,   /* blocks of rows for a thread at least, if there are so many strips */
-    LEAST_SPARE = 32,  /* pairs beyond k on a row's list before it is cut: k of them, within these bounds */
+    LEAST_SPARE = 32,  /* pairs beyond k on a row's list before it is cut: 2 k of them, within these bounds */
     MOST_SPARE = 1024,
     MOST_WIDTH = 16 /* numbers in a vector: lists are read in whole ones */
 };
@@ -54,7 +54,7 @@ static plan make_plan(const sondep_tiler *tiler, int64_t rows, int64_t S, int64_
     p.n_chunks = p.n_strips > 0 ? ceiling(p.n_strips, p.chunk_strips) : 1;
     p.pack_strips = between(PACK / strip, 1, p.chunk_strips);
     p.n_packs = ceiling(p.chunk_strips, p.pack_strips);
-    p.most = k + between(k, LEAST_SPARE, MOST_SPARE);
+    p.most = k + between(2 * k, LEAST_SPARE, MOST_SPARE);
     p.most = p.most < S ? p.most : S;
     p.room = p.most + tiler->columns + MOST_WIDTH;
     p.a_bytes = aligned(rows * padded * tiler->element_bytes);
@@ -138,10 +138,10 @@ static void pack_features(const job *w, int64_t chunk, int64_t part)
                       (chunk * p->chunk_strips + j) * t->columns, strip_columns(p, chunk, j), t->rounds);
 }
 
-/* A block of rows over one depth of a strip of features, which stays in the first cache; the next one is on its way. Behind
- * the last depth, rows keep what they may of each tile. */
+/* A block of rows over one depth of a strip of features, which stays in the first cache. (Packed strips lie behind each other:
+ * the processor fetches the next one by itself.) Behind the last depth, rows keep what they may of each tile. */
 static void run_strip(const job *w, float *sums, float *keys, int64_t first, int64_t end, int64_t chunk, int64_t j,
-                      int64_t d, fetcher *next)
+                      int64_t d)
 {
     const plan *p = &w->p;
     const panels *a = &p->a;
@@ -151,7 +151,6 @@ static void run_strip(const job *w, float *sums, float *keys, int64_t first, int
 
     for (int64_t s = first; s < end; s++, sums += step) {
         int64_t row = strip_row(a, s), rows = strip_row(a, s + 1) - row;
-        fetch_runs(next);
         a->tiler->tile(sums, a->tiler->columns, packed_strip(a, w->packed_a, s, d), b, depth, (int)rows, d > 0);
         if (d == a->n_depths - 1)
             w->leaf->select_tile(w->kept + row, keys, sums, rows, columns, feature, w->b, w->selection, p->most,
@@ -165,16 +164,11 @@ static void run_block(const job *w, int64_t chunk, int64_t first, int64_t end)
     const plan *p = &w->p;
     char *own = w->threads + (size_t)omp_get_thread_num() * p->thread_bytes;
     float *sums = (float *)own, *keys = (float *)(own + p->sums_bytes);
-    int64_t n_strips = strips_of(p, chunk), bytes = p->a.tiler->columns * p->a.depth * p->a.tiler->element_bytes;
+    int64_t n_strips = strips_of(p, chunk);
 
-    for (int64_t j = 0; j < n_strips; j++) {
-        for (int64_t d = 0; d < p->a.n_depths; d++) {
-            bool is_last = j + 1 == n_strips && d + 1 == p->a.n_depths;
-            fetcher next = {packed_feature_strip(w, chunk, j, d) + bytes, 64, 64, is_last ? 0 : bytes / 64, 0};
-            next.n_each = ceiling(next.n_runs, end - first);
-            run_strip(w, sums, keys, first, end, chunk, j, d, &next);
-        }
-    }
+    for (int64_t j = 0; j < n_strips; j++)
+        for (int64_t d = 0; d < p->a.n_depths; d++)
+            run_strip(w, sums, keys, first, end, chunk, j, d);
 }
 
 /* Rows first to end have kept nothing. */

@@ -94,6 +94,12 @@ typedef struct sondep_leaf {
     bool (*sum_blocks)(float *most, float *sum, const float *x, float factor, int64_t n);
     /* y = exp((x - most) factor) */
     void (*weigh)(float *y, const float *x, float most, float factor, int64_t n);
+    /* Rows of D numbers, ld apart, that a list names: y += sum_i factor[i] rows[index[i]];   out[i] = x . rows[index[i]] */
+    void (*add_listed)(float *y, const float *rows, int64_t ld, const int32_t *index, const float *factor, int64_t n,
+                       int64_t D);
+    void (*dot_listed)(float *out, const float *x, const float *rows, int64_t ld, const int32_t *index, int64_t n,
+                       int64_t D);
+
     /* Sums of `rows` rows by `columns` features, from feature s on, in a whole tile: with b[s] (if b is not NULL) they are
      * pre-activations. What may be among a row's k largest goes on its list, which is cut when it has more than `most` pairs;
      * keys above their thresholds are counted or not. keys: room for as many floats as a list has. */

@@ -93,19 +93,4 @@ static inline void pack_strip(const panels *p, char *packed_a, const sondep_matr
     }
 }
 
-/* What is needed next is on its way to the second cache while tiles are computed: some runs of it before each. */
-typedef struct fetcher {
-    const char *run;        /* elements that lie together */
-    int64_t bytes, stride;  /* of a run; to the next one */
-    int64_t n_runs, n_each; /* left; before each tile */
-} fetcher;
-
-/* Asks for as much of it as one tile's share. */
-static inline void fetch_runs(fetcher *f)
-{
-    for (int64_t i = 0; i < f->n_each && f->n_runs > 0; i++, f->n_runs--, f->run += f->stride)
-        for (int64_t at = 0; at < f->bytes; at += 64)
-            __builtin_prefetch(f->run + at, 0, 2);
-}
-
 #endif

@@ -180,6 +180,13 @@ static void pack_strip_of_b(const job *w, int64_t strip)
     pack_piece(w, packed_piece(&w->p, w->packed_b, 0, first), &x);
 }
 
+/* The next piece of B is on its way to the second cache while this one is used: some runs of it before each tile. */
+typedef struct fetcher {
+    const char *run;        /* elements that lie together */
+    int64_t bytes, stride;  /* of a run; to the next one */
+    int64_t n_runs, n_each; /* left; before each tile */
+} fetcher;
+
 /* Shares out the next piece over the tiles of this one, so that it is in the cache when its turn comes. */
 static fetcher plan_fetch(const job *w, const piece *next, int64_t n_tiles)
 {
@@ -192,6 +199,14 @@ static fetcher plan_fetch(const job *w, const piece *next, int64_t n_tiles)
         f = (fetcher){at, depth * size, w->b->col_stride * size, w->b->row_stride == 1 ? next->width : 0, 0};
     f.n_each = ceiling(f.n_runs, n_tiles);
     return f;
+}
+
+/* Asks for as much of it as one tile's share. */
+static void fetch_runs(fetcher *f)
+{
+    for (int64_t i = 0; i < f->n_each && f->n_runs > 0; i++, f->n_runs--, f->run += f->stride)
+        for (int64_t at = 0; at < f->bytes; at += 64)
+            __builtin_prefetch(f->run + at, 0, 2);
 }
 
 /* Has the lines of C on their way while the tile is computed. */

@@ -1,13 +1,110 @@
 /* vector/codes.h - what an encoder keeps of its tiles, in SIMD.                floor 2: kernel
  *
  * A template over avx512.h, avx2.h or neon.h. A tile of pre-activations is compared with its features' thresholds and with
- * what each row has kept; few are above both, so that those go to the row's list one by one. A list that is full is cut
+ * what each row has kept; few are above both, so that those go to the row's list by a way of their own. A list that is full is cut
  * back to its k largest: the k-th is found by halving the range of floats, as whole numbers in the same order, and counting.
  */
 #ifndef SONDEP_KERNEL_VECTOR_CODES_H
 #define SONDEP_KERNEL_VECTOR_CODES_H
 
 #include "kernel/vector/gradients.h"
+
+/* ---- rows that a list names ------------------------------------------------------------------------------------------------------- */
+
+enum { LISTED = 4 }; /* rows that are read side by side */
+
+/* Pointers to n rows of a list, and to those behind them, which are asked for meanwhile: where there are none, the same again. */
+typedef struct listed_rows {
+    const float *row[LISTED], *next[LISTED];
+} listed_rows;
+
+static inline __attribute__((always_inline)) listed_rows find_rows(const float *rows, int64_t ld, const int32_t *index,
+                                                                   const int n, int64_t left)
+{
+    listed_rows r;
+
+    UNROLL for (int i = 0; i < n; i++)
+    {
+        r.row[i] = rows + index[i] * ld;
+        r.next[i] = n + i < left ? rows + index[n + i] * ld : r.row[i];
+    }
+    return r;
+}
+
+/* y += sum of factor[i] row i for the first n of `left` rows, in their order. */
+static inline __attribute__((always_inline)) void add_some(float *y, const float *rows, int64_t ld, const int32_t *index,
+                                                           const float *factor, const int n, int64_t left, int64_t D)
+{
+    listed_rows r = find_rows(rows, ld, index, n, left);
+    vec f[LISTED], sum;
+    int64_t d = 0;
+
+    UNROLL for (int i = 0; i < n; i++) f[i] = v_set(factor[i]);
+    for (; d + V_WIDTH <= D; d += V_WIDTH) {
+        sum = v_load(y + d);
+        UNROLL for (int i = 0; i < n; i++)
+        {
+            __builtin_prefetch(r.next[i] + d);
+            sum = v_fma(f[i], v_load(r.row[i] + d), sum);
+        }
+        v_store(y + d, sum);
+    }
+    if (d < D) {
+        sum = v_load_part(y + d, D - d);
+        for (int i = 0; i < n; i++)
+            sum = v_fma(f[i], v_load_part(r.row[i] + d, D - d), sum);
+        v_store_part(y + d, sum, D - d);
+    }
+}
+
+/* See leaf.h: each element takes its terms in the order of the list. */
+static void add_listed(float *y, const float *rows, int64_t ld, const int32_t *index, const float *factor, int64_t n,
+                       int64_t D)
+{
+    int64_t i = 0;
+
+    for (; i + LISTED <= n; i += LISTED)
+        add_some(y, rows, ld, index + i, factor + i, LISTED, n - i, D);
+    switch (n - i) {
+    case 1: add_some(y, rows, ld, index + i, factor + i, 1, 1, D); break;
+    case 2: add_some(y, rows, ld, index + i, factor + i, 2, 2, D); break;
+    case 3: add_some(y, rows, ld, index + i, factor + i, 3, 3, D); break;
+    default: break;
+    }
+}
+
+/* Dot products of x with n rows: chains of their own, each lane by lane, then the lanes joined. */
+static inline __attribute__((always_inline)) void dot_some(float *out, const float *x, const float *rows, int64_t ld,
+                                                           const int32_t *index, const int n, int64_t D)
+{
+    listed_rows r = find_rows(rows, ld, index, n, n);
+    vec sum[LISTED], part;
+    int64_t d = 0;
+
+    UNROLL for (int i = 0; i < n; i++) sum[i] = v_set(0.0f);
+    for (; d + V_WIDTH <= D; d += V_WIDTH) {
+        part = v_load(x + d);
+        UNROLL for (int i = 0; i < n; i++) sum[i] = v_fma(part, v_load(r.row[i] + d), sum[i]);
+    }
+    if (d < D) {
+        part = v_load_part(x + d, D - d);
+        UNROLL for (int i = 0; i < n; i++) sum[i] = v_fma(part, v_load_part(r.row[i] + d, D - d), sum[i]);
+    }
+    if (n == LISTED)
+        v_sum_four(out, sum);
+    else
+        *out = v_sum(*sum);
+}
+
+static void dot_listed(float *out, const float *x, const float *rows, int64_t ld, const int32_t *index, int64_t n, int64_t D)
+{
+    int64_t i = 0;
+
+    for (; i + LISTED <= n; i += LISTED)
+        dot_some(out + i, x, rows, ld, index + i, LISTED, D);
+    for (; i < n; i++)
+        dot_some(out + i, x, rows, ld, index + i, 1, D);
+}
 
 /* ---- cutting a list ---------------------------------------------------------------------------------------------------------- */
 
@@ -109,24 +206,33 @@ typedef struct select_terms {
     vec bias[TILE_VECTORS], scale[TILE_VECTORS], threshold[TILE_VECTORS];
     const float *b;
     const sondep_selection *selection;
+    int32_t index[TILE_COLUMNS];
     uint32_t features; /* columns that are features, as bits */
-    int64_t s;         /* feature of the first column */
     int64_t most;
     float *keys;
 } select_terms;
 
-/* Puts the columns of a row that `above` names on its list. Comparisons with NaN are among them, so that none goes by unseen. */
-static __attribute__((noinline)) void keep(sondep_kept *row, const float *sums, uint32_t above, const select_terms *t)
+/* Keys of one vector of a tile's row, and the bar that they must be above. */
+static inline __attribute__((always_inline)) vec key_of(vec *bar, const sondep_kept *row, vec value, const select_terms *t,
+                                                        int v, bool is_absolute)
 {
-    for (; above && !row->has_nan; above &= above - 1) {
-        int column = __builtin_ctz(above);
-        float value = t->b ? sums[column] + t->b[t->s + column] : sums[column];
-        float key = t->selection->is_absolute ? fabsf(value) : value, bar = 0.0f;
-        key = t->selection->scale ? key * t->selection->scale[t->s + column] : key;
-        bar = t->selection->threshold ? t->selection->threshold[t->s + column] : bar;
-        row->has_nan = isnan(key) || isnan(bar);
-        row->index[row->n] = (int32_t)(t->s + column);
-        row->value[row->n++] = value;
+    *bar = v_max(v_set(row->least), t->threshold[v]);
+    return v_mul(is_absolute ? v_abs(value) : value, t->scale[v]);
+}
+
+/* Puts what of a row is above its bar on the row's list. Comparisons with NaN count as above, so that none goes by unseen. */
+static __attribute__((noinline)) void keep(sondep_kept *row, const float *sums, const select_terms *t)
+{
+    for (int v = 0; v < TILE_VECTORS && !row->has_nan; v++) {
+        vec value = v_load(sums + v * V_WIDTH), key, bar;
+        unsigned above;
+        value = t->b ? v_add(value, t->bias[v]) : value; /* -0 stays what it is */
+        key = key_of(&bar, row, value, t, v, t->selection->is_absolute);
+        above = v_bits(v_exceeds(key, bar)) & t->features >> v * V_WIDTH;
+        row->has_nan = (above & ~v_bits(v_less(bar, key))) != 0;
+        v_store_lanes(row->index + row->n, v_load(t->index + v * V_WIDTH), above);
+        v_store_lanes(row->value + row->n, value, above);
+        row->n += __builtin_popcount(above);
     }
     if (row->has_nan)
         row->n = 0;
@@ -139,27 +245,27 @@ static inline __attribute__((always_inline)) void select_row(sondep_kept *row, c
                                                              bool is_absolute, bool counts)
 {
     uint32_t above = 0, passed = 0;
-    vec least = v_set(row->least);
 
     UNROLL for (int v = 0; v < TILE_VECTORS; v++)
     {
-        vec key = v_add(v_load(sums + v * V_WIDTH), t->bias[v]);
-        key = v_mul(is_absolute ? v_abs(key) : key, t->scale[v]);
-        above |= (uint32_t)v_bits(v_exceeds(key, v_max(least, t->threshold[v]))) << v * V_WIDTH;
+        vec bar, key = key_of(&bar, row, v_add(v_load(sums + v * V_WIDTH), t->bias[v]), t, v, is_absolute);
+        above |= (uint32_t)v_bits(v_exceeds(key, bar)) << v * V_WIDTH;
         if (counts)
             passed |= (uint32_t)v_bits(v_less(t->threshold[v], key)) << v * V_WIDTH;
     }
     if (counts)
         row->found += __builtin_popcount(passed & t->features);
     if (__builtin_expect((above & t->features) != 0, 0))
-        keep(row, sums, above & t->features, t);
+        keep(row, sums, t);
 }
 
 /* The vectors of a tile's features, of which there are `columns`; what is behind them is compared for nothing. */
 static select_terms make_terms(int64_t columns, int64_t s, const float *b, const sondep_selection *selection)
 {
-    select_terms t = {.b = b, .selection = selection, .s = s, .features = columns < 32 ? (1u << columns) - 1 : ~0u};
+    select_terms t = {.b = b, .selection = selection, .features = columns < 32 ? (1u << columns) - 1 : ~0u};
 
+    for (int i = 0; i < TILE_COLUMNS; i++)
+        t.index[i] = (int32_t)(s + i);
     for (int v = 0; v < TILE_VECTORS; v++) {
         int64_t at = s + v * V_WIDTH, left = columns - v * V_WIDTH, n = left < V_WIDTH ? left > 0 ? left : 0 : V_WIDTH;
         t.bias[v] = b ? v_load_n(b + at, n) : v_set(0.0f);

@@ -36,6 +36,8 @@ const sondep_leaf LEAF = {
 
     .sum_blocks = sum_blocks,
     .weigh = weigh,
+    .add_listed = add_listed,
+    .dot_listed = dot_listed,
     .select_tile = select_tile,
     .cut_kept = cut_kept,
     .fma_flops = fma_flops,
