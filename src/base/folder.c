@@ -157,3 +157,54 @@ sonde_status sondep_folder_each(const char *path, sondep_entry_fn *fn, void *ctx
     closedir(folder);
     return status;
 }
+
+/* ---- which may be replaced ------------------------------------------------------------------------------------------- */
+
+/* What is found in a folder that is to be replaced. */
+typedef struct found {
+    const char *directory;
+    const sondep_folder_kind *kind;
+    bool has_files, has_marker;
+} found;
+
+/* Whether a file is one that such folders have. */
+static bool is_part(const sondep_folder_kind *kind, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *const *other = kind->names; *other != NULL; other++)
+        if (strcmp(name, *other) == 0)
+            return true;
+    for (const char *const *end = kind->endings; *end != NULL; end++)
+        if (n > strlen(*end) && strcmp(name + n - strlen(*end), *end) == 0)
+            return true;
+    return false;
+}
+
+/* A file of another kind would be lost. */
+static sonde_status look_at(const char *name, void *ctx)
+{
+    found *f = ctx;
+
+    f->has_files = true;
+    f->has_marker = f->has_marker || strcmp(name, f->kind->marker) == 0;
+    if (!is_part(f->kind, name))
+        return SONDE_FAIL(SONDE_E_ARG, "'%s' has '%s', which is no part of %s: the folder is not replaced", f->directory,
+                          name, f->kind->what);
+    return SONDE_OK;
+}
+
+sonde_status sondep_folder_may_replace(const char *directory, const sondep_folder_kind *kind)
+{
+    found f = {.directory = directory, .kind = kind};
+
+    if (sondep_is_file(directory))
+        return SONDE_FAIL(SONDE_E_ARG, "cannot write %s to '%s': it is a file, not a folder", kind->what, directory);
+    if (!sondep_is_directory(directory))
+        return SONDE_OK;
+    SONDE_TRY(sondep_folder_each(directory, look_at, &f));
+    if (f.has_files && !f.has_marker)
+        return SONDE_FAIL(SONDE_E_ARG, "'%s' is a folder without a %s, and not %s: it is not replaced", directory,
+                          kind->marker, kind->what);
+    return SONDE_OK;
+}

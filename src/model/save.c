@@ -17,6 +17,11 @@
 
 #include <math.h>
 
+/* What folders of models have. */
+static const char *const model_names[] = {"merges.txt", "vocab.txt", "tokenizer.model", "chat_template.jinja", NULL};
+static const char *const model_endings[] = {".json", ".safetensors", NULL};
+static const sondep_folder_kind model_folder = {"a model", "config.json", model_names, model_endings};
+
 void sonde_save_opts_init(sonde_save_opts *out)
 {
     *out = (sonde_save_opts){.struct_size = sizeof *out, .dtype = SONDE_AS_STORED};
@@ -30,60 +35,6 @@ static sonde_status read_opts(sonde_save_opts *out, const sonde_save_opts *opts)
     if (out->dtype != SONDE_AS_STORED && out->dtype != SONDE_F32 && out->dtype != SONDE_F16 && out->dtype != SONDE_BF16)
         return SONDE_FAIL(SONDE_E_ARG, "option 'dtype' is %lld; weights are stored as F32, F16 or BF16",
                           (long long)out->dtype);
-    return SONDE_OK;
-}
-
-/* ---- the folder that is there ------------------------------------------------------------------------------------- */
-
-/* Whether a file is one that folders of models have. */
-static bool is_model_file(const char *name)
-{
-    static const char *const names[] = {"merges.txt", "vocab.txt", "tokenizer.model", "chat_template.jinja", NULL};
-    static const char *const endings[] = {".json", ".safetensors", NULL};
-    size_t n = strlen(name);
-
-    for (const char *const *other = names; *other != NULL; other++)
-        if (strcmp(name, *other) == 0)
-            return true;
-    for (const char *const *end = endings; *end != NULL; end++)
-        if (n > strlen(*end) && strcmp(name + n - strlen(*end), *end) == 0)
-            return true;
-    return false;
-}
-
-/* What is found in a folder that is to be replaced. */
-typedef struct found {
-    const char *directory;
-    bool has_files, has_config;
-} found;
-
-/* A file that is no model's would be lost. */
-static sonde_status look_at(const char *name, void *ctx)
-{
-    found *f = ctx;
-
-    f->has_files = true;
-    f->has_config = f->has_config || strcmp(name, "config.json") == 0;
-    if (!is_model_file(name))
-        return SONDE_FAIL(SONDE_E_ARG, "'%s' has '%s', which is no part of a model: the folder is not replaced",
-                          f->directory, name);
-    return SONDE_OK;
-}
-
-/* SONDE_OK if there is nothing at `directory`, an empty folder, or a model. */
-static sonde_status check_target(const char *directory)
-{
-    found f = {.directory = directory};
-
-    if (sondep_is_file(directory))
-        return SONDE_FAIL(SONDE_E_ARG, "cannot write a model to '%s': it is a file, not a folder", directory);
-    if (!sondep_is_directory(directory))
-        return SONDE_OK;
-    /* Every name is looked at: the whole folder goes. */
-    SONDE_TRY(sondep_folder_each(directory, look_at, &f));
-    if (f.has_files && !f.has_config)
-        return SONDE_FAIL(SONDE_E_ARG, "'%s' is a folder without a config.json, and no model: it is not replaced",
-                          directory);
     return SONDE_OK;
 }
 
@@ -339,7 +290,7 @@ sonde_status sonde_model_save(const sonde_model *model, const char *directory, c
     sonde_status status;
 
     SONDE_TRY(read_opts(&options, opts));
-    SONDE_TRY(check_target(directory));
+    SONDE_TRY(sondep_folder_may_replace(directory, &model_folder));
     SONDE_TRY(sondep_config_check_family(&family, &model->config, directory));
     SONDE_TRY_DONE(load_tokenizer(&s, model, options.tokenizer));
     SONDE_TRY_DONE(sondep_folder_open(&folder, directory));

@@ -11,35 +11,10 @@
 #include "base/folder.h"
 #include "format/json.h"
 
-/* What is found in a folder that is to be replaced. */
-typedef struct found {
-    bool has_files, has_config;
-} found;
-
-static sonde_status look_at(const char *name, void *ctx)
-{
-    found *f = ctx;
-
-    f->has_files = true;
-    f->has_config = f->has_config || strcmp(name, "cfg.json") == 0;
-    return SONDE_OK;
-}
-
-/* SONDE_OK if there is nothing at `directory`, an empty folder, or an autoencoder. */
-static sonde_status check_target(const char *directory)
-{
-    found f = {0};
-
-    if (sondep_is_file(directory))
-        return SONDE_FAIL(SONDE_E_ARG, "cannot write an autoencoder to '%s': it is a file, not a folder", directory);
-    if (!sondep_is_directory(directory))
-        return SONDE_OK;
-    SONDE_TRY(sondep_folder_each(directory, look_at, &f));
-    if (f.has_files && !f.has_config)
-        return SONDE_FAIL(SONDE_E_ARG, "'%s' is a folder without a cfg.json, and no autoencoder: it is not replaced",
-                          directory);
-    return SONDE_OK;
-}
+/* What folders of autoencoders have. */
+static const char *const names[] = {"trainer_state.pt", NULL};
+static const char *const endings[] = {".json", ".safetensors", NULL};
+static const sondep_folder_kind sae_folder = {"an autoencoder", "cfg.json", names, endings};
 
 /* A JSON value as text, in a buffer of its exact size. (json_dumps loses pieces where memory runs out while its text grows.)
  * Owns: *out is the caller's: sondep_free. */
@@ -79,7 +54,7 @@ done:
 /* sae_weights.safetensors: what it has, in the order of the list. */
 static sonde_status save_weights(const sonde_sae *sae, const char *path)
 {
-    const char *names[SONDEP_N_SAE_WEIGHTS];
+    const char *weights[SONDEP_N_SAE_WEIGHTS];
     sonde_tensor tensors[SONDEP_N_SAE_WEIGHTS];
     static const char *const metadata[] = {"format", "pt"};
     sonde_sink *sink;
@@ -88,11 +63,11 @@ static sonde_status save_weights(const sonde_sae *sae, const char *path)
     for (int i = 0; i < SONDEP_N_SAE_WEIGHTS; i++) {
         if (sae->w[i] == NULL)
             continue;
-        names[n] = sondep_sae_weight_name(i);
+        weights[n] = sondep_sae_weight_name(i);
         sondep_sae_weight_shape(&tensors[n], &sae->config, i);
         tensors[n++].data = sae->w[i];
     }
-    SONDE_TRY(sonde_sink_open(&sink, path, names, tensors, n, metadata, 1));
+    SONDE_TRY(sonde_sink_open(&sink, path, weights, tensors, n, metadata, 1));
     for (int64_t i = 0; i < n; i++) {
         sonde_status status = sonde_sink_put(sink, i, 0, tensors[i].data, sonde_tensor_n_elements(&tensors[i]));
         if (status != SONDE_OK) {
@@ -109,7 +84,7 @@ sonde_status sonde_sae_save(const sonde_sae *sae, const char *directory)
     char *config = NULL, *weights = NULL;
     sonde_status status;
 
-    SONDE_TRY_DONE(check_target(directory));
+    SONDE_TRY_DONE(sondep_folder_may_replace(directory, &sae_folder));
     SONDE_TRY_DONE(sondep_folder_open(&folder, directory));
     SONDE_TRY_DONE(sondep_path_join(&config, folder.part, "cfg.json"));
     SONDE_TRY_DONE(sondep_path_join(&weights, folder.part, "sae_weights.safetensors"));
