@@ -99,9 +99,6 @@ SONDE_API int64_t sonde_top_k(int64_t *out, const double *values, int64_t n, int
 
 /* ---- statistics of a hook point ---------------------------------------------------------------------------------- */
 
-/* How many neurons a point has in the above sense. Owns: nothing. Errors: none. */
-SONDE_API int64_t sonde_hook_n_neurons(const sonde_hook_point *point);
-
 /* Values of one token at a point: all neurons, or for attention points (H, n_keys) of one query.
  *
  * out     width floats are needed: sonde_hook_n_neurons(point), times n_keys for attention points

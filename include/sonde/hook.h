@@ -23,6 +23,10 @@ typedef struct sonde_hook_point {
     bool fires_by_default; /* false: only where a pattern names it (`hook_result`, `hook_q_input`, ...) */
 } sonde_hook_point;
 
+/* Neurons of a point: the numbers that it has for each position, all heads together; of attention scores and patterns, whose rows
+ * are keys, the heads. Owns: nothing. Errors: none. */
+SONDE_API int64_t sonde_hook_n_neurons(const sonde_hook_point *point);
+
 /* What is given to a hook together with the tensor. */
 typedef struct sonde_hook_event {
     const sonde_hook_point *point;

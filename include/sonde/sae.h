@@ -84,20 +84,20 @@ SONDE_API sonde_status sonde_sae_weight(sonde_tensor *out, const sonde_sae *sae,
 
 typedef struct sonde_sae_coder sonde_sae_coder;
 
-/* Room for passes over at most `n_rows` rows at a time.
- * Owns: *out is yours: sonde_sae_coder_free; borrows the autoencoder. One thread at a time. Errors: SONDE_E_NOMEM, SONDE_E_RANGE. */
-SONDE_API sonde_status sonde_sae_coder_new(sonde_sae_coder **out, const sonde_sae *sae, int64_t n_rows) SONDE_MUST_USE;
+/* Room for encoding and decoding, whatever the number of rows.
+ * Owns: *out is yours: sonde_sae_coder_free; borrows the autoencoder. One thread at a time. Errors: SONDE_E_NOMEM, SONDE_E_RANGE (sizes that do not fit). */
+SONDE_API sonde_status sonde_sae_coder_new(sonde_sae_coder **out, const sonde_sae *sae) SONDE_MUST_USE;
 SONDE_API void sonde_sae_coder_free(sonde_sae_coder *coder);
 
 /* Features of N rows.
  *
  * features  (N,S)  written whole
  * x         (N,D)  as the model has them: no scaling is asked of the caller
- * N         at most the coder's n_rows
  *
- * Ties: of equal values the lower feature is kept. Owns: nothing; allocates nothing. Threads: bytes do not depend on their number.
+ * Ties: of equal values the lower feature is kept. Owns: nothing; allocates nothing, unless the number of threads has changed.
+ * Threads: bytes do not depend on their number.
  * Cost: 2 N D S flops (PURSUIT: for each iteration).
- * Errors: SONDE_E_NONFINITE (row and column of x), SONDE_E_RANGE (too many rows).
+ * Errors: SONDE_E_NONFINITE (row and column of x; a row of TOPK or ABSTOPK whose pre-activations overflow).
  * Source: sae_lens 6.54.12, the encode of each architecture; Bricken et al. 2023, Rajamanoharan et al. 2024 (arXiv 2404.16014,
  * 2407.14435), Gao et al. 2024 (arXiv 2406.04093). Reference: tests/oracle/sae_live.py, tests/golden/sae. */
 SONDE_API sonde_status sonde_sae_encode(sonde_sae_coder *coder, float *features, const float *x, int64_t N) SONDE_MUST_USE;
@@ -108,7 +108,8 @@ SONDE_API sonde_status sonde_sae_encode(sonde_sae_coder *coder, float *features,
  * features  (N,S)
  * x         (N,D)  the input of these features: its scale is given back
  *
- * Owns: nothing; allocates nothing. Cost: 2 N S O flops. Errors: SONDE_E_RANGE (too many rows). Source: as sonde_sae_encode. */
+ * Owns: nothing; allocates nothing, unless the number of threads has changed. Cost: 2 N L0 O flops. Errors: SONDE_E_NOMEM (then).
+ * Source: as sonde_sae_encode. */
 SONDE_API sonde_status sonde_sae_decode(sonde_sae_coder *coder, float *y, const float *features, const float *x,
                                         int64_t N) SONDE_MUST_USE;
 
@@ -225,7 +226,7 @@ typedef struct sonde_sae_geometry {
  * out  (S)
  *
  * Ties: the lower feature is the nearest. Owns: nothing. Cost: 2 S^2 (D + O) flops.
- * Errors: SONDE_E_NOMEM, SONDE_E_INTERRUPTED. Source: metrics of sae_lens's evals.py. Reference: tests/oracle/sae_eval_live.py. */
+ * Errors: SONDE_E_NOMEM, SONDE_E_INTERRUPTED. Source: the definitions; of a feature by itself, sae_lens's evals.py. Reference: tests/oracle/sae_live.py. */
 SONDE_API sonde_status sonde_sae_measure_geometry(sonde_sae_geometry *out, const sonde_sae *sae) SONDE_MUST_USE;
 
 #ifdef __cplusplus

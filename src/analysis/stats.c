@@ -34,17 +34,6 @@ static bool is_attention(const sonde_hook_point *point)
 
 /* ---- hook points ------------------------------------------------------------------------------------------------------ */
 
-/* Axes 0 and 1 are batch and position; what follows belongs to the token. */
-int64_t sonde_hook_n_neurons(const sonde_hook_point *point)
-{
-    int64_t n = 1;
-    if (is_attention(point))
-        return point->width[1];
-    for (int axis = 2; axis < point->rank; axis++)
-        n *= point->width[axis];
-    return n;
-}
-
 int64_t sonde_hook_token(float *out, const sonde_hook_point *point, const sonde_tensor *x, int64_t b, int64_t t,
                          int64_t n_keys)
 {

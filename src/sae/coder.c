@@ -9,35 +9,72 @@
 
 #include <math.h>
 
-struct sonde_sae_coder {
-    const sonde_sae *sae;
-    int64_t n_rows;
-    float *x;               /* (n_rows, D) rows as they are encoded */
-    float *spare;           /* (n_rows, S) of decoding with norms, and of matching pursuit */
-    sondep_sae_pair *pairs; /* (n_rows, k) of TopK */
-    int64_t *order;         /* (n_rows) of matching pursuit */
-    void *scratch;          /* of products */
-    size_t scratch_bytes;
+enum {
+    BLOCK = 256,   /* rows that are encoded at a time, */
+    DECODED = 64,  /* and that are decoded, which takes pairs for all of their features */
+    ROWS_EACH = 16 /* rows that a thread takes at a time */
 };
 
-/* Rows that a thread takes at a time. */
-enum { ROWS_EACH = 16 };
+struct sonde_sae_coder {
+    const sonde_sae *sae;
+    float *x;           /* (BLOCK, D) rows as they are encoded */
+    float *spare;       /* (BLOCK, S) of matching pursuit */
+    sondep_codes codes; /* room for BLOCK rows of k pairs and DECODED rows of S pairs */
+    int64_t *order;     /* (BLOCK) of TopK and of matching pursuit */
+    void *scratch;      /* of products */
+    size_t scratch_bytes;
+    int threads; /* that the scratch is for */
+};
 
 static size_t larger(size_t a, size_t b)
 {
     return a > b ? a : b;
 }
 
-/* Room for every product of a pass: encoder, decoder, skip. */
-static size_t scratch_bytes(const sonde_sae_config *c, int64_t N)
+static bool is_topk(const sonde_sae_config *c)
 {
-    size_t bytes = sondep_product_scratch_bytes(N, c->d_sae, c->d_in);
-
-    bytes = larger(bytes, sondep_product_scratch_bytes(N, c->d_out, c->d_sae));
-    return c->has_skip ? larger(bytes, sondep_product_scratch_bytes(N, c->d_out, c->d_in)) : bytes;
+    return c->activation == SONDE_SAE_TOPK || c->activation == SONDE_SAE_ABSTOPK;
 }
 
-sonde_status sonde_sae_coder_new(sonde_sae_coder **out, const sonde_sae *sae, int64_t n_rows)
+/* Room for the products of blocks of any number of rows: fewer rows may be cut so that they take more. */
+static size_t scratch_bytes(const sonde_sae_config *c)
+{
+    size_t bytes = 64;
+
+    for (int64_t n = 1; n <= BLOCK; n++) {
+        bytes = larger(bytes, is_topk(c) ? sondep_encode_scratch_bytes(n, c->d_sae, c->d_in, c->k)
+                                         : sondep_product_scratch_bytes(n, c->d_sae, c->d_in));
+        bytes = larger(bytes, c->has_skip ? sondep_product_scratch_bytes(n, c->d_out, c->d_in) : 0);
+    }
+    return bytes;
+}
+
+/* The scratch follows the number of threads. */
+static sonde_status make_scratch(sonde_sae_coder *coder)
+{
+    if (coder->scratch != NULL && coder->threads == sonde_threads())
+        return SONDE_OK;
+    if (coder->scratch != NULL)
+        sondep_unmap_block(coder->scratch, coder->scratch_bytes);
+    coder->scratch = NULL;
+    coder->threads = sonde_threads();
+    coder->scratch_bytes = scratch_bytes(&coder->sae->config);
+    return sondep_map_block(&coder->scratch, coder->scratch_bytes);
+}
+
+/* Pairs of a block: those that TopK keeps, or all features of the rows that are decoded. */
+static sonde_status make_codes(sondep_codes *out, const sonde_sae_config *c)
+{
+    int64_t n, kept = is_topk(c) ? BLOCK * c->k : 0;
+
+    SONDE_TRY(sondep_mul_i64(&n, DECODED, c->d_sae, "features of a coder"));
+    n = n > kept ? n : kept;
+    SONDE_TRY(SONDE_NEW(out->index, n));
+    SONDE_TRY(SONDE_NEW(out->value, n));
+    return SONDE_NEW(out->count, BLOCK);
+}
+
+sonde_status sonde_sae_coder_new(sonde_sae_coder **out, const sonde_sae *sae)
 {
     const sonde_sae_config *c = &sae->config;
     sonde_sae_coder *coder;
@@ -47,18 +84,13 @@ sonde_status sonde_sae_coder_new(sonde_sae_coder **out, const sonde_sae *sae, in
     *out = NULL;
     SONDE_TRY(SONDE_NEW(coder, 1));
     coder->sae = sae;
-    coder->n_rows = n_rows;
-    SONDE_TRY_DONE(sondep_mul_i64(&n, n_rows, c->d_in, "rows of a coder"));
-    SONDE_TRY_DONE(SONDE_NEW(coder->x, n));
-    SONDE_TRY_DONE(sondep_mul_i64(&n, n_rows, c->d_sae, "features of a coder"));
-    if (sae->norms != NULL || c->activation == SONDE_SAE_PURSUIT)
-        SONDE_TRY_DONE(SONDE_NEW(coder->spare, n));
-    if (c->activation == SONDE_SAE_TOPK || c->activation == SONDE_SAE_ABSTOPK)
-        SONDE_TRY_DONE(SONDE_NEW(coder->pairs, n_rows * c->k));
+    SONDE_TRY_DONE(SONDE_NEW(coder->x, BLOCK * c->d_in));
+    SONDE_TRY_DONE(SONDE_NEW(coder->order, BLOCK));
+    SONDE_TRY_DONE(make_codes(&coder->codes, c));
+    SONDE_TRY_DONE(sondep_mul_i64(&n, BLOCK, c->d_sae, "features of a coder"));
     if (c->activation == SONDE_SAE_PURSUIT)
-        SONDE_TRY_DONE(SONDE_NEW(coder->order, n_rows));
-    coder->scratch_bytes = scratch_bytes(c, n_rows);
-    SONDE_TRY_DONE(sondep_map_block(&coder->scratch, coder->scratch_bytes));
+        SONDE_TRY_DONE(SONDE_NEW(coder->spare, n));
+    SONDE_TRY_DONE(make_scratch(coder));
     *out = coder;
     return SONDE_OK;
 done:
@@ -72,8 +104,10 @@ void sonde_sae_coder_free(sonde_sae_coder *coder)
         return;
     sondep_free(coder->x);
     sondep_free(coder->spare);
-    sondep_free(coder->pairs);
     sondep_free(coder->order);
+    sondep_free(coder->codes.index);
+    sondep_free(coder->codes.value);
+    sondep_free(coder->codes.count);
     if (coder->scratch != NULL)
         sondep_unmap_block(coder->scratch, coder->scratch_bytes);
     sondep_free(coder);
@@ -148,22 +182,7 @@ static bool is_scaled(const sonde_sae_config *c)
 
 /* ---- encode ------------------------------------------------------------------------------------------------------------- */
 
-/* All rows as they are encoded; the first number that is not finite is an error. */
-static sonde_status prepare(sonde_sae_coder *coder, const float *x, int64_t N)
-{
-    const sonde_sae *sae = coder->sae;
-    int64_t D = sae->config.d_in, at = sondep_find_nonfinite(x, N * D, false);
-
-    if (at >= 0)
-        return SONDE_FAIL(SONDE_E_NONFINITE, "an activation is %g: row %lld, column %lld", (double)x[at],
-                          (long long)(at / D), (long long)(at % D));
-#pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, ROWS_EACH)
-    for (int64_t n = 0; n < N; n++)
-        prepare_row(coder->x + n * D, sae, x + n * D);
-    return SONDE_OK;
-}
-
-/* Pre-activations: gates add their biases themselves, pursuit has a product for each of its steps. */
+/* Pre-activations. Gates add their biases themselves; TopK and pursuit have products of their own. */
 static void multiply(const sonde_sae_coder *coder, float *v, int64_t N)
 {
     const sonde_sae *sae = coder->sae;
@@ -171,73 +190,92 @@ static void multiply(const sonde_sae_coder *coder, float *v, int64_t N)
     sondep_matrix a = {coder->x, SONDE_F32, D, 1}, b = {sae->w[SONDEP_W_ENC], SONDE_F32, S, 1};
     sondep_epilogue bias = {.bias = sae->w[SONDEP_B_ENC]};
 
-    if (sae->w[SONDEP_W_ENC] != NULL)
+    if (sae->w[SONDEP_W_ENC] != NULL && sae->encoder == NULL)
         sondep_product(v, S, &a, &b, N, S, D, &bias, SONDEP_F32, coder->scratch);
 }
 
-/* Too many rows are the caller's, not a bug of ours: it may be told how many a store has. */
-static sonde_status check_rows(const sonde_sae_coder *coder, int64_t N)
+/* At most BLOCK rows. */
+static sonde_status encode_block(sonde_sae_coder *coder, float *features, const float *x, int64_t N)
 {
-    if (N < 0 || N > coder->n_rows)
-        return SONDE_FAIL(SONDE_E_RANGE, "%lld rows, but the coder has room for %lld", (long long)N,
-                          (long long)coder->n_rows);
-    return SONDE_OK;
-}
-
-sonde_status sonde_sae_encode(sonde_sae_coder *coder, float *features, const float *x, int64_t N)
-{
-    static void (*const activations[])(const sondep_sae_rows *) = {
+    static sondep_sae_activation_fn *const activations[] = {
         [SONDE_SAE_RELU] = sondep_sae_relu,         [SONDE_SAE_GATED] = sondep_sae_gated,
         [SONDE_SAE_TOPK] = sondep_sae_topk,         [SONDE_SAE_ABSTOPK] = sondep_sae_topk,
         [SONDE_SAE_JUMPRELU] = sondep_sae_jumprelu, [SONDE_SAE_PURSUIT] = sondep_sae_pursuit,
     };
-    sondep_sae_rows rows = {coder->sae, features, coder->x, N, coder->scratch, coder->pairs, coder->spare, coder->order};
+    const sonde_sae *sae = coder->sae;
+    sondep_sae_rows rows = {sae, features, coder->x, N, coder->scratch, coder->codes, coder->order, coder->spare};
 
-    SONDE_TRY(check_rows(coder, N));
-    SONDE_TRY(prepare(coder, x, N));
+    rows.codes.capacity = sae->config.k;
+#pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, ROWS_EACH)
+    for (int64_t n = 0; n < N; n++)
+        prepare_row(coder->x + n * sae->config.d_in, sae, x + n * sae->config.d_in);
     multiply(coder, features, N);
-    activations[coder->sae->config.activation](&rows);
+    return activations[sae->config.activation](&rows);
+}
+
+sonde_status sonde_sae_encode(sonde_sae_coder *coder, float *features, const float *x, int64_t N)
+{
+    int64_t D = coder->sae->config.d_in, S = coder->sae->config.d_sae, at = sondep_find_nonfinite(x, N * D, false);
+
+    if (at >= 0)
+        return SONDE_FAIL(SONDE_E_NONFINITE, "an activation is %g: row %lld, column %lld", (double)x[at],
+                          (long long)(at / D), (long long)(at % D));
+    SONDE_TRY(make_scratch(coder));
+    for (int64_t n = 0; n < N; n += BLOCK)
+        SONDE_TRY(encode_block(coder, features + n * S, x + n * D, N - n < BLOCK ? N - n : BLOCK));
     return SONDE_OK;
 }
 
 /* ---- decode ------------------------------------------------------------------------------------------------------------- */
 
-/* Features over the lengths of decoder rows, so that these count as if they had length 1; a row of length 0 gives nothing. */
-static const float *over_norms(const sonde_sae_coder *coder, const float *features, int64_t N)
+/* The features of row n that are not 0, as pairs. Where decoder rows count as if they had length 1, features are divided by their
+ * lengths; a row of length 0 gives nothing. */
+static void list_pairs(const sondep_codes *out, const sonde_sae *sae, const float *features, int64_t n)
 {
-    const float *norms = coder->sae->norms;
-    int64_t S = coder->sae->config.d_sae;
+    int32_t *index = out->index + n * out->capacity;
+    float *value = out->value + n * out->capacity;
+    int64_t count = 0;
 
-    if (norms == NULL)
-        return features;
+    for (int64_t s = 0; s < sae->config.d_sae; s++) {
+        if (features[s] == 0.0f || (sae->norms != NULL && sae->norms[s] == 0.0f))
+            continue;
+        index[count] = (int32_t)s;
+        value[count++] = sae->norms != NULL ? features[s] / sae->norms[s] : features[s];
+    }
+    out->count[n] = count;
+}
+
+/* At most DECODED rows. */
+static void decode_block(const sonde_sae_coder *coder, float *y, const float *features, const float *x, int64_t N)
+{
+    const sonde_sae *sae = coder->sae;
+    const sonde_sae_config *c = &sae->config;
+    /* matching pursuit gives back what it took away, and nothing else */
+    bool has_bias = c->activation != SONDE_SAE_PURSUIT || c->applies_b_dec;
+    sondep_matrix in = {x, SONDE_F32, c->d_in, 1}, skip = {sae->w[SONDEP_W_SKIP], SONDE_F32, 1, c->d_in};
+    sondep_epilogue onto = {.residual = y, .ld_residual = c->d_out};
+    sondep_codes codes = coder->codes;
+
+    codes.capacity = c->d_sae;
 #pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, ROWS_EACH)
     for (int64_t n = 0; n < N; n++)
-        for (int64_t s = 0; s < S; s++)
-            coder->spare[n * S + s] = norms[s] > 0.0f ? features[n * S + s] / norms[s] : 0.0f;
-    return coder->spare;
+        list_pairs(&codes, sae, features + n * c->d_sae, n);
+    sondep_decode(y, &codes, sae->w[SONDEP_W_DEC], has_bias ? sae->w[SONDEP_B_DEC] : NULL, NULL, N, c->d_out);
+    if (c->has_skip)
+        sondep_product(y, c->d_out, &in, &skip, N, c->d_out, c->d_in, &onto, SONDEP_F32, coder->scratch);
+    if (!is_scaled(c) || c->is_transcoder)
+        return;
+#pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, ROWS_EACH)
+    for (int64_t n = 0; n < N; n++)
+        restore_row(y + n * c->d_out, c, x + n * c->d_in);
 }
 
 sonde_status sonde_sae_decode(sonde_sae_coder *coder, float *y, const float *features, const float *x, int64_t N)
 {
-    const sonde_sae *sae = coder->sae;
-    const sonde_sae_config *c = &sae->config;
-    sondep_matrix f, dec = {sae->w[SONDEP_W_DEC], SONDE_F32, c->d_out, 1};
-    sondep_matrix in = {x, SONDE_F32, c->d_in, 1}, skip = {sae->w[SONDEP_W_SKIP], SONDE_F32, 1, c->d_in};
-    sondep_epilogue onto = {.bias = sae->w[SONDEP_B_DEC]};
+    const sonde_sae_config *c = &coder->sae->config;
 
-    SONDE_TRY(check_rows(coder, N));
-    /* matching pursuit gives back what it took away, and nothing else */
-    if (c->activation == SONDE_SAE_PURSUIT && !c->applies_b_dec)
-        onto.bias = NULL;
-    f = (sondep_matrix){over_norms(coder, features, N), SONDE_F32, c->d_sae, 1};
-    sondep_product(y, c->d_out, &f, &dec, N, c->d_out, c->d_sae, &onto, SONDEP_F32, coder->scratch);
-    onto = (sondep_epilogue){.residual = y, .ld_residual = c->d_out};
-    if (c->has_skip)
-        sondep_product(y, c->d_out, &in, &skip, N, c->d_out, c->d_in, &onto, SONDEP_F32, coder->scratch);
-    if (!is_scaled(c) || c->is_transcoder)
-        return SONDE_OK;
-#pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, ROWS_EACH)
-    for (int64_t n = 0; n < N; n++)
-        restore_row(y + n * c->d_out, c, x + n * c->d_in);
+    SONDE_TRY(make_scratch(coder));
+    for (int64_t n = 0; n < N; n += DECODED)
+        decode_block(coder, y + n * c->d_out, features + n * c->d_sae, x + n * c->d_in, N - n < DECODED ? N - n : DECODED);
     return SONDE_OK;
 }

@@ -91,7 +91,7 @@ static void evaluation_close(evaluation *e)
 /* The one point of a name; its numbers for a position must be as many as the autoencoder has. */
 static sonde_status find_point(char **out, const sonde_model *model, const char *name, int64_t width, const char *verb)
 {
-    int64_t n, n_found = 0, at = 0, has = 1;
+    int64_t n, n_found = 0, at = 0, has;
     const sonde_hook_point *points = sonde_model_hook_points(model, &n);
     bool *found;
     sonde_status status;
@@ -105,8 +105,7 @@ static sonde_status find_point(char **out, const sonde_model *model, const char 
         }
     sondep_free(found);
     SONDE_TRY(status);
-    for (int axis = 2; axis < points[at].rank; axis++)
-        has *= points[at].width[axis];
+    has = sonde_hook_n_neurons(&points[at]);
     if (n_found > 1)
         return SONDE_FAIL(SONDE_E_HOOK, "'%s' names %lld hook points; an autoencoder %s one", name, (long long)n_found,
                           verb);
@@ -470,7 +469,7 @@ sonde_status sonde_sae_evaluate(sonde_sae_report *out, sonde_sae_feature *featur
     SONDE_TRY_DONE(read_opts(&e.opts, opts));
     SONDE_TRY_DONE(find_points(&e, model));
     SONDE_TRY_DONE(sonde_run_new(&e.run, model));
-    SONDE_TRY_DONE(sonde_sae_coder_new(&e.coder, sae, BLOCK));
+    SONDE_TRY_DONE(sonde_sae_coder_new(&e.coder, sae));
     SONDE_TRY_DONE(make_room(&e));
     status = evaluate(&e, out);
 done:

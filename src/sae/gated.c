@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-void sondep_sae_gated(const sondep_sae_rows *r)
+sonde_status sondep_sae_gated(const sondep_sae_rows *r)
 {
     const float *gate = r->sae->w[SONDEP_B_GATE], *bias = r->sae->w[SONDEP_B_MAG], *scale = r->sae->w[SONDEP_R_MAG];
     int64_t S = r->sae->config.d_sae;
@@ -22,4 +22,5 @@ void sondep_sae_gated(const sondep_sae_rows *r)
             r->v[n * S + s] = u + gate[s] > 0.0f && size > 0.0f ? size : 0.0f;
         }
     }
+    return SONDE_OK;
 }

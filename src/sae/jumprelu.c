@@ -4,7 +4,7 @@
  */
 #include "sae/sae.h"
 
-void sondep_sae_jumprelu(const sondep_sae_rows *r)
+sonde_status sondep_sae_jumprelu(const sondep_sae_rows *r)
 {
     const float *threshold = r->sae->w[SONDEP_THRESHOLD];
     int64_t S = r->sae->config.d_sae;
@@ -16,4 +16,5 @@ void sondep_sae_jumprelu(const sondep_sae_rows *r)
             /* a threshold below 0 leaves ReLU's own */
             r->v[n * S + s] = v > threshold[s] && v > 0.0f ? v : 0.0f;
         }
+    return SONDE_OK;
 }

@@ -81,24 +81,34 @@ void sonde_sae_free(sonde_sae *sae)
         return;
     json_decref(sae->json);
     sondep_free(sae->block);
+    sondep_free(sae->encoder);
     sondep_free(sae->norms);
     sondep_free(sae);
+}
+
+/* W_enc (D,S) as (S,D): the encoder that selects goes feature by feature. */
+static sonde_status turn_encoder(sonde_sae *sae)
+{
+    int64_t D = sae->config.d_in, S = sae->config.d_sae;
+
+    SONDE_TRY(SONDE_NEW(sae->encoder, S * D));
+    for (int64_t s = 0; s < S; s++)
+        for (int64_t d = 0; d < D; d++)
+            sae->encoder[s * D + d] = sae->w[SONDEP_W_ENC][d * S + s];
+    return SONDE_OK;
 }
 
 sonde_status sondep_sae_finish(sonde_sae *sae)
 {
     const sonde_sae_config *c = &sae->config;
 
+    if (c->activation == SONDE_SAE_TOPK || c->activation == SONDE_SAE_ABSTOPK)
+        SONDE_TRY(turn_encoder(sae));
     if (!c->rescales_by_norm)
         return SONDE_OK;
     SONDE_TRY(SONDE_NEW(sae->norms, c->d_sae));
-    for (int64_t s = 0; s < c->d_sae; s++) {
-        const float *row = sae->w[SONDEP_W_DEC] + s * c->d_out;
-        double sum = 0.0;
-        for (int64_t d = 0; d < c->d_out; d++)
-            sum += (double)row[d] * row[d];
-        sae->norms[s] = (float)sqrt(sum);
-    }
+    for (int64_t s = 0; s < c->d_sae; s++)
+        sae->norms[s] = (float)sqrt(sondep_sum_squares(sae->w[SONDEP_W_DEC] + s * c->d_out, c->d_out));
     return SONDE_OK;
 }
 

@@ -25,16 +25,6 @@ static int64_t best_of(const float *v, int64_t S)
     return best;
 }
 
-/* Length of what is left of a row. */
-static double length_of(const float *x, int64_t D)
-{
-    double sum = 0.0;
-
-    for (int64_t d = 0; d < D; d++)
-        sum += (double)x[d] * x[d];
-    return sqrt(sum);
-}
-
 /* One step of one row; false when it was its last. */
 static bool step_row(float *f, float *rest, const float *v, const sonde_sae *sae)
 {
@@ -53,7 +43,7 @@ static bool step_row(float *f, float *rest, const float *v, const sonde_sae *sae
         rest[d] -= value * row[d];
     if (c->stops_on_duplicate && !(is_new && value > 0.0f))
         return false;
-    return !(c->residual_threshold > 0.0) || !(length_of(rest, D) < c->residual_threshold);
+    return !(c->residual_threshold > 0.0) || !(sqrt(sondep_sum_squares(rest, D)) < c->residual_threshold);
 }
 
 /* Closes the gaps that rows leave whose turn has ended (their order is below 0); how many go on. */
@@ -72,7 +62,7 @@ static int64_t close_gaps(float *rest, int64_t *order, int64_t n, int64_t D)
 }
 
 /* Rows that go on lie together in front: a row's bits do not depend on how many there are. */
-void sondep_sae_pursuit(const sondep_sae_rows *r)
+sonde_status sondep_sae_pursuit(const sondep_sae_rows *r)
 {
     const sonde_sae_config *c = &r->sae->config;
     int64_t D = c->d_in, S = c->d_sae, n = r->N;
@@ -89,4 +79,5 @@ void sondep_sae_pursuit(const sondep_sae_rows *r)
                 r->order[i] = -1;
         n = close_gaps(r->x, r->order, n, D);
     }
+    return SONDE_OK;
 }

@@ -26,9 +26,10 @@ typedef enum sondep_sae_weight { SONDEP_SAE_WEIGHT_LIST(SONDEP_SAE_WEIGHT_ENUM) 
 
 struct sonde_sae {
     sonde_sae_config config;
-    json_t *json;                   /* cfg.json as it was read: what sonde does not know is kept when it is saved */
+    json_t *json;                   /* cfg.json as it was read: its metadata is kept when it is saved */
     float *block;                   /* all weights, in the order of the list; owned */
     float *w[SONDEP_N_SAE_WEIGHTS]; /* into the block; NULL: it has none */
+    float *encoder;                 /* (S,D) W_enc by features; owned, of TOPK and ABSTOPK only */
     float *norms;                   /* (S) lengths of the decoder's rows; owned, with rescales_by_norm only */
 };
 
@@ -46,32 +47,25 @@ bool sondep_sae_has_weight(const sonde_sae_config *config, int weight);
 /* A new one, all weights 0. Owns: *out is the caller's. Errors: SONDE_E_RANGE, SONDE_E_NOMEM; *out is NULL then. */
 sonde_status sondep_sae_new(sonde_sae **out, const sonde_sae_config *config);
 
-/* What follows from the weights, after they were set: lengths of decoder rows. Errors: SONDE_E_NOMEM. */
+/* What follows from the weights, after they were set: the encoder by features, lengths of decoder rows. Errors: SONDE_E_NOMEM. */
 sonde_status sondep_sae_finish(sonde_sae *sae);
 
 /* ---- activations: features in place of pre-activations ------------------------------------------------------------------ */
 
-/* A feature of a row, and its value. */
-typedef struct sondep_sae_pair {
-    int32_t index;
-    float value;
-} sondep_sae_pair;
-
-/* v (N,S): the pre-activations in, the features out. x (N,D): the rows that were encoded, bias taken away; may be changed. */
+/* v (N,S): the pre-activations in, the features out; TOPK, ABSTOPK and PURSUIT take their own products and only write. x (N,D): the
+ * rows that are encoded, bias taken away; may be changed. */
 typedef struct sondep_sae_rows {
     const sonde_sae *sae;
     float *v, *x;
     int64_t N;
-    void *scratch;          /* of products */
-    sondep_sae_pair *pairs; /* (N,k) of TOPK and ABSTOPK */
-    float *spare;           /* (N,S) of PURSUIT */
-    int64_t *order;         /* (N) of PURSUIT */
+    void *scratch;      /* of products */
+    sondep_codes codes; /* room for N rows of k pairs: TOPK, ABSTOPK */
+    int64_t *order;     /* (N) of PURSUIT, and how many pre-activations passed, of TOPK */
+    float *spare;       /* (N,S) of PURSUIT */
 } sondep_sae_rows;
 
-void sondep_sae_relu(const sondep_sae_rows *r);
-void sondep_sae_gated(const sondep_sae_rows *r);
-void sondep_sae_topk(const sondep_sae_rows *r);
-void sondep_sae_jumprelu(const sondep_sae_rows *r);
-void sondep_sae_pursuit(const sondep_sae_rows *r);
+/* Errors: SONDE_E_NONFINITE (TOPK and ABSTOPK, which would not show it): the row. */
+typedef sonde_status sondep_sae_activation_fn(const sondep_sae_rows *r);
+sondep_sae_activation_fn sondep_sae_relu, sondep_sae_gated, sondep_sae_topk, sondep_sae_jumprelu, sondep_sae_pursuit;
 
 #endif

@@ -15,7 +15,7 @@ static sonde_status use(void *path)
     sonde_status status = sonde_sae_load(&sae, path);
 
     if (status == SONDE_OK)
-        status = sonde_sae_coder_new(&coder, sae, N);
+        status = sonde_sae_coder_new(&coder, sae);
     if (status == SONDE_OK)
         status = sonde_sae_encode(coder, features, x, N);
     if (status == SONDE_OK)
