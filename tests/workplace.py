@@ -10,6 +10,7 @@ Python's standard library only; every number comes from Python's Mersenne twiste
 """
 import array
 import json
+import math
 import os
 import random
 import re
@@ -84,15 +85,15 @@ def write_safetensors(path, tensors):
             f.write(values.tobytes())
 
 
+def drawer(seed):
+    """A function that draws a tensor of a shape; the next one goes on where it ended."""
+    draw = random.Random(seed).random
+    return lambda *shape: (list(shape), array.array("f", (draw() * 0.4 - 0.2 for _ in range(math.prod(shape)))))
+
+
 def write_model(folder):
     folder.mkdir()
-    draw = random.Random(1).random
-
-    def weights(*shape):
-        n = 1
-        for axis in shape:
-            n *= axis
-        return list(shape), array.array("f", (draw() * 0.4 - 0.2 for _ in range(n)))
+    weights = drawer(1)
 
     def ones(n):
         return [n], array.array("f", [1.0] * n)
@@ -118,12 +119,7 @@ def write_model(folder):
 
 def write_sae(folder):
     folder.mkdir()
-    draw = random.Random(3).random
-    width, n = 192, 64
-
-    def weights(*shape):
-        return list(shape), array.array("f", (draw() * 0.4 - 0.2 for _ in range(shape[0] * (shape[1] if len(shape) > 1 else 1))))
-
+    weights, width, n = drawer(3), 192, 64
     write_safetensors(folder / "sae_weights.safetensors", {"W_enc": weights(width, n), "b_enc": weights(n), "W_dec": weights(n, width),
                                                            "b_dec": weights(width)})
     (folder / "cfg.json").write_text(json.dumps({

@@ -25,6 +25,7 @@ from sae_lens import SAE
 from sae_lens.registry import get_sae_class
 
 from sonde_cli import Score
+from tokenizer_common import SondeError, load_libsonde
 
 logging.disable(logging.WARNING)
 D, S, O, K, N = 48, 200, 36, 7, 50
@@ -32,17 +33,21 @@ LIMIT = 2e-5  # of the largest value
 SHARED = Path(os.environ.get("SONDE_SHARED", "../shared"))
 
 
+class Geometry(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_double) for name in ("encoder_norm", "decoder_norm", "encoder_bias", "encoder_decoder",
+                                                     "nearest_encoder", "nearest_decoder")] + [("nearest", ctypes.c_int64)]
+
+
 class Library:
     """The functions of sonde/sae.h."""
 
     def __init__(self):
-        path = Path(os.environ.get("SONDE_PROGRAM", "build/sonde")).parent / "libsonde.so"
-        self.so = ctypes.CDLL(str(path))
-        self.so.sonde_last_error.restype = ctypes.c_void_p
+        self.so = load_libsonde(Path(os.environ.get("SONDE_PROGRAM", "build/sonde")).parent / "libsonde.so")
 
     def call(self, name, *arguments):
         if getattr(self.so, name)(*arguments) != 0:
-            raise RuntimeError(ctypes.string_at(self.so.sonde_last_error() + 16).decode())
+            error = self.so.sonde_last_error().contents
+            raise SondeError(error.status, error.message.decode())
 
     def open(self, folder):
         sae = ctypes.c_void_p()
@@ -53,7 +58,7 @@ class Library:
         """(features, reconstructions) of rows."""
         coder, n = ctypes.c_void_p(), ctypes.c_int64(len(x))
         f, y = np.empty((len(x), n_features), np.float32), np.empty((len(x), n_out), np.float32)
-        self.call("sonde_sae_coder_new", ctypes.byref(coder), sae, n)
+        self.call("sonde_sae_coder_new", ctypes.byref(coder), sae)
         self.call("sonde_sae_encode", coder, f.ctypes.data_as(ctypes.c_void_p), x.ctypes.data_as(ctypes.c_void_p), n)
         self.call("sonde_sae_decode", coder, y.ctypes.data_as(ctypes.c_void_p), f.ctypes.data_as(ctypes.c_void_p),
                   x.ctypes.data_as(ctypes.c_void_p), n)
@@ -136,7 +141,7 @@ def outer_scale(score, library, folder):
     try:
         library.open(folder / "scaled")
         score.check("scale without its file", False, "it was loaded")
-    except RuntimeError as error:
+    except SondeError as error:
         score.check("scale without its file", "activation_scaler.json" in str(error), str(error))
     (folder / "scaled" / "activation_scaler.json").write_text(json.dumps({"scaling_factor": 2.5}))
     sae.fold_activation_norm_scaling_factor(2.5)
@@ -166,6 +171,42 @@ def old_folders(score, library, folder):
         score.check(f"old {label}", relative_error(f, want_f) <= LIMIT and relative_error(y, want_y) <= LIMIT)
 
 
+def centred(score, library, folder):
+    """An autoencoder of a model whose writing weights were centred reads a residual stream without its mean, and gives that back."""
+    x = np.random.default_rng(2).standard_normal((N, D)).astype(np.float32) + 1
+    for hook, takes_mean in (("blocks.8.hook_resid_pre", True), ("blocks.8.mlp.hook_post", False)):
+        sae = make("standard", torch.Generator().manual_seed(6))
+        sae.cfg.metadata.hook_name = hook
+        sae.cfg.metadata.model_from_pretrained_kwargs = {"center_writing_weights": True}
+        sae.save_model(folder / hook)
+        f, y = library.apply(library.open(folder / hook), x, S, D)
+        shift = x.mean(1, keepdims=True) * takes_mean
+        with torch.no_grad():
+            want_f, want_y = sae.encode(torch.tensor(x - shift)).numpy(), sae(torch.tensor(x - shift)).numpy() + shift
+        score.check(f"centred {hook}", relative_error(f, want_f) <= LIMIT and relative_error(y, want_y) <= LIMIT)
+
+
+def geometry(score, library, folder):
+    """Norms and cosines of features against torch, in float64."""
+    for architecture, options in (("standard", {}), ("transcoder", {"d_out": O, "apply_b_dec_to_input": False})):
+        sae = make(architecture, torch.Generator().manual_seed(7), **options)
+        sae.save_model(folder / f"geometry-{architecture}")
+        out = (Geometry * S)()
+        library.call("sonde_sae_measure_geometry", out, library.open(folder / f"geometry-{architecture}"))
+        encoder, decoder = sae.W_enc.detach().double().T, sae.W_dec.detach().double()
+        unit_e, unit_d = encoder / encoder.norm(dim=1, keepdim=True), decoder / decoder.norm(dim=1, keepdim=True)
+        alone = -2 * torch.eye(S, dtype=torch.float64)
+        among = unit_d @ unit_d.T + alone
+        want = dict(encoder_norm=encoder.norm(dim=1), decoder_norm=decoder.norm(dim=1), encoder_bias=sae.b_enc.detach().double(),
+                    nearest_encoder=(unit_e @ unit_e.T + alone).max(1).values, nearest_decoder=among.max(1).values)
+        if architecture == "standard":
+            want["encoder_decoder"] = (unit_e * unit_d).sum(1)
+        for name, values in want.items():
+            got = np.array([getattr(g, name) for g in out])
+            score.check(f"geometry {architecture} {name}", np.abs(got - values.numpy()).max() <= 1e-6)
+        score.check(f"geometry {architecture} nearest", [g.nearest for g in out] == among.argmax(1).tolist())
+
+
 def refused(score, library, folder):
     """What would change the result and is not handled is an error that names it."""
     sae = make("standard", torch.Generator().manual_seed(5))
@@ -178,7 +219,7 @@ def refused(score, library, folder):
         try:
             library.open(folder / "refused")
             score.check(f"refused {change}", False, "it was loaded")
-        except RuntimeError as error:
+        except SondeError as error:
             score.check(f"refused {change}", word in str(error), str(error))
 
 
@@ -197,7 +238,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         print(f"sae-lens {sae_lens.__version__}")
-        for part in (architectures, outer_scale, old_folders, refused, trained):
+        for part in (architectures, outer_scale, old_folders, centred, geometry, refused, trained):
             score.attempt(part.__name__, part, score, library, folder)
     return score.done()
 
