@@ -48,9 +48,6 @@ sonde_status sondep_lm_opts_read(sonde_lm_opts *out, const sonde_lm_opts *opts, 
 /* Whether a model has the ids of a corpus. Errors: SONDE_E_RANGE (both vocabularies). */
 sonde_status sondep_lm_check_vocab(const sonde_model *model, const sonde_corpus *corpus);
 
-/* Name number i of a choice, whose names bars separate; NULL if there is none. */
-const char *sondep_lm_choice(size_t *n_bytes, const char *names, int64_t i);
-
 /* Room for n rows. Errors: SONDE_E_NOMEM. */
 sonde_status sondep_lm_batch_make(sondep_lm_batch *out, int64_t n_rows, int64_t context);
 void sondep_lm_batch_release(sondep_lm_batch *batch);

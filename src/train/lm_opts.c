@@ -1,5 +1,6 @@
 /* lm_opts.c - the options of a training: defaults, bounds, what is left to us.  floor 6: train */
 #include "train/lm.h"
+#include "train/state.h"
 
 enum { MICRO_TOKENS = 2048 }; /* a few thousand rows: enough for the products, few enough for the caches */
 
@@ -13,36 +14,8 @@ void sonde_lm_opts_init(sonde_lm_opts *out)
 #undef DEFAULT
 #undef DEFAULT_CHOICE
 
-/* A number within its bounds; the comparison fails for NaN. */
-static sonde_status check_number(const char *flag, double value, double least, double most)
-{
-    if (value >= least && value <= most)
-        return SONDE_OK;
-    return SONDE_FAIL(SONDE_E_ARG, "option '%s' is %g, outside [%g, %g]", flag, value, least, most);
-}
-
-const char *sondep_lm_choice(size_t *n_bytes, const char *names, int64_t i)
-{
-    for (; i > 0 && names != NULL; i--) {
-        names = strchr(names, '|');
-        names = names ? names + 1 : NULL;
-    }
-    *n_bytes = names ? strcspn(names, "|") : 0;
-    return i == 0 ? names : NULL;
-}
-
-/* One of the names of a choice. */
-static sonde_status check_choice(const char *flag, int64_t value, const char *names)
-{
-    size_t n_bytes;
-
-    if (sondep_lm_choice(&n_bytes, names, value) != NULL)
-        return SONDE_OK;
-    return SONDE_FAIL(SONDE_E_ARG, "option '%s' is number %lld of %s", flag, (long long)value, names);
-}
-
-#define CHECK(name, flag, value, least, most, what) SONDE_TRY(check_number(flag, (double)o->name, least, most));
-#define CHECK_CHOICE(name, flag, value, names, what) SONDE_TRY(check_choice(flag, o->name, names));
+#define CHECK(name, flag, value, least, most, what) SONDE_TRY(sondep_check_option(flag, (double)o->name, least, most));
+#define CHECK_CHOICE(name, flag, value, names, what) SONDE_TRY(sondep_check_choice(flag, o->name, names));
 static sonde_status check_bounds(const sonde_lm_opts *o)
 {
     SONDE_LM_OPTION_LIST(CHECK, CHECK_CHOICE, CHECK)
