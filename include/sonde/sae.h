@@ -10,6 +10,7 @@
 #define SONDE_SAE_H
 
 #include <sonde/run.h>
+#include <sonde/train.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -228,6 +229,202 @@ typedef struct sonde_sae_geometry {
  * Ties: the lower feature is the nearest. Owns: nothing. Cost: 2 S^2 (D + O) flops.
  * Errors: SONDE_E_NOMEM, SONDE_E_INTERRUPTED. Source: the definitions; of a feature by itself, sae_lens's evals.py. Reference: tests/oracle/sae_live.py. */
 SONDE_API sonde_status sonde_sae_measure_geometry(sonde_sae_geometry *out, const sonde_sae *sae) SONDE_MUST_USE;
+
+/* ---- training ---------------------------------------------------------------------------------------------------------- */
+
+/* What is trained, and how. Legend: h = (x - b_dec) W_enc + b_enc the pre-activations, f the features, y their reconstruction, t what
+ * it is to be (x, or the output of a transcoder), d_s the decoder's row of feature s; all losses are means over the rows of a step.
+ *
+ *   standard-2023     |y - t|^2 + l1 sum f,  |d_s| = 1, its gradient without what lies along d_s; b_dec begins at the geometric median
+ *   standard          |y - t|^2 + l1 sum f |d_s|
+ *   gated             |y - t|^2 + l1 sum g |d_s| + |b_dec + sum g d_s - t|^2,  g = max(h_gate, 0)
+ *   topk              |y - t|^2 + aux (dead features explain what is left)
+ *   batchtopk         the same with the k N largest of all N rows; used with the threshold that follows them
+ *   abstopk           as topk, by |h|, with signs
+ *   matryoshka        batchtopk, its losses summed over the first features of growing groups
+ *   jumprelu          |y - t|^2 + l0 penalty,  f = h where h > threshold
+ *   panneal           |y - t|^2 + l1 sum f^p,  p falls from 1
+ *   matching-pursuit  |y - t|^2, features one after another, each from what the others left
+ *
+ * Sources: Bricken et al. 2023; Conerly et al. 2024 (Circuits Updates, April); Rajamanoharan et al. 2024 (arXiv 2404.16014, 2407.14435);
+ * Gao et al. 2024 (2406.04093); Bussmann et al. 2024 (2412.06410), 2025 (2503.17547); Zhu et al. 2026 (2510.00404); Karvonen et al.
+ * 2024 (2408.00113); as sae_lens 6.54.12 and dictionary_learning compute them. */
+#define SONDE_SAE_ARCHS "standard-2023|standard|gated|topk|batchtopk|abstopk|matryoshka|jumprelu|panneal|matching-pursuit"
+typedef enum sonde_sae_arch {
+    SONDE_SAE_ARCH_STANDARD_2023 = 0,
+    SONDE_SAE_ARCH_STANDARD = 1,
+    SONDE_SAE_ARCH_GATED = 2,
+    SONDE_SAE_ARCH_TOPK = 3,
+    SONDE_SAE_ARCH_BATCHTOPK = 4,
+    SONDE_SAE_ARCH_ABSTOPK = 5,
+    SONDE_SAE_ARCH_MATRYOSHKA = 6,
+    SONDE_SAE_ARCH_JUMPRELU = 7,
+    SONDE_SAE_ARCH_PANNEAL = 8,
+    SONDE_SAE_ARCH_PURSUIT = 9
+} sonde_sae_arch;
+
+/* What the penalty of JumpReLU counts: [h > threshold]; tanh(scale f |d_s|); 2/target (L0 - target)^2. */
+typedef enum sonde_sae_penalty {
+    SONDE_SAE_PENALTY_STEP = 0,
+    SONDE_SAE_PENALTY_TANH = 1,
+    SONDE_SAE_PENALTY_QUADRATIC = 2
+} sonde_sae_penalty;
+
+/* What is done to the rows of a training, and folded into the weights when they are exported. */
+typedef enum sonde_sae_scaling {
+    SONDE_SAE_SCALE_NONE = 0,
+    SONDE_SAE_SCALE_AVERAGE = 1,  /* x sqrt(D) / mean |x| */
+    SONDE_SAE_SCALE_WHITENING = 2 /* (x - mean) E diag(lambda + 1e-3)^(-1/2), with the covariance E diag(lambda) E^T */
+} sonde_sae_scaling;
+
+/* The one list of options: name, flag of the program, default, least and most (of a choice: the names), what it is. */
+#define SONDE_SAE_TRAIN_OPTION_LIST(WHOLE, CHOICE, REAL)                                                                   \
+    CHOICE(arch, "arch", SONDE_SAE_ARCH_TOPK, SONDE_SAE_ARCHS, "what is trained")                                          \
+    WHOLE(steps, "steps", 1000, 1, 1e9, "steps of the whole training")                                                     \
+    WHOLE(batch, "batch", 4096, 1, 1e6, "rows of a step")                                                                  \
+    WHOLE(seed, "seed", 0, 0, 9007199254740992.0, "of the weights to begin with and of the order of the rows")             \
+    REAL(k, "k", 32, 0.001, 1e6,                                                                                           \
+         "topk, abstopk: features of a row; batchtopk, matryoshka: on average; matching-pursuit: at most")                 \
+    REAL(l1, "l1", 1, 0, 1e9, "standard, gated, panneal: weight of the penalty")                                           \
+    REAL(l0, "l0", 1, 0, 1e9, "jumprelu: weight of the penalty")                                                           \
+    WHOLE(sparsity_warmup, "sparsity-warmup", 0, 0, 1e9, "steps over which the penalty grows to its weight")               \
+    REAL(lr, "lr", 0, 0, 100, "largest step size; 0: what was measured to be good for the architecture and width")         \
+    CHOICE(schedule, "schedule", SONDE_SCHEDULE_WSD, "constant|linear|cosine|wsd", "how the step size runs")               \
+    WHOLE(warmup, "warmup", 200, 0, 1e9, "steps over which the step size grows to its largest")                            \
+    WHOLE(decay_steps, "decay-steps", 0, 0, 1e9, "of wsd: the last steps, over which it falls; 0: a fifth of all")         \
+    REAL(last_lr, "last-lr", 0, 0, 1, "step size at the end, as a share of the largest")                                   \
+    REAL(beta1, "beta1", 0.9, 0, 0.999999, "decay of Adam's mean of gradients")                                            \
+    REAL(beta2, "beta2", 0.999, 0, 0.9999999, "decay of Adam's mean of squared gradients")                                 \
+    REAL(eps, "eps", 1e-8, 1e-30, 1, "added to the root of Adam's squares")                                                \
+    REAL(clip, "clip", 1, 0, 1e30, "largest norm of all gradients together; 0: none")                                      \
+    CHOICE(scaling, "scaling", SONDE_SAE_SCALE_AVERAGE, "none|average|whitening",                                          \
+           "what is done to the rows, folded in at the end")                                                               \
+    REAL(init_norm, "init-norm", 0.1, 1e-6, 1e6, "length of the decoder's rows at the beginning (standard-2023: 1)")       \
+    WHOLE(ties_bias, "b-dec-to-input", 1, 0, 1, "1: b_dec is taken from the input (never of transcoders)")                 \
+    WHOLE(rescales, "by-norm", 1, 0, 1, "topk and its relatives: 1: features are chosen by h |d_s|")                       \
+    WHOLE(dead_window, "dead-window", 1000, 1, 1e9, "a feature is dead that was silent for more steps than this")          \
+    REAL(aux, "aux", 1, 0, 1e9, "topk and its relatives: weight of the loss that brings dead features back")               \
+    WHOLE(aux_k, "aux-k", 0, 0, 1e6, "dead features of a row in that loss; 0: half of the width of the output")            \
+    REAL(threshold_rate, "threshold-rate", 0.01, 0, 1, "batchtopk: how fast the threshold follows the batches")            \
+    REAL(init_threshold, "init-threshold", 0.01, 0, 1e6, "jumprelu: threshold at the beginning")                           \
+    REAL(bandwidth, "bandwidth", 0.05, 1e-9, 1e6, "jumprelu: width around a threshold in which it has a gradient")         \
+    CHOICE(penalty, "penalty", SONDE_SAE_PENALTY_STEP, "step|tanh|quadratic", "jumprelu: what the penalty counts")         \
+    REAL(tanh_scale, "tanh-scale", 4, 1e-6, 1e6, "jumprelu, tanh: scale of features")                                      \
+    REAL(target_l0, "target-l0", 32, 1e-3, 1e6, "jumprelu, quadratic: features of a row that are wanted")                  \
+    WHOLE(ste_to_input, "ste-to-input", 0, 0, 1, "jumprelu: 1: the estimate of its gradient goes to the input too")        \
+    WHOLE(anneal_start, "anneal-start", 0, 0, 1e9, "panneal: steps before the exponent begins to fall; 0: a fifth of all") \
+    REAL(last_p, "last-p", 0.2, 0.01, 1, "panneal: exponent at the end")                                                   \
+    REAL(residual_threshold, "residual-threshold", 0.01, 0, 1e9, "matching-pursuit: length of the rest at which a row ends")
+
+#define SONDE_SAE_WHOLE(name, flag, value, least, most, what) int64_t name;
+#define SONDE_SAE_CHOICE(name, flag, value, names, what) int64_t name;
+#define SONDE_SAE_REAL(name, flag, value, least, most, what) double name;
+typedef struct sonde_sae_train_opts {
+    size_t struct_size;
+    SONDE_SAE_TRAIN_OPTION_LIST(SONDE_SAE_WHOLE, SONDE_SAE_CHOICE, SONDE_SAE_REAL)
+    int64_t d_in, d_sae, d_out; /* D, S, O; d_out 0 (default): no transcoder */
+    int64_t has_skip;           /* of transcoders: W_skip x is added to the output */
+    const int64_t *groups; /* of matryoshka: growing numbers of first features, the last S; NULL: S/16, S/8, S/4, S/2, S */
+    int64_t n_groups;      /* at most 16 */
+} sonde_sae_train_opts;
+#undef SONDE_SAE_WHOLE
+#undef SONDE_SAE_CHOICE
+#undef SONDE_SAE_REAL
+
+/* The defaults; sizes are the caller's to set. Owns: nothing. Errors: none. */
+SONDE_API void sonde_sae_train_opts_init(sonde_sae_train_opts *out);
+
+typedef struct sonde_sae_trainer sonde_sae_trainer;
+
+/* A trainer at step 0: decoder rows in random directions (uniform numbers, as Kaiming's), the encoder their transpose, biases 0.
+ *
+ * Owns: *out is yours: sonde_sae_trainer_free; copies the options. One thread at a time.
+ * Errors: SONDE_E_ARG (an option outside its bounds, or that the architecture does not have), SONDE_E_RANGE (sizes), SONDE_E_NOMEM. *out is NULL then.
+ * Source: sae_lens 6.54.12, TrainingSAE.initialize_weights. */
+SONDE_API sonde_status sonde_sae_trainer_new(sonde_sae_trainer **out, const sonde_sae_train_opts *opts) SONDE_MUST_USE;
+SONDE_API void sonde_sae_trainer_free(sonde_sae_trainer *trainer);
+
+/* What the rows say before the first step: their scale, or mean and covariance; of standard-2023, the geometric median of t for b_dec.
+ * A trainer that did not see any takes rows as they are.
+ *
+ * x  (N,D)   some rows, the more the better: tens of thousands
+ * y  (N,O)   of transcoders; else NULL
+ *
+ * Owns: nothing. Errors: SONDE_E_NONFINITE (row and column), SONDE_E_RANGE (no rows; rows of zeros alone), SONDE_E_STATE (steps were done), SONDE_E_NOMEM.
+ * Source: sae_lens 6.54.12, ActivationScaler; Vardi and Zhang 2000 for the median. */
+SONDE_API sonde_status sonde_sae_trainer_begin(sonde_sae_trainer *trainer, const float *x, const float *y,
+                                               int64_t N) SONDE_MUST_USE;
+
+/* What a step did, before its change of the weights. Losses are means over rows, in the scale of the training. */
+typedef struct sonde_sae_train_report {
+    int64_t step;         /* steps done, this one included */
+    double loss, mse;     /* all of it; |y - t|^2 */
+    double sparsity, aux; /* the penalty with its weight; what the dead features' loss (gated: that of the gates) adds */
+    double l0;            /* features of a row */
+    double explained_variance; /* of these rows: 1 - sum |y - t|^2 / sum |t - mean|^2 */
+    int64_t n_dead;            /* features that are dead, before this step */
+    double gradient_norm, lr;  /* before clipping; step size that was taken */
+    double threshold;          /* of batchtopk and matryoshka; else 0 */
+} sonde_sae_train_report;
+
+/* One step on `batch` rows: forward, gradients, clipping by their exact norm, Adam.
+ *
+ * x  (batch,D);  y (batch,O) of transcoders, else NULL
+ *
+ * Owns: nothing; allocates nothing, unless the number of threads has changed. Threads: bytes do not depend on their number.
+ * Cost: 2 N D S flops, and the k (2 D + 2 O) N of the features that are on; 10 N D S where very many are.
+ * Errors: SONDE_E_NONFINITE (of x, or of what comes of it: row and column, or the parameter), SONDE_E_STATE (all steps are done). Weights, moments and
+ * the number of steps are as they were then.
+ * Source: the list above. Reference: tests/golden/sae_train, central differences in tests/unit/sae. */
+SONDE_API sonde_status sonde_sae_trainer_step(sonde_sae_trainer *trainer, sonde_sae_train_report *out, const float *x,
+                                              const float *y) SONDE_MUST_USE;
+
+/* Steps done; the options it works with, nothing left to choose (but for decay_steps, which follows `steps`); bytes that it holds.
+ * Owns: options are borrowed. Errors: none. */
+SONDE_API int64_t sonde_sae_trainer_steps(const sonde_sae_trainer *trainer);
+SONDE_API const sonde_sae_train_opts *sonde_sae_trainer_opts(const sonde_sae_trainer *trainer);
+SONDE_API int64_t sonde_sae_trainer_bytes(const sonde_sae_trainer *trainer);
+
+/* Steps since each feature was on, as (S). Owns: borrows, valid while the trainer lives. Errors: none. */
+SONDE_API const int64_t *sonde_sae_trainer_silent(const sonde_sae_trainer *trainer);
+
+/* The autoencoder as it is used: scale, whitening and lengths of decoder rows folded in; batchtopk and matryoshka become JumpReLU with
+ * their threshold. Names of model and hook points are noted in it (NULL: none).
+ *
+ * Owns: *out is yours: sonde_sae_free. Errors: SONDE_E_UNSUPPORTED (whitening with tied weights), SONDE_E_NOMEM. *out is NULL then.
+ * Source: sae_lens 6.54.12, fold_activation_norm_scaling_factor, fold_activation_whitening, process_state_dict_for_saving_inference. */
+SONDE_API sonde_status sonde_sae_trainer_export(sonde_sae **out, const sonde_sae_trainer *trainer, const char *model_name,
+                                                const char *hook, const char *hook_out) SONDE_MUST_USE;
+
+/* Neuron resampling of standard-2023: features that are dead take the direction of rows that are badly reconstructed.
+ *
+ * x (N,D)  some rows: each is drawn with a probability as its squared loss; the decoder's row becomes its direction, the encoder's that
+ *          times 0.2 of the mean length of living encoders' rows, the bias 0; moments begin anew
+ * *n_resampled (may be NULL)  how many
+ *
+ * Owns: nothing. Errors: SONDE_E_NONFINITE, SONDE_E_ARG (another architecture), SONDE_E_NOMEM.
+ * Source: Bricken et al. 2023, appendix, "Neuron resampling". */
+SONDE_API sonde_status sonde_sae_trainer_resample(sonde_sae_trainer *trainer, int64_t *n_resampled, const float *x,
+                                                  int64_t N) SONDE_MUST_USE;
+
+/* All that training needs to go on, as one safetensors file, written beside and renamed; `source` (at most 90 bytes) says what rows it is trained on.
+ * Owns: nothing. Errors: SONDE_E_NONFINITE (a weight or moment: its name; nothing is written), SONDE_E_IO, SONDE_E_NOMEM. What was there is as it was then. */
+SONDE_API sonde_status sonde_sae_trainer_save(const sonde_sae_trainer *trainer, const char *path,
+                                              const char *source) SONDE_MUST_USE;
+
+/* A trainer that goes on from such a file.
+ *
+ * opts    NULL: those of the file. Else they must be those of the file, but for steps, the schedule with its step sizes, and clipping
+ * source  what it is trained on now: must be that of the file; NULL: not compared
+ *
+ * Owns: *out is yours: sonde_sae_trainer_free. Errors: SONDE_E_NOTFOUND, SONDE_E_FORMAT, SONDE_E_ARG (another option or source: its name and both values),
+ * SONDE_E_NOMEM. *out is NULL then. Another kernel set is a note in the log. */
+SONDE_API sonde_status sonde_sae_trainer_load(sonde_sae_trainer **out, const char *path, const sonde_sae_train_opts *opts,
+                                              const char *source) SONDE_MUST_USE;
+
+/* Begins from the weights of an autoencoder of the same architecture and sizes in place of random ones: fine-tuning.
+ * Owns: nothing. Errors: SONDE_E_ARG (another architecture, size or kind: both), SONDE_E_STATE (steps were done). */
+SONDE_API sonde_status sonde_sae_trainer_start_from(sonde_sae_trainer *trainer, const sonde_sae *sae) SONDE_MUST_USE;
 
 #ifdef __cplusplus
 }

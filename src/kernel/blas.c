@@ -17,6 +17,12 @@
 #include <cblas.h>
 #endif
 
+#if !defined(__APPLE__)
+/* LAPACK's, which OpenBLAS has in it; its header is of another package. Sizes are ints there. */
+void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
+            const int *lwork, int *info, size_t jobz_bytes, size_t uplo_bytes);
+#endif
+
 enum { TILE = 256, DEPTH = 2048 }; /* rows and columns of C in one call; of K, where operands are copied */
 
 /* One thread for each call. OpenBLAS sets OpenMP's default along with its own; that is put back. */
@@ -151,4 +157,29 @@ size_t sondep_blas_scratch_bytes(int64_t M, int64_t N, int64_t K)
 {
     (void)M, (void)N, (void)K;
     return (size_t)sonde_threads() * thread_floats * sizeof(float);
+}
+
+sonde_status sondep_eigen_symmetric(double *values, double *a, int64_t n)
+{
+    int size = (int)n, info = 0, work_size = -1;
+    double wanted, *work = NULL;
+
+    if (n < 1 || n > INT32_MAX / 64)
+        return SONDE_FAIL(SONDE_E_RANGE, "a symmetric matrix of %lld rows has no eigenvectors here", (long long)n);
+    use_one_thread();
+    /* the first call asks how much room there should be; the lower triangle of rows is the upper one of columns */
+#if defined(__APPLE__)
+    dsyev_("V", "U", &size, a, &size, values, &wanted, &work_size, &info);
+#else
+    dsyev_("V", "U", &size, a, &size, values, &wanted, &work_size, &info, 1, 1);
+#endif
+    work_size = (int)wanted;
+    SONDE_TRY(SONDE_NEW(work, work_size));
+#if defined(__APPLE__)
+    dsyev_("V", "U", &size, a, &size, values, work, &work_size, &info);
+#else
+    dsyev_("V", "U", &size, a, &size, values, work, &work_size, &info, 1, 1);
+#endif
+    sondep_free(work);
+    return info == 0 ? SONDE_OK : SONDE_FAIL(SONDE_E_NONFINITE, "the eigenvectors of a matrix were not found (%d)", info);
 }

@@ -218,10 +218,11 @@ static double add_term(const pass *p, float *g, const sondep_feature_term *t, in
         int64_t n = first[s + 1] - i < PAIRS ? first[s + 1] - i : PAIRS;
         for (int64_t k = 0; k < n; k++) {
             value[k] = t->codes->value[t->columns->at[i + k]];
-            dpre[k] = t->dpre[t->columns->at[i + k]];
+            dpre[k] = t->dpre ? t->dpre[t->columns->at[i + k]] : 0.0f;
             of_bias += dpre[k];
         }
-        p->leaf->add_listed(g, t->x, t->ld_x, t->columns->row + i, dpre, n, p->D);
+        if (t->dpre)
+            p->leaf->add_listed(g, t->x, t->ld_x, t->columns->row + i, dpre, n, p->D);
         p->leaf->add_listed(g + p->D, t->residual, p->D_out, t->columns->row + i, value, n, p->D_out);
     }
     return of_bias;

@@ -77,6 +77,11 @@ void sondep_product(float *c, int64_t ldc, const sondep_matrix *a, const sondep_
                     const sondep_epilogue *epilogue, sondep_precision precision, void *scratch);
 size_t sondep_product_scratch_bytes(int64_t M, int64_t N, int64_t K);
 
+/* Eigenvalues, ascending, and eigenvectors of a symmetric matrix a (n,n) in double, of which the lower triangle is read: row j of a
+ * becomes the vector of value j, of length 1. One thread. Errors: SONDE_E_RANGE, SONDE_E_NONFINITE, SONDE_E_NOMEM.
+ * Source: LAPACK's dsyev. */
+sonde_status sondep_eigen_symmetric(double *values, double *a, int64_t n);
+
 /* ---- attention ------------------------------------------------------------------------------------------------------- */
 
 /* Rows of q, k, v and z are positions; heads lie side by side within a row. */
@@ -260,8 +265,8 @@ size_t sondep_list_columns_scratch_bytes(int64_t S);
 typedef struct sondep_feature_term {
     const sondep_codes *codes;
     const sondep_columns *columns; /* of these codes */
-    const float *dpre;             /* (N,capacity): by the pre-activations; dvalue where a value is its pre-activation */
-    const float *x;                /* (N,D), row stride ld_x */
+    const float *dpre; /* (N,capacity): by the pre-activations; dvalue where a value is its pre-activation; NULL: 0 */
+    const float *x;    /* (N,D), row stride ld_x */
     int64_t ld_x;
     const float *residual; /* (N,D_out) */
 } sondep_feature_term;

@@ -10,6 +10,8 @@ static void sum_rows(float *g, const sondep_feature_term *terms, int64_t n_terms
     for (int64_t d = 0; d < D; d++) {
         double sum = w ? pull * w[d] : 0.0;
         for (const sondep_feature_term *t = terms; t < terms + n_terms; t++) {
+            if (!is_out && !t->dpre)
+                continue;
             for (int64_t i = t->columns->first[s]; i < t->columns->first[s + 1]; i++) {
                 int64_t n = t->columns->row[i], at = t->columns->at[i];
                 sum += is_out ? (double)t->codes->value[at] * t->residual[n * D + d]
@@ -26,7 +28,7 @@ static float sum_bias(const sondep_feature_term *terms, int64_t n_terms, int64_t
     double sum = 0.0;
 
     for (const sondep_feature_term *t = terms; t < terms + n_terms; t++)
-        for (int64_t i = t->columns->first[s]; i < t->columns->first[s + 1]; i++)
+        for (int64_t i = t->columns->first[s]; i < t->columns->first[s + 1] && t->dpre; i++)
             sum += t->dpre[t->columns->at[i]];
     return (float)sum;
 }

@@ -1,0 +1,191 @@
+/* trainer.c - training of autoencoders: a trainer's life.                       floor 7: sae */
+#include "sae/trainer.h"
+
+#include <math.h>
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------- */
+
+int64_t sondep_sae_count(const sonde_sae_trainer *t, int parameter)
+{
+    return t->first[parameter + 1] - t->first[parameter];
+}
+
+const char *sondep_sae_parameter_name(const sonde_sae_trainer *t, int parameter)
+{
+    switch (parameter) {
+    case SONDEP_SAE_IN: return "W_enc";
+    case SONDEP_SAE_OUT: return "W_dec";
+    case SONDEP_SAE_B_DEC: return "b_dec";
+    case SONDEP_SAE_SKIP: return "W_skip";
+    default: return t->rule->vectors[parameter - SONDEP_SAE_VECTOR];
+    }
+}
+
+/* Where parameters lie. Matching pursuit has one matrix for both ways. */
+static sonde_status place_parameters(sonde_sae_trainer *t)
+{
+    int64_t counts[SONDEP_N_SAE_PARAMETERS] = {[SONDEP_SAE_B_DEC] = t->O}, n_vectors = 0;
+
+    SONDE_TRY(sondep_mul_i64(&counts[SONDEP_SAE_IN], t->opts.arch == SONDE_SAE_ARCH_PURSUIT ? 0 : t->S, t->D, "W_enc"));
+    SONDE_TRY(sondep_mul_i64(&counts[SONDEP_SAE_OUT], t->S, t->O, "W_dec"));
+    SONDE_TRY(sondep_mul_i64(&counts[SONDEP_SAE_SKIP], t->opts.has_skip ? t->O : 0, t->D, "W_skip"));
+    while (t->rule->vectors[n_vectors] != NULL)
+        counts[SONDEP_SAE_VECTOR + n_vectors++] = t->S;
+    for (int i = 0; i < SONDEP_N_SAE_PARAMETERS; i++)
+        t->first[i + 1] = t->first[i] + counts[i];
+    return sondep_mul_size(&t->block_bytes, (size_t)t->first[SONDEP_N_SAE_PARAMETERS], sizeof(float), "the parameters");
+}
+
+/* Weights and moments, and what is known of features. */
+static sonde_status make_state(sonde_sae_trainer *t)
+{
+    float **blocks[] = {&t->w, &t->m, &t->v};
+    void *block;
+
+    SONDE_TRY(place_parameters(t));
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        SONDE_TRY(sondep_map_block(&block, t->block_bytes));
+        *blocks[i] = block;
+    }
+    return SONDE_NEW(t->silent, t->S);
+}
+
+/* A decoder row in a random direction, and the encoder's row as the same numbers. */
+static void init_row(sonde_sae_trainer *t, int64_t s)
+{
+    float *in = sondep_sae_at(t, t->w, SONDEP_SAE_IN), *out = sondep_sae_at(t, t->w, SONDEP_SAE_OUT) + s * t->O;
+    double squares = 0.0, factor;
+
+    for (int64_t d = 0; d < t->O; d++) {
+        double u = 2.0 * sonde_random_uniform((uint64_t)t->opts.seed, (uint64_t)s, (uint64_t)d) - 1.0;
+        out[d] = (float)u;
+        squares += u * u;
+    }
+    factor = squares > 0.0 ? t->opts.init_norm / sqrt(squares) : 0.0;
+    for (int64_t d = 0; d < t->O; d++)
+        out[d] = (float)(out[d] * factor);
+    /* A transcoder's encoder reads another space: it has a direction of its own. */
+    for (int64_t d = 0; d < t->D && in != NULL; d++)
+        in[s * t->D + d] =
+            !t->is_transcoder
+                ? out[d]
+                : (float)((2.0 * sonde_random_uniform((uint64_t)t->opts.seed, (uint64_t)(t->S + s), (uint64_t)d) - 1.0) *
+                          t->opts.init_norm * sqrt(3.0 / (double)t->D));
+}
+
+/* All weights before the first step; what is not said here begins at 0. */
+static void init_weights(sonde_sae_trainer *t)
+{
+    float *threshold = sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR + 1);
+
+#pragma omp parallel for num_threads(sonde_threads()) schedule(static)
+    for (int64_t s = 0; s < t->S; s++)
+        init_row(t, s);
+    for (int64_t s = 0; s < t->S && t->opts.arch == SONDE_SAE_ARCH_JUMPRELU; s++)
+        threshold[s] = (float)t->opts.init_threshold;
+}
+
+/* Groups of features that are reconstructions by themselves: halves of halves, unless they are said. */
+static void make_groups(sonde_sae_trainer *t)
+{
+    const sonde_sae_train_opts *o = &t->opts;
+
+    t->n_groups = 0;
+    for (int64_t i = 0; o->groups != NULL && i < o->n_groups; i++)
+        t->groups[t->n_groups++] = o->groups[i];
+    for (int shift = 4; o->groups == NULL && t->rule->is_nested && shift > 0; shift--)
+        if (t->S >> shift > (t->n_groups > 0 ? t->groups[t->n_groups - 1] : 0))
+            t->groups[t->n_groups++] = t->S >> shift;
+    if (o->groups == NULL)
+        t->groups[t->n_groups++] = t->S;
+    t->opts.groups = t->rule->is_nested ? t->groups : NULL;
+    t->opts.n_groups = t->rule->is_nested ? t->n_groups : 0;
+}
+
+/* What follows from the options. */
+static void apply_opts(sonde_sae_trainer *t)
+{
+    const sonde_sae_train_opts *o = &t->opts;
+    int64_t decay = o->decay_steps ? o->decay_steps : (o->steps + 4) / 5;
+
+    t->rule = &sondep_sae_rules[o->arch];
+    t->is_transcoder = o->d_out > 0;
+    t->ties_bias = o->ties_bias != 0;
+    t->D = o->d_in;
+    t->S = o->d_sae;
+    t->O = t->is_transcoder ? o->d_out : o->d_in;
+    t->N = o->batch;
+    t->scale_in = t->scale_out = t->anneal.p = t->anneal.weight = 1.0;
+    t->is_dense = !t->rule->is_topk;
+    t->schedule = (sondep_schedule){.kind = (sondep_schedule_kind)o->schedule,
+                                    .steps = o->steps,
+                                    .warmup = o->warmup,
+                                    .decay = decay < o->steps ? decay : o->steps,
+                                    .rate = o->lr,
+                                    .last = o->lr * o->last_lr};
+    make_groups(t);
+}
+
+sonde_status sonde_sae_trainer_new(sonde_sae_trainer **out, const sonde_sae_train_opts *opts)
+{
+    sonde_sae_trainer *t = NULL;
+    sonde_sae_train_opts options;
+    sonde_status status;
+
+    *out = NULL;
+    SONDE_TRY(sondep_sae_opts_read(&options, opts));
+    SONDE_TRY_DONE(SONDE_NEW(t, 1));
+    t->opts = options;
+    apply_opts(t);
+    SONDE_TRY_DONE(make_state(t));
+    SONDE_TRY_DONE(sondep_sae_make_room(t));
+    init_weights(t);
+    *out = t;
+    t = NULL;
+done:
+    sonde_sae_trainer_free(t);
+    return status;
+}
+
+void sonde_sae_trainer_free(sonde_sae_trainer *t)
+{
+    if (t == NULL)
+        return;
+    sondep_unmap_block(t->w, t->block_bytes);
+    sondep_unmap_block(t->m, t->block_bytes);
+    sondep_unmap_block(t->v, t->block_bytes);
+    if (t->scratch != NULL)
+        sondep_unmap_block(t->scratch, t->scratch_bytes);
+    sondep_arena_release(&t->arena);
+    sondep_free(t->mean);
+    sondep_free(t->silent);
+    sondep_free(t);
+}
+
+int64_t sonde_sae_trainer_steps(const sonde_sae_trainer *trainer)
+{
+    return trainer->step;
+}
+
+const sonde_sae_train_opts *sonde_sae_trainer_opts(const sonde_sae_trainer *trainer)
+{
+    return &trainer->opts;
+}
+
+int64_t sonde_sae_trainer_bytes(const sonde_sae_trainer *t)
+{
+    return (int64_t)(3 * t->block_bytes + t->arena.bytes + t->scratch_bytes) + t->S * (int64_t)sizeof *t->silent;
+}
+
+const int64_t *sonde_sae_trainer_silent(const sonde_sae_trainer *trainer)
+{
+    return trainer->silent;
+}
+
+double sondep_sae_coefficient(const sonde_sae_trainer *t)
+{
+    const sonde_sae_train_opts *o = &t->opts;
+    double weight = o->arch == SONDE_SAE_ARCH_JUMPRELU ? o->l0 : o->l1 * t->anneal.weight;
+
+    return t->step < o->sparsity_warmup ? weight * (double)t->step / (double)o->sparsity_warmup : weight;
+}

@@ -1,0 +1,148 @@
+/* trainer_opts.c - options of the training of an autoencoder, and the architectures' rules.    floor 7: sae */
+#include "sae/trainer.h"
+
+#include "train/state.h"
+
+#include <math.h>
+
+/* Which rule an architecture follows. */
+const sondep_sae_rule sondep_sae_rules[] = {
+    [SONDE_SAE_ARCH_STANDARD_2023] = {.vectors = {"b_enc"},
+                                      .gradients = {SONDEP_SAE_SUM_DH},
+                                      .is_unit = true,
+                                      .activate = sondep_sae_relu_activate,
+                                      .back = sondep_sae_relu_back},
+    [SONDE_SAE_ARCH_STANDARD] = {.vectors = {"b_enc"},
+                                 .gradients = {SONDEP_SAE_SUM_DH},
+                                 .has_pull = true,
+                                 .pull = SONDEP_SAE_SUM_VALUE,
+                                 .activate = sondep_sae_relu_activate,
+                                 .back = sondep_sae_relu_back},
+    [SONDE_SAE_ARCH_GATED] = {.vectors = {"b_gate", "b_mag", "r_mag"},
+                              .gradients = {SONDEP_SAE_SUM_EXTRA, SONDEP_SAE_SUM_EXTRA + 1, SONDEP_SAE_SUM_EXTRA + 2},
+                              .keeps_h = true,
+                              .has_gate = true,
+                              .n_extras = 3,
+                              .has_pull = true,
+                              .pull = SONDEP_SAE_SUM_GATE,
+                              .activate = sondep_sae_gated_activate,
+                              .back = sondep_sae_gated_back},
+    [SONDE_SAE_ARCH_TOPK] = {.vectors = {"b_enc"}, .gradients = {SONDEP_SAE_SUM_DH}, .is_topk = true},
+    [SONDE_SAE_ARCH_BATCHTOPK] = {.vectors = {"b_enc"}, .gradients = {SONDEP_SAE_SUM_DH}, .is_topk = true, .is_batch = true},
+    [SONDE_SAE_ARCH_ABSTOPK] = {.vectors = {"b_enc"},
+                                .gradients = {SONDEP_SAE_SUM_DH},
+                                .is_topk = true,
+                                .is_absolute = true},
+    [SONDE_SAE_ARCH_MATRYOSHKA] =
+        {.vectors = {"b_enc"}, .gradients = {SONDEP_SAE_SUM_DH}, .is_topk = true, .is_batch = true, .is_nested = true},
+    [SONDE_SAE_ARCH_JUMPRELU] = {.vectors = {"b_enc", "threshold"},
+                                 .gradients = {SONDEP_SAE_SUM_DH, SONDEP_SAE_SUM_EXTRA},
+                                 .keeps_h = true,
+                                 .n_extras = 2,
+                                 .has_pull = true,
+                                 .pull = SONDEP_SAE_SUM_EXTRA + 1,
+                                 .activate = sondep_sae_jumprelu_activate,
+                                 .back = sondep_sae_jumprelu_back},
+    [SONDE_SAE_ARCH_PANNEAL] = {.vectors = {"b_enc"},
+                                .gradients = {SONDEP_SAE_SUM_DH},
+                                .is_unit = true,
+                                .activate = sondep_sae_relu_activate,
+                                .back = sondep_sae_panneal_back},
+    [SONDE_SAE_ARCH_PURSUIT] = {.vectors = {NULL}},
+};
+
+#define DEFAULT(name, flag, value, least, most, what) .name = (value),
+#define DEFAULT_CHOICE(name, flag, value, names, what) .name = (value),
+void sonde_sae_train_opts_init(sonde_sae_train_opts *out)
+{
+    *out = (sonde_sae_train_opts){.struct_size = sizeof *out,
+                                  SONDE_SAE_TRAIN_OPTION_LIST(DEFAULT, DEFAULT_CHOICE, DEFAULT).d_in = 0};
+}
+#undef DEFAULT
+#undef DEFAULT_CHOICE
+
+#define CHECK(name, flag, value, least, most, what) SONDE_TRY(sondep_check_option(flag, (double)o->name, least, most));
+#define CHECK_CHOICE(name, flag, value, names, what) SONDE_TRY(sondep_check_choice(flag, o->name, names));
+static sonde_status check_bounds(const sonde_sae_train_opts *o)
+{
+    static const double most = 1 << 30;
+
+    SONDE_SAE_TRAIN_OPTION_LIST(CHECK, CHECK_CHOICE, CHECK)
+    SONDE_TRY(sondep_check_option("d_in", (double)o->d_in, 1, most));
+    SONDE_TRY(sondep_check_option("d_sae", (double)o->d_sae, 1, most));
+    return sondep_check_option("d_out", (double)o->d_out, 0, most);
+}
+#undef CHECK
+#undef CHECK_CHOICE
+
+/* What a transcoder may be: other architectures have no reader. */
+static sonde_status check_transcoder(const sonde_sae_train_opts *o)
+{
+    bool is_known = o->arch == SONDE_SAE_ARCH_STANDARD || o->arch == SONDE_SAE_ARCH_TOPK ||
+                    o->arch == SONDE_SAE_ARCH_BATCHTOPK || o->arch == SONDE_SAE_ARCH_JUMPRELU;
+
+    if (o->d_out == 0 && o->has_skip)
+        return SONDE_FAIL(SONDE_E_ARG, "'skip' is for transcoders, which write another hook point than they read");
+    if (o->d_out > 0 && !is_known)
+        return SONDE_FAIL(SONDE_E_ARG, "a transcoder is standard, topk, batchtopk or jumprelu");
+    if (o->d_out > 0 && o->scaling == SONDE_SAE_SCALE_WHITENING)
+        return SONDE_FAIL(SONDE_E_ARG, "'scaling' whitening is not for transcoders");
+    return SONDE_OK;
+}
+
+/* k as the architecture takes it. */
+static sonde_status check_k(const sonde_sae_train_opts *o)
+{
+    bool counts = o->arch == SONDE_SAE_ARCH_TOPK || o->arch == SONDE_SAE_ARCH_ABSTOPK || o->arch == SONDE_SAE_ARCH_PURSUIT;
+
+    if (counts && (o->k < 1 || o->k != floor(o->k)))
+        return SONDE_FAIL(SONDE_E_ARG, "option 'k' is %g, not a whole number of features", o->k);
+    if (sondep_sae_rules[o->arch].is_topk && o->k > (double)o->d_sae)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'k' is %g, there are %lld features", o->k, (long long)o->d_sae);
+    return SONDE_OK;
+}
+
+/* Groups that grow and end with all features. */
+static sonde_status check_groups(const sonde_sae_train_opts *o)
+{
+    if (o->groups == NULL || o->arch != SONDE_SAE_ARCH_MATRYOSHKA)
+        return o->groups == NULL ? SONDE_OK : SONDE_FAIL(SONDE_E_ARG, "option 'groups' is for the architecture matryoshka");
+    SONDE_TRY(sondep_check_option("n_groups", (double)o->n_groups, 1, SONDEP_SAE_GROUPS));
+    for (int64_t i = 0; i < o->n_groups; i++)
+        if (o->groups[i] <= (i > 0 ? o->groups[i - 1] : 0))
+            return SONDE_FAIL(SONDE_E_ARG, "option 'groups': %lld does not follow %lld", (long long)o->groups[i],
+                              (long long)(i > 0 ? o->groups[i - 1] : 0));
+    if (o->groups[o->n_groups - 1] != o->d_sae)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'groups' ends with %lld, there are %lld features",
+                          (long long)o->groups[o->n_groups - 1], (long long)o->d_sae);
+    return SONDE_OK;
+}
+
+/* Step sizes that were measured to be good (docs/results): at a width of some thousand features, and smaller by the root of it for
+ * more. */
+static double good_lr(const sonde_sae_train_opts *o)
+{
+    bool is_topk = sondep_sae_rules[o->arch].is_topk;
+
+    return (is_topk ? 1.6e-3 : 1e-3) * fmin(1.0, sqrt(4096.0 / (double)o->d_sae));
+}
+
+sonde_status sondep_sae_opts_read(sonde_sae_train_opts *out, const sonde_sae_train_opts *opts)
+{
+    sonde_sae_train_opts_init(out);
+    SONDE_TRY(sondep_opts_read(out, sizeof *out, opts, "the struct of training options"));
+    SONDE_TRY(check_bounds(out));
+    SONDE_TRY(check_transcoder(out));
+    SONDE_TRY(check_k(out));
+    SONDE_TRY(check_groups(out));
+    out->ties_bias = out->d_out > 0 ? 0 : out->ties_bias;
+    out->lr = out->lr > 0.0 ? out->lr : good_lr(out);
+    if (out->aux_k == 0)
+        out->aux_k = out->d_in > 1 ? out->d_in / 2 : 1;
+    if (out->anneal_start == 0)
+        out->anneal_start = (out->steps + 4) / 5;
+    out->aux_k = out->aux_k < out->d_sae ? out->aux_k : out->d_sae;
+    if (sondep_sae_rules[out->arch].is_unit || out->arch == SONDE_SAE_ARCH_PURSUIT)
+        out->init_norm = 1.0;
+    return SONDE_OK;
+}

@@ -1,0 +1,245 @@
+/* Steps of training against those of other people's trainers in float64 (tests/golden/sae_train, made by tests/oracle/sae_train_golden.py):
+ * features, losses, every gradient, and every parameter behind some steps of Adam. Both ways that rows can go are tried. */
+#include <sonde/format.h>
+
+#include "sae/trainer.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "statuses.h"
+
+/* The options of a case, as the script has them. */
+typedef struct golden_case {
+    const char *name;
+    sonde_sae_arch arch;
+    double k, l1, l0, aux, bandwidth, target;
+    int64_t penalty, ste, by_norm, ties_bias;
+    const int64_t *groups;
+    int64_t n_groups;
+    double clip, last_p;
+    int64_t anneal_start;
+} golden_case;
+
+static const int64_t groups[] = {8, 24, 64};
+static const golden_case cases[] = {
+    {.name = "standard", .arch = SONDE_SAE_ARCH_STANDARD, .l1 = 0.7, .clip = 1, .ties_bias = 1},
+    {.name = "gated", .arch = SONDE_SAE_ARCH_GATED, .l1 = 0.7, .clip = 1, .ties_bias = 1},
+    {.name = "topk", .arch = SONDE_SAE_ARCH_TOPK, .k = 4, .aux = 1, .by_norm = 1, .clip = 1, .ties_bias = 1},
+    {.name = "topk_plain", .arch = SONDE_SAE_ARCH_TOPK, .k = 4, .aux = 1, .clip = 1},
+    {.name = "topk_dead", .arch = SONDE_SAE_ARCH_TOPK, .k = 4, .aux = 0.5, .by_norm = 1, .clip = 1, .ties_bias = 1},
+    {.name = "batchtopk", .arch = SONDE_SAE_ARCH_BATCHTOPK, .k = 4.5, .aux = 1, .by_norm = 1, .clip = 1, .ties_bias = 1},
+    {.name = "batchtopk_dead", .arch = SONDE_SAE_ARCH_BATCHTOPK, .k = 4.5, .aux = 1, .by_norm = 1, .clip = 1, .ties_bias = 1},
+    {.name = "abstopk_dead", .arch = SONDE_SAE_ARCH_ABSTOPK, .k = 4, .aux = 1, .by_norm = 1, .clip = 1, .ties_bias = 1},
+    {.name = "matryoshka_dead",
+     .arch = SONDE_SAE_ARCH_MATRYOSHKA,
+     .k = 5,
+     .aux = 1,
+     .by_norm = 1,
+     .clip = 1,
+     .ties_bias = 1,
+     .groups = groups,
+     .n_groups = 3},
+    {.name = "jumprelu_step", .arch = SONDE_SAE_ARCH_JUMPRELU, .l0 = 0.3, .bandwidth = 0.4, .clip = 1, .ties_bias = 1},
+    {.name = "jumprelu_tanh",
+     .arch = SONDE_SAE_ARCH_JUMPRELU,
+     .l0 = 0.3,
+     .bandwidth = 0.4,
+     .penalty = SONDE_SAE_PENALTY_TANH,
+     .clip = 1,
+     .ties_bias = 1},
+    {.name = "jumprelu_quadratic",
+     .arch = SONDE_SAE_ARCH_JUMPRELU,
+     .l0 = 0.3,
+     .bandwidth = 0.4,
+     .penalty = SONDE_SAE_PENALTY_QUADRATIC,
+     .target = 9,
+     .ste = 1,
+     .clip = 1,
+     .ties_bias = 1},
+    {.name = "matching_pursuit", .arch = SONDE_SAE_ARCH_PURSUIT, .k = 6, .clip = 1, .ties_bias = 1},
+    {.name = "standard_2023", .arch = SONDE_SAE_ARCH_STANDARD_2023, .l1 = 0.3, .ties_bias = 1},
+    {.name = "panneal", .arch = SONDE_SAE_ARCH_PANNEAL, .l1 = 0.3, .last_p = 0.8, .anneal_start = 2, .ties_bias = 1},
+};
+enum { N_CASES = sizeof cases / sizeof *cases, STEPS = 20 };
+
+/* Largest error over largest number, of what is compared; printed at the end. */
+static double worst;
+
+/* Each number within `limit` of the largest; NaN fails first. */
+static void assert_near(const char *test, const char *what, const float *got, const sonde_tensor *want, double limit)
+{
+    int64_t n = sonde_tensor_n_elements(want);
+    const double *w = want->data;
+    double most = 1e-12;
+
+    for (int64_t i = 0; i < n; i++)
+        most = fabs(w[i]) > most ? fabs(w[i]) : most;
+    for (int64_t i = 0; i < n; i++) {
+        double error = fabs((double)got[i] - w[i]) / most;
+        if (!(error <= limit))
+            fail_msg("%s: %s, element %lld: %.9g, want %.9g (largest %.3g)", test, what, (long long)i, got[i], w[i], most);
+        worst = error > worst ? error : worst;
+    }
+}
+
+static sonde_tensor get(const sonde_safetensors *file, const char *name)
+{
+    sonde_tensor tensor;
+    assert_ok(sonde_safetensors_get(&tensor, file, name));
+    return tensor;
+}
+
+/* Numbers of a file as floats, rows of W_enc as features. Owns: the caller's: free. */
+static float *as_rows(const sonde_tensor *x, const char *name)
+{
+    int64_t n = sonde_tensor_n_elements(x), rows = x->shape[0], columns = x->rank > 1 ? x->shape[1] : 1;
+    const double *from = x->data;
+    float *to = calloc((size_t)n, sizeof *to);
+
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            to[strcmp(name, "W_enc") == 0 ? j * rows + i : i * columns + j] = (float)from[i * columns + j];
+    return to;
+}
+
+/* The other way: in the order of the file. */
+static float *as_file(const float *from, const sonde_tensor *like, const char *name)
+{
+    int64_t n = sonde_tensor_n_elements(like), rows = like->shape[0], columns = like->rank > 1 ? like->shape[1] : 1;
+    float *to = calloc((size_t)n, sizeof *to);
+
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            to[i * columns + j] = from[strcmp(name, "W_enc") == 0 ? j * rows + i : i * columns + j];
+    return to;
+}
+
+/* A trainer of a case, with the parameters of its file. */
+static sonde_sae_trainer *make(const golden_case *c, const sonde_safetensors *file, int64_t steps)
+{
+    sonde_sae_train_opts o;
+    sonde_sae_trainer *t;
+    sonde_tensor x = get(file, "x"), silent = get(file, "silent");
+
+    sonde_sae_train_opts_init(&o);
+    o.arch = c->arch;
+    o.d_in = x.shape[2];
+    o.d_sae = silent.shape[0];
+    o.batch = x.shape[1];
+    o.steps = steps;
+    o.schedule = SONDE_SCHEDULE_CONSTANT;
+    o.warmup = 0;
+    o.lr = 1e-3;
+    o.scaling = SONDE_SAE_SCALE_NONE;
+    o.dead_window = 5;
+    o.k = c->k > 0 ? c->k : o.k;
+    o.l1 = c->l1;
+    o.l0 = c->l0;
+    o.aux = c->aux;
+    o.bandwidth = c->bandwidth > 0 ? c->bandwidth : o.bandwidth;
+    o.target_l0 = c->target > 0 ? c->target : o.target_l0;
+    o.penalty = c->penalty;
+    o.ste_to_input = c->ste;
+    o.rescales = c->by_norm;
+    o.ties_bias = c->ties_bias;
+    o.groups = c->groups;
+    o.n_groups = c->n_groups;
+    o.clip = c->clip;
+    o.last_p = c->last_p > 0 ? c->last_p : o.last_p;
+    o.anneal_start = c->anneal_start;
+    o.residual_threshold = 1.5;
+    assert_ok(sonde_sae_trainer_new(&t, &o));
+    memcpy(t->silent, silent.data, (size_t)t->S * sizeof *t->silent);
+    for (int p = 0; p < SONDEP_N_SAE_PARAMETERS; p++) {
+        if (sondep_sae_at(t, t->w, p) == NULL)
+            continue;
+        const char *name = sondep_sae_parameter_name(t, p);
+        sonde_tensor want = get(file, name);
+        float *values = as_rows(&want, name);
+        memcpy(sondep_sae_at(t, t->w, p), values, (size_t)sondep_sae_count(t, p) * sizeof *values);
+        free(values);
+    }
+    return t;
+}
+
+/* Every parameter of a block against the file's PREFIX.NAME, times a factor. */
+static void compare_block(const golden_case *c, sonde_sae_trainer *t, const sonde_safetensors *file, float *block,
+                          const char *prefix, double factor, double limit)
+{
+    for (int p = 0; p < SONDEP_N_SAE_PARAMETERS; p++) {
+        char name[64];
+        if (sondep_sae_at(t, t->w, p) == NULL)
+            continue;
+        snprintf(name, sizeof name, "%s.%s", prefix, sondep_sae_parameter_name(t, p));
+        sonde_tensor want = get(file, name);
+        float *got = as_file(sondep_sae_at(t, block, p), &want, sondep_sae_parameter_name(t, p));
+        for (int64_t i = 0; i < sondep_sae_count(t, p); i++)
+            got[i] = (float)(got[i] * factor);
+        assert_near(c->name, name, got, &want, limit);
+        free(got);
+    }
+}
+
+/* A whole case, the dense way where there is one and it is asked for. Behind a first step m = (1 - beta1) gradient clip. */
+static void check_case(const golden_case *c, bool is_dense)
+{
+    char path[200];
+    sonde_safetensors *file;
+    sonde_sae_train_report r = {0};
+
+    snprintf(path, sizeof path, "tests/golden/sae_train/%s.safetensors", c->name);
+    assert_ok(sonde_safetensors_open(&file, path));
+    sonde_tensor x = get(file, "x"), losses = get(file, "losses");
+    int64_t steps = x.shape[0];
+    sonde_sae_trainer *t = make(c, file, steps);
+    for (int64_t step = 0; step < steps; step++) {
+        t->is_dense = is_dense && !t->rule->is_topk;
+        assert_ok(sonde_sae_trainer_step(t, &r, (const float *)x.data + step * t->N * t->D, NULL));
+        double want = ((const double *)losses.data)[step];
+        if (!(fabs(r.loss - want) <= 2e-6 * want))
+            fail_msg("%s: loss of step %lld is %.9g, want %.9g", c->name, (long long)step, r.loss, want);
+        if (step == 0)
+            compare_block(c, t, file, t->m, "grad", 1.0 / (1.0 - t->opts.beta1) / sondep_clip_factor(r.gradient_norm, t->opts.clip),
+                          2e-5);
+    }
+    compare_block(c, t, file, t->w, "after", 1.0, 2e-5);
+    if (c->by_norm) {
+        sonde_tensor silent = get(file, "silent_after");
+        assert_memory_equal(silent.data, t->silent, (size_t)t->S * sizeof *t->silent);
+    }
+    if (t->rule->is_batch)
+        assert_float_equal(t->threshold, *(const double *)get(file, "topk_threshold").data, 1e-6);
+    sonde_sae_trainer_free(t);
+    sonde_safetensors_close(file);
+}
+
+static void test_codes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_CASES; i++)
+        check_case(&cases[i], false);
+}
+
+static void test_dense(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_CASES; i++)
+        check_case(&cases[i], true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_codes), cmocka_unit_test(test_dense)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    printf("note: largest error %.2g of the largest number\n", worst);
+    return failed;
+}

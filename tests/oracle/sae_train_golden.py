@@ -1,0 +1,166 @@
+"""Writes tests/golden/sae_train: steps of training in float64 by the trainers of sae-lens and dictionary_learning.
+
+    python tests/oracle/sae_train_golden.py
+
+A file has x (steps,N,D), the parameters before the first step, `silent` (S) (steps since each feature was on), grad.NAME and the loss of
+the first step, after.NAME behind the last, and features (N,S) of the first. test_sae_train_golden.c has the options of each case."""
+import logging
+import sys
+import types
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+warnings.filterwarnings("ignore")
+import sae_lens
+from sae_lens.config import LoggingConfig, SAETrainerConfig
+from sae_lens.registry import get_sae_training_class
+from sae_lens.training.sae_trainer import SAETrainer
+
+logging.disable(logging.WARNING)
+OUT = Path(__file__).parent.parent / "golden" / "sae_train"
+D, S, N, STEPS, WINDOW = 24, 64, 48, 3, 5
+LR = 1e-3
+
+# name: architecture of sae-lens, its options, whether some features are dead at the beginning
+CASES = {
+    "standard": ("standard", {"l1_coefficient": 0.7}, False),
+    "gated": ("gated", {"l1_coefficient": 0.7}, False),
+    "topk": ("topk", {"k": 4}, False),
+    "topk_plain": ("topk", {"k": 4, "rescale_acts_by_decoder_norm": False, "apply_b_dec_to_input": False}, False),
+    "topk_dead": ("topk", {"k": 4, "aux_loss_coefficient": 0.5}, True),
+    "batchtopk": ("batchtopk", {"k": 4.5}, False),
+    "batchtopk_dead": ("batchtopk", {"k": 4.5}, True),
+    "abstopk_dead": ("abstopk", {"k": 4}, True),
+    "matryoshka_dead": ("matryoshka_batchtopk", {"k": 5, "matryoshka_widths": [8, 24, 64]}, True),
+    "jumprelu_step": ("jumprelu", {"l0_coefficient": 0.3, "jumprelu_bandwidth": 0.4}, False),
+    "jumprelu_tanh": ("jumprelu", {"l0_coefficient": 0.3, "jumprelu_bandwidth": 0.4, "jumprelu_sparsity_loss_mode": "tanh"}, False),
+    "jumprelu_quadratic": ("jumprelu", {"l0_coefficient": 0.3, "jumprelu_bandwidth": 0.4, "jumprelu_sparsity_loss_mode": "quadratic",
+                                        "target_l0": 9.0, "jumprelu_ste_to_input": True}, False),
+    "matching_pursuit": ("matching_pursuit", {"max_iterations": 6, "residual_threshold": 1.5}, False),
+}
+
+
+def rows(generator, n):
+    """Rows of a few directions each, about sqrt(D) long, with a mean that is not 0."""
+    directions = torch.randn([40, D], generator=generator).double()
+    on = (torch.rand([n, 40], generator=generator) < 0.1).double() * torch.rand([n, 40], generator=generator).double()
+    x = on @ directions + 0.3 * torch.randn([D], generator=generator).double() + 0.2 * torch.randn([n, D], generator=generator).double()
+    x = x * D**0.5 / x.norm(dim=1).mean()
+    return x.float().double()  # what is written is what was computed with
+
+
+def set_parameters(named, generator):
+    """Parameters that are not those of the beginning: every gradient counts. Returns copies."""
+    for name, p in named.items():
+        if name.startswith("W_dec"):
+            value = torch.randn(p.shape, generator=generator) * (torch.rand([p.shape[0], 1], generator=generator) + 0.5)
+            value = value / D**0.5
+        elif name.startswith("W_"):
+            value = torch.randn(p.shape, generator=generator) / D**0.5
+        elif name == "threshold":
+            value = torch.rand(p.shape, generator=generator) * 0.5 + 0.3
+        else:
+            value = torch.randn(p.shape, generator=generator) * 0.15
+        p.data = value.float().double()
+    return {name: p.detach().clone() for name, p in named.items()}
+
+
+def record_clipping(record):
+    """Replaces torch's clipping by one that keeps the gradients and their norm from before."""
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def recorded(parameters, limit, *args, **kwargs):
+        parameters = list(parameters)
+        record.append([p.grad.clone() if p.grad is not None else None for p in parameters])
+        return clip(parameters, limit, *args, **kwargs)
+    return recorded
+
+
+def write(name, tensors, metadata):
+    OUT.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, OUT / f"{name}.safetensors", metadata)
+    print(name, {k: v for k, v in metadata.items() if k.startswith("loss")})
+
+
+def train(name, architecture, options, has_dead, seed):
+    generator = torch.Generator().manual_seed(seed)
+    cls, config_class = get_sae_training_class(architecture)
+    sae = cls(config_class(d_in=D, d_sae=S, dtype="float64", **options))
+    named = dict(sae.named_parameters())
+    before = set_parameters(named, generator)
+    if architecture == "matching_pursuit":
+        sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
+        before["W_dec"] = sae.W_dec.detach().float().double().clone()
+        sae.W_dec.data = before["W_dec"].clone()
+    x = torch.stack([rows(generator, N) for _ in range(STEPS)])
+    config = SAETrainerConfig(total_training_samples=N * STEPS, train_batch_size_samples=N, lr=LR, lr_end=LR, lr_decay_steps=0,
+                              dead_feature_window=WINDOW, n_checkpoints=0, save_final_checkpoint=False, device="cpu", autocast=False,
+                              logger=LoggingConfig(log_to_wandb=False))
+    trainer = SAETrainer(config, sae, iter(x))
+    silent = (torch.rand([S], generator=generator) < 0.25).double() * (WINDOW + 1) if has_dead else torch.zeros(S).double()
+    trainer.n_forward_passes_since_fired = silent.clone()
+    kept = []
+    torch.nn.utils.clip_grad_norm_ = record_clipping(kept)
+    outputs = []
+    for step in range(STEPS):
+        outputs.append(trainer.step(x[step]))
+        trainer.n_training_steps += 1
+    first = outputs[0]
+    tensors = {"x": x.float(), "silent": silent.long(), "features": first.feature_acts, "losses": torch.stack([o.loss for o in outputs])}
+    tensors |= before
+    tensors |= {f"grad.{n}": g for n, g in zip(named, kept[0]) if g is not None}
+    tensors |= {f"after.{n}": p for n, p in named.items()}
+    tensors["silent_after"] = trainer.n_forward_passes_since_fired.long()
+    if hasattr(sae, "topk_threshold"):
+        tensors["topk_threshold"] = sae.topk_threshold.reshape(1)
+    write(name, tensors, {"library": f"sae-lens {sae_lens.__version__}, torch {torch.__version__}", "class": cls.__name__,
+                          "seed": str(seed)} | {f"loss.{k}": f"{float(v):.9g}" for k, v in first.losses.items()})
+
+
+def train_others(name, module, options, steps, seed):
+    """dictionary_learning's trainers, whose decoder rows have length 1. Their package wants nnsight, which training does not use."""
+    sys.modules.setdefault("nnsight", types.SimpleNamespace(LanguageModel=object))
+    import importlib
+    trainers = importlib.import_module(f"dictionary_learning.trainers.{module}")
+    cls = trainers.StandardTrainer if module == "standard" else trainers.PAnnealTrainer
+    generator = torch.Generator().manual_seed(seed)
+    trainer = cls(steps=steps, activation_dim=D, dict_size=S, layer=0, lm_name="none", lr=LR, warmup_steps=0,
+                  sparsity_warmup_steps=None, device="cpu", **options)
+    ae = trainer.ae.double()
+    mine = {"W_enc": torch.empty(D, S), "b_enc": torch.empty(S), "W_dec": torch.empty(S, D), "b_dec": torch.empty(D)}
+    before = set_parameters(mine, generator)
+    before["W_dec"] = (before["W_dec"] / before["W_dec"].norm(dim=1, keepdim=True)).float().double()
+    theirs = {"W_enc": ae.encoder.weight, "b_enc": ae.encoder.bias, "W_dec": ae.decoder.weight, "b_dec": ae.bias}
+    turned = {"W_enc", "W_dec"}
+    for n, p in theirs.items():
+        p.data = (before[n].T if n in turned else before[n]).clone().contiguous()
+    x = torch.stack([rows(generator, N) for _ in range(steps)])
+    losses, grads, features = [], {}, ae.encode(x[0])
+    for step in range(steps):
+        trainer.optimizer.zero_grad()
+        loss = trainer.loss(x[step], step)
+        loss.backward()
+        if step == 0:
+            raw = {n: p.grad.clone() for n, p in theirs.items()}
+            along = ae.decoder.weight / ae.decoder.weight.norm(dim=0, keepdim=True)
+            raw["W_dec"] = raw["W_dec"] - (raw["W_dec"] * along).sum(dim=0, keepdim=True) * along
+            grads = {n: (g.T if n in turned else g) for n, g in raw.items()}
+        trainer.optimizer.step()
+        losses.append(loss.detach())
+    tensors = {"x": x.float(), "silent": torch.zeros(S).long(), "features": features, "losses": torch.stack(losses)} | before
+    tensors |= {f"grad.{n}": g for n, g in grads.items()}
+    tensors |= {f"after.{n}": (p.T if n in turned else p) for n, p in theirs.items()}
+    write(name, tensors, {"library": f"dictionary_learning 0.1.0, torch {torch.__version__}", "class": cls.__name__, "seed": str(seed),
+                          "loss.first": f"{float(losses[0]):.9g}"})
+
+
+if __name__ == "__main__":
+    torch.set_default_dtype(torch.float32)
+    for i, (name, (architecture, options, has_dead)) in enumerate(CASES.items()):
+        train(name, architecture, options, has_dead, seed=100 + i)
+    train_others("standard_2023", "standard", {"l1_penalty": 0.3}, STEPS, seed=200)
+    train_others("panneal", "p_anneal", {"initial_sparsity_penalty": 0.3, "sparsity_function": "Lp^p", "anneal_start": 2,
+                                         "p_end": 0.8, "n_sparsity_updates": 10}, 14, seed=201)
