@@ -33,11 +33,13 @@
     X(loss)             \
     X(generate)         \
     X(lm_train)         \
+    X(sae_train)        \
     X(sae_eval)         \
     X(demo)             \
     X(bench_forward)    \
     X(bench_lm)         \
     X(bench_generate)   \
+    X(bench_sae)        \
     X(doctor)           \
     X(completion)
 

@@ -56,6 +56,12 @@ static const cli_option settings[] = {
 #define ROW_CHOICE(name, flag, value, names, what) {flag, 0, CLI_CHOICE, &opts.name, names, 0, 0, what},
 static const cli_option training_options[] = {SONDE_LM_OPTION_LIST(ROW_WHOLE, ROW_CHOICE, ROW_REAL){0}};
 
+/* What is in the folder. */
+static const char *const own_names[] = {
+    "config.json", "tokenizer.json", "tokenizer_config.json", "model", "curve.csv", "curve.png",
+    "samples.txt", "manifest.json",  "state.safetensors",     NULL};
+static const training_kind kind = {"state.safetensors", own_names};
+
 /* ---- what it is made of ----------------------------------------------------------------------------------------------- */
 
 /* Exactly one place that the model's sizes come from. */
@@ -72,7 +78,7 @@ static sonde_status check_call(const cli_call *call)
         return cli_misuse("'--resume' takes the model from '%s'", output);
     if (init == NULL && tokenizer_path == NULL && !is_resumed)
         return cli_misuse("'lm train' needs a tokenizer: '--tokenizer FILE' ('sonde tokenizer train' makes one)");
-    return lm_folder_check(output, is_resumed);
+    return training_folder_check(output, &kind, is_resumed);
 }
 
 /* What the command line does not say is as it was. */
@@ -80,7 +86,7 @@ static sonde_status take_over(lm_training *t)
 {
     sonde_lm_opts saved;
 
-    CLI_TRY(sonde_lm_opts_load(&saved, lm_path(output, "state.safetensors")));
+    CLI_TRY(sonde_lm_opts_load(&saved, training_path(output, "state.safetensors")));
 #define KEEP(name, ...)            \
     if (!cli_is_given(&opts.name)) \
         opts.name = saved.name;
@@ -88,14 +94,14 @@ static sonde_status take_over(lm_training *t)
 #undef KEEP
     if (!cli_is_given(&crosses_documents))
         crosses_documents = saved.separator < 0;
-    return lm_manifest_read(t);
+    return training_manifest_read(&t->earlier, output, t->settings);
 }
 
 /* A file that the folder keeps from the beginning. Its copy in the model serves where somebody took it away. */
 static const char *kept(const char *name)
 {
-    const char *path = lm_path(output, name);
-    return lm_exists(path) ? path : lm_path(lm_path(output, "model"), name);
+    const char *path = training_path(output, name);
+    return training_exists(path) ? path : training_path(training_path(output, "model"), name);
 }
 
 /* The tokenizer.json that the command line means. */
@@ -105,8 +111,8 @@ static const char *tokenizer_file(void)
 
     if (path == NULL)
         return kept("tokenizer.json");
-    inside = lm_path(path, "tokenizer.json");
-    return lm_exists(inside) ? inside : path;
+    inside = training_path(path, "tokenizer.json");
+    return training_exists(inside) ? inside : path;
 }
 
 /* Weights know the ids of their own tokenizer alone: with another one they are worth nothing, and nothing else would tell. */
@@ -197,7 +203,7 @@ done:
 static sonde_status save_state(lm_training *t)
 {
     CLI_TRY(lm_curve_write(&t->curve, output));
-    CLI_TRY(sonde_lm_trainer_save(t->trainer, lm_path(output, "state.safetensors")));
+    CLI_TRY(sonde_lm_trainer_save(t->trainer, training_path(output, "state.safetensors")));
     t->saved_step = sonde_lm_trainer_steps(t->trainer);
     return SONDE_OK;
 }
@@ -209,8 +215,8 @@ static sonde_status save_model(const lm_training *t)
 
     sonde_save_opts_init(&how);
     how.dtype = save_dtype ? SONDE_BF16 : SONDE_F32;
-    how.tokenizer = lm_path(output, "tokenizer.json");
-    return sonde_model_save(sonde_lm_trainer_model(t->trainer), lm_path(output, "model"), &how);
+    how.tokenizer = training_path(output, "tokenizer.json");
+    return sonde_model_save(sonde_lm_trainer_model(t->trainer), training_path(output, "model"), &how);
 }
 
 /* What the picture says of the model. */
@@ -298,9 +304,9 @@ static sonde_status start(lm_training *t)
 {
     int64_t none;
 
-    CLI_TRY(lm_copy(output, "tokenizer.json", tokenizer_file()));
+    CLI_TRY(training_copy(output, "tokenizer.json", tokenizer_file()));
     CLI_TRY(save_model(t));
-    CLI_TRY(lm_copy(output, "config.json", lm_path(output, "model/config.json")));
+    CLI_TRY(training_copy(output, "config.json", training_path(output, "model/config.json")));
     CLI_TRY(lm_samples_cut(&none, output, 0));
     CLI_TRY(save_state(t));
     return lm_manifest_write(t);
@@ -309,12 +315,12 @@ static sonde_status start(lm_training *t)
 /* One that goes on. The model may be older than the state, or gone: it is written anew. */
 static sonde_status resume(lm_training *t)
 {
-    CLI_TRY(sonde_lm_trainer_load(t->trainer, lm_path(output, "state.safetensors")));
+    CLI_TRY(sonde_lm_trainer_load(t->trainer, training_path(output, "state.safetensors")));
     t->first_step = t->saved_step = sonde_lm_trainer_steps(t->trainer);
     CLI_TRY(lm_curve_read(&t->curve, output, t->first_step));
     CLI_TRY(lm_samples_cut(&t->sampled_step, output, t->first_step));
-    CLI_TRY(lm_copy(output, "tokenizer.json", tokenizer_file()));
-    CLI_TRY(lm_copy(output, "config.json", kept("config.json")));
+    CLI_TRY(training_copy(output, "tokenizer.json", tokenizer_file()));
+    CLI_TRY(training_copy(output, "config.json", kept("config.json")));
     CLI_TRY(look_back(t));
     return save(t);
 }
@@ -364,7 +370,7 @@ static sonde_status report(const lm_training *t)
     /* rates are those of this run: a resumed one did not take the time of the first */
     if (cli.json) {
         json_t *out = cli_json("sonde.lm.train/1");
-        json_object_set_new(out, "model", json_string(lm_path(output, "model")));
+        json_object_set_new(out, "model", json_string(training_path(output, "model")));
         json_object_set_new(out, "step", json_integer(steps));
         json_object_set_new(out, "loss", cli_json_real(last.loss));
         json_object_set_new(out, "held_out_loss", cli_json_real(last.held_out_loss));
@@ -373,7 +379,7 @@ static sonde_status report(const lm_training *t)
         json_object_set_new(out, "tokens_per_s", cli_json_real((double)n_tokens / seconds));
         return cli_json_write(out);
     }
-    printf("%s: %s parameters, step %lld, loss %.4f nats per token\n", lm_path(output, "model"),
+    printf("%s: %s parameters, step %lld, loss %.4f nats per token\n", training_path(output, "model"),
            cli_count(sonde_model_n_parameters(sonde_lm_trainer_model(t->trainer))), (long long)steps, last.loss);
     if (isfinite(last.held_out_loss))
         printf("held-out: %.4f nats per token, %.4f bits per byte\n", last.held_out_loss, last.held_out_bits);
@@ -385,12 +391,12 @@ static sonde_status report(const lm_training *t)
 /* A folder that is there is taken at once; a new one is made when everything was read: until then nothing is left. */
 static sonde_status work(lm_training *t, const cli_call *call)
 {
-    bool is_there = lm_exists(output);
+    bool is_there = training_exists(output);
     sonde_status status;
 
-    CLI_TRY(is_there ? lm_folder_open(output) : SONDE_OK);
+    CLI_TRY(is_there ? training_folder_open(output) : SONDE_OK);
     CLI_TRY(prepare(t, call));
-    CLI_TRY(is_there ? SONDE_OK : lm_folder_open(output));
+    CLI_TRY(is_there ? SONDE_OK : training_folder_open(output));
     status = is_resumed ? resume(t) : start(t);
     if (status == SONDE_OK)
         status = train(t);

@@ -10,35 +10,9 @@
 #ifndef CLI_LM_H
 #define CLI_LM_H
 
-#include "cli.h"
+#include "training.h"
 
 #include <sonde/train.h>
-
-/* ---- the folder -------------------------------------------------------------------------------------------------- */
-
-/* "FOLDER/NAME", in buffers that rotate (4 of them). lm_folder_check has seen that they are long enough. */
-const char *lm_path(const char *folder, const char *name);
-
-/* Whether there is such a file or folder. */
-bool lm_exists(const char *path);
-
-/* Before anything is read: a new training takes a folder that is not there, is empty, or has what is left of one that was
- * killed before its first state; --resume takes one with a state.
- * Errors: SONDE_E_ARG (a file; a folder of something else; a training that would be lost), SONDE_E_NOTFOUND (nothing to resume). */
-sonde_status lm_folder_check(const char *folder, bool is_resumed);
-
-/* Makes the folder, takes it for this process until it ends, and removes what killed ones left half-written.
- * Errors: SONDE_E_IO, SONDE_E_ARG (another process trains there). */
-sonde_status lm_folder_open(const char *folder);
-
-/* What is written at the end to a file of the folder: beside, then renamed. Errors: SONDE_E_IO. */
-sonde_status lm_write_text(const char *folder, const char *name, const char *text, size_t n_bytes);
-
-/* The whole of a file, with a NUL behind it. Owns: *out is the caller's (free). Errors: SONDE_E_NOTFOUND, SONDE_E_IO, SONDE_E_NOMEM. */
-sonde_status lm_read_text(char **out, size_t *n_bytes, const char *path);
-
-/* A copy of a file under `name` in the folder. */
-sonde_status lm_copy(const char *folder, const char *name, const char *from);
 
 /* ---- the learning curve ------------------------------------------------------------------------------------------ */
 
@@ -100,9 +74,5 @@ sonde_status lm_read_texts(lm_training *t, const cli_strings *data, const char *
 
 /* Arguments, data, machine and results, for whoever asks later how it was made. */
 sonde_status lm_manifest_write(const lm_training *t);
-
-/* Reads the manifest of the folder, if it has one, and gives each of t->settings that the command line does not have the value
- * that it had. Errors: SONDE_E_FORMAT. */
-sonde_status lm_manifest_read(lm_training *t);
 
 #endif

@@ -46,7 +46,7 @@ static double read_field(char **at)
 
 sonde_status lm_curve_read(lm_curve *curve, const char *folder, int64_t last_step)
 {
-    FILE *file = fopen(lm_path(folder, "curve.csv"), "rb");
+    FILE *file = fopen(training_path(folder, "curve.csv"), "rb");
     char line[256];
     sonde_status status = SONDE_OK;
 
@@ -102,7 +102,8 @@ sonde_status lm_curve_write(const lm_curve *curve, const char *folder)
         print_field(to, p->held_out_bits);
         fputc('\n', to);
     }
-    status = fclose(to) == 0 ? lm_write_text(folder, "curve.csv", text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
+    status =
+        fclose(to) == 0 ? training_write_text(folder, "curve.csv", text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
     free(text);
     return status;
 }
@@ -159,7 +160,7 @@ sonde_status lm_curve_draw(const lm_curve *curve, const char *folder, const char
     opts.subtitle = subtitle;
     opts.x_name = "tokens seen, millions";
     opts.y_name = "cross-entropy, nats per token";
-    status = sonde_plot_lines(lm_path(folder, "curve.png"), series, series[1].n > 0 ? 2 : 1, &opts);
+    status = sonde_plot_lines(training_path(folder, "curve.png"), series, series[1].n > 0 ? 2 : 1, &opts);
     free(numbers);
     return status;
 }

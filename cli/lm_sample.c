@@ -85,11 +85,11 @@ static sonde_status print_samples(FILE *to, const samples *s, const sonde_tokeni
 /* The samples that are there; none is no error. */
 static sonde_status read_samples(char **out, size_t *n_bytes, const char *folder)
 {
-    const char *path = lm_path(folder, name);
+    const char *path = training_path(folder, name);
 
     *out = NULL;
     *n_bytes = 0;
-    return lm_exists(path) ? lm_read_text(out, n_bytes, path) : SONDE_OK;
+    return training_exists(path) ? training_read_text(out, n_bytes, path) : SONDE_OK;
 }
 
 /* The file is written anew as a whole: a run that is killed leaves the samples of a step, or none of them. */
@@ -111,7 +111,7 @@ sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenize
     if (old_bytes > 0)
         fwrite(old, 1, old_bytes, to);
     CLI_TRY_DONE(print_samples(to, s, tokenizer, step, n));
-    status = fclose(to) == 0 ? lm_write_text(folder, name, text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
+    status = fclose(to) == 0 ? training_write_text(folder, name, text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
     to = NULL;
 done:
     if (to != NULL)
@@ -136,7 +136,7 @@ sonde_status lm_samples_cut(int64_t *out, const char *folder, int64_t last_step)
         *out = step_of(text + at) > *out ? step_of(text + at) : *out;
         at = end ? (size_t)(end - text) + 1 : n_bytes;
     }
-    status = at < n_bytes ? lm_write_text(folder, name, text, at) : SONDE_OK;
+    status = at < n_bytes ? training_write_text(folder, name, text, at) : SONDE_OK;
     free(text);
     return status;
 }

@@ -8,6 +8,7 @@
 #define SONDE_RUN_H
 
 #include <sonde/model.h>
+#include <sonde/text.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -230,6 +231,75 @@ typedef struct sonde_sequences {
  * n_layers bytes, touched as they fill. */
 SONDE_API sonde_status sonde_generate_many(sonde_run *run, const sonde_sequences *sequences,
                                            const sonde_generate_opts *opts) SONDE_MUST_USE;
+
+/* ---- rows of activations, shuffled ------------------------------------------------------------------------------------ */
+
+/* Rows of some hook points in an order of their own for each epoch, without an end: number i of it is the same whenever it is asked
+ * for. Each epoch has every row once.
+ *
+ * Rows come in pieces (a document, a part of a file). Pieces are shuffled; as many as fit are held together, and their rows are
+ * shuffled again. What is held is filled anew only when the rows that are asked for lie outside it. */
+typedef struct sonde_source sonde_source;
+
+/* Rows of n pieces, one piece behind another: out[h] (sum of their rows, width of hook h). Non-zero comes back from sonde_source_get. */
+typedef sonde_status sonde_fill_fn(float *const *out, const int64_t *pieces, int64_t n, void *ctx);
+
+/* Where rows come from. */
+typedef struct sonde_source_parts {
+    int64_t n_pieces;
+    const int64_t *n_rows; /* (n_pieces) */
+    int64_t n_hooks;
+    const char *const *hooks; /* (n_hooks) names of points */
+    const int64_t *widths;    /* (n_hooks) */
+    uint64_t hash;            /* tells these rows from others */
+    sonde_fill_fn *fill;
+    void (*release)(void *ctx); /* of ctx, when the source is freed; NULL: nothing */
+    void *ctx;
+} sonde_source_parts;
+
+/* A source of pieces.
+ *
+ * most_rows  that are held: 4 bytes for each of their numbers
+ *
+ * Owns: *out is yours: sonde_source_free, which releases ctx; copies the lists. On failure ctx stays the caller's. One thread at a time.
+ * Errors: SONDE_E_RANGE (no rows; a piece with more rows than are held: both numbers), SONDE_E_NOMEM. *out is NULL then. */
+SONDE_API sonde_status sonde_source_new(sonde_source **out, const sonde_source_parts *parts, int64_t most_rows,
+                                        uint64_t seed) SONDE_MUST_USE;
+SONDE_API void sonde_source_free(sonde_source *source);
+
+/* Rows of an epoch; hook points, their names and widths; what tells these rows in this order from others. Owns: names are borrowed. Errors: none. */
+SONDE_API int64_t sonde_source_n_rows(const sonde_source *source);
+SONDE_API int64_t sonde_source_n_hooks(const sonde_source *source);
+SONDE_API const char *sonde_source_hook(const sonde_source *source, int64_t hook);
+SONDE_API int64_t sonde_source_width(const sonde_source *source, int64_t hook);
+SONDE_API uint64_t sonde_source_hash(const sonde_source *source);
+
+/* Rows first .. first + n of the order: out[h] (n, width of hook h), or NULL where they are not wanted.
+ * Owns: nothing. Errors: those of where the rows come from. Threads: bytes do not depend on their number. */
+SONDE_API sonde_status sonde_source_get(sonde_source *source, float *const *out, int64_t first, int64_t n) SONDE_MUST_USE;
+
+typedef struct sonde_stream_opts {
+    size_t struct_size;
+    int64_t most_rows;       /* that are held; 0: 2^18 */
+    uint64_t seed;           /* of the order */
+    int64_t batch;           /* tokens of a pass; 0: 4,096 */
+    int64_t n_documents;     /* of the corpus, from its first on; 0: all */
+    const int32_t *left_out; /* ids whose positions are no rows; NULL: the corpus's separator alone */
+    int64_t n_left_out;
+} sonde_stream_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
+SONDE_API void sonde_stream_opts_init(sonde_stream_opts *out);
+
+/* Rows straight from a model on a corpus: each document is a context of its own, begins with the separator, and is cut at the model's
+ * context. Hooks are exact names or patterns that name one point each.
+ *
+ * Owns: *out is yours: sonde_source_free; borrows model and corpus. Errors: SONDE_E_HOOK (a pattern that names no point, or several), SONDE_E_SHAPE (a
+ * point whose rows are keys), SONDE_E_RANGE (no rows; a larger vocabulary than the model's), SONDE_E_NOMEM; sonde_source_get gives those of
+ * sonde_run_forward, SONDE_E_NONFINITE (point, document, position). Cost: passes up to the last of the hooks. */
+SONDE_API sonde_status sonde_source_stream(sonde_source **out, const sonde_model *model, const sonde_corpus *corpus,
+                                           const char *const *hooks, int64_t n_hooks,
+                                           const sonde_stream_opts *opts) SONDE_MUST_USE;
 
 #ifdef __cplusplus
 }

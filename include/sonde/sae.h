@@ -74,6 +74,10 @@ SONDE_API void sonde_sae_free(sonde_sae *sae);
  * Owns: nothing. Errors: SONDE_E_ARG (what is there is something else), SONDE_E_IO, SONDE_E_NOMEM. What was there is as it was then. */
 SONDE_API sonde_status sonde_sae_save(const sonde_sae *sae, const char *directory) SONDE_MUST_USE;
 
+/* Writes the same two files into a folder that may be there, each beside and renamed; what else is in it stays: what training does.
+ * Owns: nothing. Errors: SONDE_E_IO, SONDE_E_NOMEM. Each file is the old or the new one then. */
+SONDE_API sonde_status sonde_sae_write(const sonde_sae *sae, const char *directory) SONDE_MUST_USE;
+
 /* What it is. Owns: borrows. Errors: none. */
 SONDE_API const sonde_sae_config *sonde_sae_get_config(const sonde_sae *sae);
 

@@ -132,6 +132,11 @@ int sondep_utf8_encode(char out[4], uint32_t code_point);
 /* SONDE_OK, or SONDE_E_FORMAT naming `what` and the first byte that is not UTF-8. */
 sonde_status sondep_utf8_check(const char *text, size_t n, const char *what);
 
+/* ---- orders ------------------------------------------------------------------------------------------------------ */
+
+/* Place of number i of n in an order: a permutation of [0, n) for each seed and stream. n < 2^62. */
+int64_t sondep_permute(int64_t i, int64_t n, uint64_t seed, uint64_t stream);
+
 /* ---- time and machine ------------------------------------------------------------------------------------------- */
 
 double sondep_seconds(void);     /* a steady clock */

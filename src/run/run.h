@@ -97,4 +97,8 @@ sonde_status sondep_run_captured(sonde_tensor *out, const sondep_listeners *list
 sonde_status sondep_run_pass(sonde_run *run, const int32_t *tokens, const int64_t *lengths, const int64_t *first_positions,
                              int64_t B, int64_t T, sondep_cache *cache);
 
+/* The one point that a name or pattern means, with a vector for each position.
+ * Errors: SONDE_E_HOOK (none, or several: how many), SONDE_E_SHAPE (a point whose rows are keys), SONDE_E_NOMEM. */
+sonde_status sondep_find_one_point(const sonde_hook_point **out, const sonde_model *model, const char *name);
+
 #endif

@@ -8,6 +8,8 @@
  */
 #include "sae/score.h"
 
+#include "run/run.h"
+
 #include <sonde/kernel.h>
 
 #include <math.h>
@@ -91,32 +93,15 @@ static void evaluation_close(evaluation *e)
 /* The one point of a name; its numbers for a position must be as many as the autoencoder has. */
 static sonde_status find_point(char **out, const sonde_model *model, const char *name, int64_t width, const char *verb)
 {
-    int64_t n, n_found = 0, at = 0, has;
-    const sonde_hook_point *points = sonde_model_hook_points(model, &n);
-    bool *found;
-    sonde_status status;
+    const sonde_hook_point *point;
+    int64_t has;
 
-    SONDE_TRY(SONDE_NEW(found, n));
-    status = sonde_hook_match(found, name, points, n);
-    for (int64_t i = 0; i < n; i++)
-        if (found[i]) {
-            at = i;
-            n_found++;
-        }
-    sondep_free(found);
-    SONDE_TRY(status);
-    has = sonde_hook_n_neurons(&points[at]);
-    if (n_found > 1)
-        return SONDE_FAIL(SONDE_E_HOOK, "'%s' names %lld hook points; an autoencoder %s one", name, (long long)n_found,
-                          verb);
-    if (strcmp(points[at].axes, "BHTT") == 0)
-        return SONDE_FAIL(SONDE_E_SHAPE,
-                          "'%s' has a row of keys for each position, no vector: an autoencoder cannot have it",
-                          points[at].name);
+    SONDE_TRY(sondep_find_one_point(&point, model, name));
+    has = sonde_hook_n_neurons(point);
     if (has != width)
-        return SONDE_FAIL(SONDE_E_SHAPE, "'%s' has %lld numbers for each position, the autoencoder %s %lld", points[at].name,
+        return SONDE_FAIL(SONDE_E_SHAPE, "'%s' has %lld numbers for each position, the autoencoder %s %lld", point->name,
                           (long long)has, verb, (long long)width);
-    return sondep_copy_string(out, points[at].name);
+    return sondep_copy_string(out, point->name);
 }
 
 /* Both points, from the options or from cfg.json. */

@@ -11,6 +11,8 @@
 #include "base/folder.h"
 #include "format/json.h"
 
+#include <errno.h>
+
 /* What folders of autoencoders have. */
 static const char *const names[] = {"trainer_state.pt", NULL};
 static const char *const endings[] = {".json", ".safetensors", NULL};
@@ -93,6 +95,23 @@ sonde_status sonde_sae_save(const sonde_sae *sae, const char *directory)
     status = sondep_folder_commit(&folder);
 done:
     sondep_folder_abort(&folder);
+    sondep_free(config);
+    sondep_free(weights);
+    return status;
+}
+
+sonde_status sonde_sae_write(const sonde_sae *sae, const char *directory)
+{
+    char *config = NULL, *weights = NULL;
+    sonde_status status;
+
+    if (!sondep_is_directory(directory) && sondep_syscalls.mkdir(directory, 0777) != 0)
+        return SONDE_FAIL(SONDE_E_IO, "'%s' cannot be made: %s", directory, strerror(errno));
+    SONDE_TRY_DONE(sondep_path_join(&config, directory, "cfg.json"));
+    SONDE_TRY_DONE(sondep_path_join(&weights, directory, "sae_weights.safetensors"));
+    SONDE_TRY_DONE(save_weights(sae, weights));
+    status = save_config(sae, config);
+done:
     sondep_free(config);
     sondep_free(weights);
     return status;

@@ -1,53 +1,16 @@
 /* contexts.c - a stream of tokens cut into contexts, in an order of its own for each epoch.      floor 3: text
  *
- * Nothing is kept: where context number i lies is computed from the seed, its epoch and its number in there. The order is a
- * Feistel network over the next power of 4, whose rounds are Philox numbers; a result outside is put through again until it
- * lies inside, which it does after at most a few times, since what is permuted comes back to where it began.
- *
- *   (left, right) -> (right, left ^ F(round, right))
+ * Nothing is kept: where context number i lies is computed from the seed, its epoch and its number in there.
  */
 #include <sonde/text.h>
 
 #include "base/base.h"
-
-enum { ROUNDS = 8 };
 
 /* Streams of random numbers that nothing else takes: one for each epoch. */
 static uint64_t stream_of(int64_t epoch)
 {
     static const uint64_t contexts = 0x636f6e7465787473u; /* "contexts" */
     return contexts ^ (uint64_t)epoch;
-}
-
-/* Number i of [0, 4^half_bits) through the network. */
-static uint64_t encipher(uint64_t i, int half_bits, uint64_t seed, uint64_t stream)
-{
-    uint64_t mask = ((uint64_t)1 << half_bits) - 1, left = i >> half_bits, right = i & mask;
-
-    /* Whatever F is, each round can be undone: so the whole is a permutation. */
-    for (uint64_t round = 0; round < ROUNDS; round++) {
-        uint32_t bits[4];
-        uint64_t other = left;
-        sonde_random_bits(bits, seed, stream, round << 32 | right);
-        left = right;
-        right = other ^ (bits[0] & mask);
-    }
-    return left << half_bits | right;
-}
-
-/* Place of number i of n in the order of an epoch. */
-static int64_t permute(int64_t i, int64_t n, uint64_t seed, int64_t epoch)
-{
-    int half_bits = 1;
-    uint64_t at = (uint64_t)i;
-
-    /* Less than 4 times too large: the walk takes 4 steps on average at most. */
-    while (((uint64_t)1 << (2 * half_bits)) < (uint64_t)n)
-        half_bits++;
-    do
-        at = encipher(at, half_bits, seed, stream_of(epoch));
-    while (at >= (uint64_t)n);
-    return (int64_t)at;
 }
 
 /* Where an epoch begins to cut: anywhere on the ring, so that no token is always the first or always left over. */
@@ -82,7 +45,7 @@ int64_t sonde_contexts_first(const sonde_contexts *contexts, int64_t index)
 
     SONDE_ASSERT(index >= 0);
     /* Both depend on the epoch: which pieces there are, and which of them comes when. */
-    piece = permute(index % contexts->n, contexts->n, contexts->seed, epoch);
+    piece = sondep_permute(index % contexts->n, contexts->n, contexts->seed, stream_of(epoch));
     return (offset_of(contexts, epoch) + piece * contexts->length) % sonde_corpus_n_tokens(contexts->corpus);
 }
 

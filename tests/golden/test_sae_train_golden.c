@@ -36,7 +36,13 @@ static const golden_case cases[] = {
     {.name = "topk_plain", .arch = SONDE_SAE_ARCH_TOPK, .k = 4, .aux = 1, .clip = 1},
     {.name = "topk_dead", .arch = SONDE_SAE_ARCH_TOPK, .k = 4, .aux = 0.5, .by_norm = 1, .clip = 1, .ties_bias = 1},
     {.name = "batchtopk", .arch = SONDE_SAE_ARCH_BATCHTOPK, .k = 4.5, .aux = 1, .by_norm = 1, .clip = 1, .ties_bias = 1},
-    {.name = "batchtopk_dead", .arch = SONDE_SAE_ARCH_BATCHTOPK, .k = 4.5, .aux = 1, .by_norm = 1, .clip = 1, .ties_bias = 1},
+    {.name = "batchtopk_dead",
+     .arch = SONDE_SAE_ARCH_BATCHTOPK,
+     .k = 4.5,
+     .aux = 1,
+     .by_norm = 1,
+     .clip = 1,
+     .ties_bias = 1},
     {.name = "abstopk_dead", .arch = SONDE_SAE_ARCH_ABSTOPK, .k = 4, .aux = 1, .by_norm = 1, .clip = 1, .ties_bias = 1},
     {.name = "matryoshka_dead",
      .arch = SONDE_SAE_ARCH_MATRYOSHKA,
@@ -207,8 +213,8 @@ static void check_case(const golden_case *c, bool is_dense)
         if (!(fabs(r.loss - want) <= 2e-6 * want))
             fail_msg("%s: loss of step %lld is %.9g, want %.9g", c->name, (long long)step, r.loss, want);
         if (step == 0)
-            compare_block(c, t, file, t->m, "grad", 1.0 / (1.0 - t->opts.beta1) / sondep_clip_factor(r.gradient_norm, t->opts.clip),
-                          2e-5);
+            compare_block(c, t, file, t->m, "grad",
+                          1.0 / (1.0 - t->opts.beta1) / sondep_clip_factor(r.gradient_norm, t->opts.clip), 2e-5);
     }
     compare_block(c, t, file, t->w, "after", 1.0, 2e-5);
     if (c->by_norm) {

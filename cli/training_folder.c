@@ -1,5 +1,5 @@
-/* lm_folder.c - the folder of a training: what may be in it, who may write to it.     floor 10: cli */
-#include "lm.h"
+/* training_folder.c - the folder of a training: what may be in it, who may write to it.     floor 10: cli */
+#include "training.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,18 +12,18 @@
 
 enum { LONGEST_PATH = 4096, LONGEST_FOLDER = 3800 }; /* the rest is for names in it */
 
-const char *lm_path(const char *folder, const char *name)
+const char *training_path(const char *folder, const char *name)
 {
     static char buffers[4][LONGEST_PATH];
     static int next;
     char *out = buffers[next++ % 4];
 
-    /* a path that is cut would be another file: lm_folder_check refuses folders that leave no room */
+    /* a path that is cut would be another file: training_folder_check refuses folders that leave no room */
     snprintf(out, sizeof buffers[0], "%s/%s", folder, name);
     return out;
 }
 
-bool lm_exists(const char *path)
+bool training_exists(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0;
@@ -44,21 +44,17 @@ static bool is_part(const char *name)
     return ends_with(name, ".part") || ends_with(name, ".old");
 }
 
-/* Whether a name is one that trainings give. */
-static bool is_own(const char *name)
+/* Whether a name is one that trainings of a kind give. */
+static bool is_own(const training_kind *kind, const char *name)
 {
-    static const char *const names[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
-                                        "model",       "curve.csv",      "curve.png",
-                                        "samples.txt", "manifest.json",  "state.safetensors"};
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0)
+    for (const char *const *own = kind->names; *own != NULL; own++)
+        if (strcmp(name, *own) == 0)
             return true;
     return is_part(name) || strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
 /* A folder of something else is not mixed into. */
-static sonde_status check_names(const char *folder)
+static sonde_status check_names(const char *folder, const training_kind *kind)
 {
     DIR *d = opendir(folder);
     const struct dirent *entry;
@@ -67,7 +63,7 @@ static sonde_status check_names(const char *folder)
     if (d == NULL)
         return cli_fail(SONDE_E_IO, "cannot open '%s': %s", folder, strerror(errno));
     while (status == SONDE_OK && (entry = readdir(d)) != NULL)
-        if (!is_own(entry->d_name)) {
+        if (!is_own(kind, entry->d_name)) {
             cli_fail(SONDE_E_ARG, "'%s' has '%s', which is no part of a training", folder, entry->d_name);
             status = cli_hint(SONDE_E_ARG, "'-o' takes a folder that is new, or empty");
         }
@@ -75,9 +71,9 @@ static sonde_status check_names(const char *folder)
     return status;
 }
 
-sonde_status lm_folder_check(const char *folder, bool is_resumed)
+sonde_status training_folder_check(const char *folder, const training_kind *kind, bool is_resumed)
 {
-    const char *state = lm_path(folder, "state.safetensors");
+    const char *state = training_path(folder, kind->state);
     struct stat info;
     bool is_there = stat(folder, &info) == 0;
 
@@ -86,17 +82,17 @@ sonde_status lm_folder_check(const char *folder, bool is_resumed)
     if (is_there && !S_ISDIR(info.st_mode))
         return cli_fail(SONDE_E_ARG, "'%s' is no folder", folder);
     /* a run goes on where there is a state, and begins where there is none */
-    if (is_resumed && !lm_exists(state)) {
+    if (is_resumed && !training_exists(state)) {
         cli_fail(SONDE_E_NOTFOUND, "there is no training to go on with in '%s': no '%s'", folder, state);
         return cli_hint(SONDE_E_NOTFOUND, "without --resume it begins");
     }
     if (is_resumed || !is_there)
         return SONDE_OK;
-    if (lm_exists(state)) {
+    if (training_exists(state)) {
         cli_fail(SONDE_E_ARG, "'%s' holds a training already", folder);
         return cli_hint(SONDE_E_ARG, "--resume goes on with it; another one needs another folder");
     }
-    return check_names(folder);
+    return check_names(folder, kind);
 }
 
 /* ---- taking it --------------------------------------------------------------------------------------------------- */
@@ -123,13 +119,13 @@ static void sweep(const char *folder)
 
     while (d != NULL && (entry = readdir(d)) != NULL)
         if (is_part(entry->d_name))
-            remove_part(lm_path(folder, entry->d_name));
+            remove_part(training_path(folder, entry->d_name));
     if (d != NULL)
         closedir(d);
 }
 
 /* The lock goes with the process, however it ends. File systems without locks are written to as they are. */
-sonde_status lm_folder_open(const char *folder)
+sonde_status training_folder_open(const char *folder)
 {
     int fd;
 
@@ -155,10 +151,10 @@ static bool reaches_disk(FILE *file)
     return fsync(fileno(file)) == 0 || errno == EINVAL || errno == ENOTSUP;
 }
 
-sonde_status lm_write_text(const char *folder, const char *name, const char *text, size_t n_bytes)
+sonde_status training_write_text(const char *folder, const char *name, const char *text, size_t n_bytes)
 {
     char part[LONGEST_PATH];
-    const char *path = lm_path(folder, name);
+    const char *path = training_path(folder, name);
     FILE *file;
     bool is_written;
 
@@ -200,7 +196,7 @@ static sonde_status read_stream(char **out, size_t *n_bytes, FILE *file, const c
     return SONDE_OK;
 }
 
-sonde_status lm_read_text(char **out, size_t *n_bytes, const char *path)
+sonde_status training_read_text(char **out, size_t *n_bytes, const char *path)
 {
     FILE *file = fopen(path, "rb");
     sonde_status status;
@@ -212,14 +208,14 @@ sonde_status lm_read_text(char **out, size_t *n_bytes, const char *path)
     return status;
 }
 
-sonde_status lm_copy(const char *folder, const char *name, const char *from)
+sonde_status training_copy(const char *folder, const char *name, const char *from)
 {
     char *text;
     size_t n_bytes;
     sonde_status status;
 
-    CLI_TRY(lm_read_text(&text, &n_bytes, from));
-    status = lm_write_text(folder, name, text, n_bytes);
+    CLI_TRY(training_read_text(&text, &n_bytes, from));
+    status = training_write_text(folder, name, text, n_bytes);
     free(text);
     return status;
 }
