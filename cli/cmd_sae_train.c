@@ -145,7 +145,7 @@ static sonde_status count_steps(const sae_training *t)
         return cli_misuse("'--tokens' and '--steps' say the same: give one of them");
     if (tokens != NULL)
         CLI_TRY(sae_read_count(&n, tokens, "tokens"));
-    if (!cli_is_given(&opts.steps))
+    if (tokens != NULL || !(is_resumed || cli_is_given(&opts.steps)))
         opts.steps = n / opts.batch;
     if (opts.steps < 1)
         return cli_fail(SONDE_E_RANGE, "%s are not one step of %s", cli_counted(n, "activation"), cli_count(opts.batch));
@@ -211,29 +211,29 @@ static sonde_status start_unit(sae_training *t, sae_unit *u)
     return status;
 }
 
-/* A trainer at its last state. What the command line does not say is as it was. */
-static sonde_status resume_unit(sae_training *t, sae_unit *u)
+/* The options of a state. What the command line says anew goes over them; what all autoencoders share is kept in `opts`. */
+static sonde_status read_saved(sae_unit *u)
 {
-    const char *path = training_path(u->folder, "training/state.safetensors");
-    sonde_sae_train_opts saved;
-    char copy[4096];
-
-    snprintf(copy, sizeof copy, "%s", path);
-    CLI_TRY(sonde_sae_trainer_load(&u->trainer, copy, NULL, NULL));
-    saved = *sonde_sae_trainer_opts(u->trainer);
+    CLI_TRY(sonde_sae_train_opts_load(&u->opts, u->groups, training_path(u->folder, "training/state.safetensors")));
 #define TAKE(name, ...)           \
     if (cli_is_given(&opts.name)) \
-        saved.name = opts.name;
+        u->opts.name = opts.name;
     SONDE_SAE_TRAIN_OPTION_LIST(TAKE, TAKE, TAKE)
 #undef TAKE
-    saved.steps = tokens != NULL || cli_is_given(&opts.steps) ? opts.steps : saved.steps;
-    opts.steps = saved.steps;
-    memcpy(t->groups, saved.groups ? saved.groups : t->groups, (size_t)saved.n_groups * sizeof *t->groups);
-    saved.groups = saved.groups ? t->groups : NULL;
-    sonde_sae_trainer_free(u->trainer);
-    u->trainer = NULL;
-    CLI_TRY(sonde_sae_trainer_load(&u->trainer, copy, &saved, source_text(t, u)));
-    u->opts = *sonde_sae_trainer_opts(u->trainer);
+    opts.batch = u->opts.batch;
+    opts.seed = u->opts.seed;
+    opts.steps = u->opts.steps;
+    return SONDE_OK;
+}
+
+/* A trainer at its last state. */
+static sonde_status resume_unit(sae_training *t, sae_unit *u)
+{
+    char copy[4096];
+
+    u->opts.steps = opts.steps;
+    snprintf(copy, sizeof copy, "%s", training_path(u->folder, "training/state.safetensors"));
+    CLI_TRY(sonde_sae_trainer_load(&u->trainer, copy, &u->opts, source_text(t, u)));
     u->saved_step = sonde_sae_trainer_steps(u->trainer);
     snprintf(copy, sizeof copy, "%s", training_path(u->folder, "training"));
     return sae_curve_read(&u->curve, copy, u->saved_step);
@@ -243,6 +243,8 @@ static sonde_status resume_unit(sae_training *t, sae_unit *u)
 static sonde_status prepare(sae_training *t)
 {
     CLI_TRY(make_units(t));
+    for (int64_t i = 0; i < t->n_units && is_resumed; i++)
+        CLI_TRY(read_saved(&t->units[i]));
     CLI_TRY(cli_model_open(&t->m, model_name));
     CLI_TRY(cli_model_tokenizer(&t->m));
     CLI_TRY(sae_read_texts(t, &data, held_out_path, eval_documents));

@@ -56,6 +56,7 @@ const sae_point *sae_curve_last(const sae_curve *curve, bool is_held_out);
 typedef struct sae_unit {
     char name[96], folder[3900]; /* folder: where it lies */
     sonde_sae_train_opts opts;
+    int64_t groups[16];          /* of a state, which opts may point to */
     const char *hook, *hook_out; /* hook_out NULL: no transcoder */
     const char *width;           /* "8x", "2304" */
     int64_t in, out;             /* of the source's hooks; out -1 */

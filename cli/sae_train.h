@@ -17,7 +17,7 @@ typedef struct sae_training {
     int64_t n_hooks;
     float **rows; /* (n_hooks) of a step */
     sae_unit *units;
-    int64_t n_units, groups[16];
+    int64_t n_units;
     cli_progress progress;
     double started; /* of a steady clock */
     int64_t began, first_step;

@@ -416,6 +416,11 @@ SONDE_API sonde_status sonde_sae_trainer_resample(sonde_sae_trainer *trainer, in
 SONDE_API sonde_status sonde_sae_trainer_save(const sonde_sae_trainer *trainer, const char *path,
                                               const char *source) SONDE_MUST_USE;
 
+/* The options of such a file; its groups go to `groups` (16).
+ * Owns: out->groups is `groups`, or NULL. Errors: SONDE_E_NOTFOUND, SONDE_E_FORMAT, SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_sae_train_opts_load(sonde_sae_train_opts *out, int64_t *groups,
+                                                 const char *path) SONDE_MUST_USE;
+
 /* A trainer that goes on from such a file.
  *
  * opts    NULL: those of the file. Else they must be those of the file, but for steps, the schedule with its step sizes, and clipping

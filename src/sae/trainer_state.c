@@ -173,6 +173,21 @@ static sonde_status read_opts(sonde_sae_train_opts *out, int64_t *groups, const 
     return SONDE_OK;
 }
 
+sonde_status sonde_sae_train_opts_load(sonde_sae_train_opts *out, int64_t *groups, const char *path)
+{
+    sonde_sae_train_opts o;
+    sonde_safetensors *file;
+    sonde_status status;
+
+    SONDE_TRY(sonde_safetensors_open(&file, path));
+    SONDE_TRY_DONE(sondep_state_check_schema(file, schema, path));
+    SONDE_TRY_DONE(read_opts(&o, groups, file, path));
+    *out = o;
+done:
+    sonde_safetensors_close(file);
+    return status;
+}
+
 /* The numbers beside the blocks. */
 static sonde_status read_numbers(sonde_sae_trainer *t, const sonde_safetensors *file, const char *path)
 {
