@@ -383,7 +383,7 @@ typedef struct sonde_sae_train_report {
 SONDE_API sonde_status sonde_sae_trainer_step(sonde_sae_trainer *trainer, sonde_sae_train_report *out, const float *x,
                                               const float *y) SONDE_MUST_USE;
 
-/* Steps done; the options it works with, nothing left to choose (but for decay_steps, which follows `steps`); bytes that it holds.
+/* Steps done; the options it works with, nothing left to choose (but for decay_steps and anneal_start, which follow `steps`); bytes that it holds.
  * Owns: options are borrowed. Errors: none. */
 SONDE_API int64_t sonde_sae_trainer_steps(const sonde_sae_trainer *trainer);
 SONDE_API const sonde_sae_train_opts *sonde_sae_trainer_opts(const sonde_sae_trainer *trainer);

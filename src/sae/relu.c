@@ -71,7 +71,8 @@ static double exponent(const sonde_sae_trainer *t, int64_t i)
 /* The step behind which number i of them begins: they divide what follows the beginning of the annealing. */
 static int64_t step_down(const sonde_sae_trainer *t, int64_t i)
 {
-    int64_t first = t->opts.anneal_start, left = t->opts.steps - first;
+    int64_t first = t->opts.anneal_start > 0 ? t->opts.anneal_start : (t->opts.steps + 4) / 5, left = t->opts.steps - first;
+
     return first + (int64_t)((double)left * (double)i / (double)(SONDEP_SAE_DOWN - 1));
 }
 

@@ -300,7 +300,8 @@ sonde_status sonde_sae_trainer_start_from(sonde_sae_trainer *t, const sonde_sae 
     /* what is used has the scale of the rows folded in: it is taken out again */
     if (sae->w[SONDEP_W_ENC] != NULL)
         copy_rows(sondep_sae_at(t, t->w, SONDEP_SAE_IN), sae->w[SONDEP_W_ENC], t->S, t->D, true, 1.0 / t->scale_in);
-    copy_rows(sondep_sae_at(t, t->w, SONDEP_SAE_OUT), sae->w[SONDEP_W_DEC], t->S, t->O, false, t->scale_out);
+    copy_rows(sondep_sae_at(t, t->w, SONDEP_SAE_OUT), sae->w[SONDEP_W_DEC], t->S, t->O, false,
+              sae->w[SONDEP_W_ENC] != NULL ? t->scale_out : 1.0);
     copy_rows(sondep_sae_at(t, t->w, SONDEP_SAE_B_DEC), sae->w[SONDEP_B_DEC], t->O, 1, false, t->scale_out);
     if (t->opts.has_skip)
         copy_rows(sondep_sae_at(t, t->w, SONDEP_SAE_SKIP), sae->w[SONDEP_W_SKIP], t->O, t->D, false,

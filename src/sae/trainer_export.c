@@ -3,6 +3,7 @@
  *   x' = x scale_in                           W_enc scale_in;   W_dec / scale_out;   b_dec / scale_out
  *   x' = (x - mean) M, M^-1 = U               M W_enc;   W_dec U;   b_dec U + mean     (b_enc less mean M W_enc where b_dec is not taken from x)
  *   features chosen by h |d_s|                W_enc |d_s|;   b_enc |d_s|;   W_dec / |d_s|, with the lengths behind the scale
+ *   matching pursuit                          W_dec as it is, which is its encoder: v = rest . d has the scale of the rest
  *   BatchTopK                                 JumpReLU with the threshold that followed the batches, / scale_out
  *
  * Source: sae_lens 6.54.12, fold_activation_norm_scaling_factor, fold_activation_whitening, process_state_dict_for_saving_inference.
@@ -84,8 +85,9 @@ static double fold_feature(sonde_sae *sae, const sonde_sae_trainer *t, int64_t s
     const float *w_in = sondep_sae_at(t, t->w, SONDEP_SAE_IN), *w_out = sondep_sae_at(t, t->w, SONDEP_SAE_OUT) + s * t->O;
     double squares = 0.0, norm = 1.0;
 
+    /* where the decoder is the encoder, too, features have the scale */
     for (int64_t d = 0; d < t->O; d++)
-        out[d] = w_out[d] / t->scale_out;
+        out[d] = w_out[d] / (w_in != NULL ? t->scale_out : 1.0);
     for (int64_t d = 0; d < t->D && w_in != NULL; d++)
         in[d] = w_in[s * t->D + d] * t->scale_in;
     if (t->mean != NULL) {

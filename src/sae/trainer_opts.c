@@ -139,8 +139,6 @@ sonde_status sondep_sae_opts_read(sonde_sae_train_opts *out, const sonde_sae_tra
     out->lr = out->lr > 0.0 ? out->lr : good_lr(out);
     if (out->aux_k == 0)
         out->aux_k = out->d_in > 1 ? out->d_in / 2 : 1;
-    if (out->anneal_start == 0)
-        out->anneal_start = (out->steps + 4) / 5;
     out->aux_k = out->aux_k < out->d_sae ? out->aux_k : out->d_sae;
     if (sondep_sae_rules[out->arch].is_unit || out->arch == SONDE_SAE_ARCH_PURSUIT)
         out->init_norm = 1.0;

@@ -233,6 +233,11 @@ static void fill_constants(sonde_sae_trainer *t)
 
 sonde_status sondep_sae_make_room(sonde_sae_trainer *t)
 {
+    /* scratch follows the lists, too */
+    if (t->scratch != NULL)
+        sondep_unmap_block(t->scratch, t->scratch_bytes);
+    t->scratch = NULL;
+    sondep_arena_release(&t->arena);
     SONDE_TRY(sondep_arena_reserve(&t->arena, lay_out(NULL, t)));
     lay_out(&t->arena, t);
     fill_constants(t);

@@ -87,7 +87,6 @@ static void prepare_features(sonde_sae_trainer *t)
 static sonde_status grow(sonde_sae_trainer *t, const float *x, const float *y)
 {
     t->capacity = 2 * t->pairs.codes.capacity;
-    sondep_arena_release(&t->arena);
     SONDE_TRY(sondep_sae_make_room(t));
     sondep_sae_prepare_rows(t, x, y, t->N);
     prepare_features(t);

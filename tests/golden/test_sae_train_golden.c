@@ -25,7 +25,8 @@ typedef struct golden_case {
     const int64_t *groups;
     int64_t n_groups;
     double clip, last_p;
-    int64_t anneal_start;
+    int64_t anneal_start, skip;
+    bool is_transcoder;
 } golden_case;
 
 static const int64_t groups[] = {8, 24, 64};
@@ -72,6 +73,14 @@ static const golden_case cases[] = {
      .ties_bias = 1},
     {.name = "matching_pursuit", .arch = SONDE_SAE_ARCH_PURSUIT, .k = 6, .clip = 1, .ties_bias = 1},
     {.name = "standard_2023", .arch = SONDE_SAE_ARCH_STANDARD_2023, .l1 = 0.3, .ties_bias = 1},
+    {.name = "transcoder", .arch = SONDE_SAE_ARCH_STANDARD, .l1 = 0.7, .clip = 1, .is_transcoder = true},
+    {.name = "transcoder_topk_skip",
+     .arch = SONDE_SAE_ARCH_TOPK,
+     .k = 4,
+     .by_norm = 1,
+     .clip = 1,
+     .is_transcoder = true,
+     .skip = 1},
     {.name = "panneal", .arch = SONDE_SAE_ARCH_PANNEAL, .l1 = 0.3, .last_p = 0.8, .anneal_start = 2, .ties_bias = 1},
 };
 enum { N_CASES = sizeof cases / sizeof *cases, STEPS = 20 };
@@ -162,6 +171,9 @@ static sonde_sae_trainer *make(const golden_case *c, const sonde_safetensors *fi
     o.last_p = c->last_p > 0 ? c->last_p : o.last_p;
     o.anneal_start = c->anneal_start;
     o.residual_threshold = 1.5;
+    o.has_skip = c->skip;
+    if (c->is_transcoder)
+        o.d_out = get(file, "y").shape[2];
     assert_ok(sonde_sae_trainer_new(&t, &o));
     memcpy(t->silent, silent.data, (size_t)t->S * sizeof *t->silent);
     for (int p = 0; p < SONDEP_N_SAE_PARAMETERS; p++) {
@@ -206,9 +218,11 @@ static void check_case(const golden_case *c, bool is_dense)
     sonde_tensor x = get(file, "x"), losses = get(file, "losses");
     int64_t steps = x.shape[0];
     sonde_sae_trainer *t = make(c, file, steps);
+    const float *y = c->is_transcoder ? get(file, "y").data : NULL;
     for (int64_t step = 0; step < steps; step++) {
         t->is_dense = is_dense && !t->rule->is_topk;
-        assert_ok(sonde_sae_trainer_step(t, &r, (const float *)x.data + step * t->N * t->D, NULL));
+        assert_ok(
+            sonde_sae_trainer_step(t, &r, (const float *)x.data + step * t->N * t->D, y ? y + step * t->N * t->O : NULL));
         double want = ((const double *)losses.data)[step];
         if (!(fabs(r.loss - want) <= 2e-6 * want))
             fail_msg("%s: loss of step %lld is %.9g, want %.9g", c->name, (long long)step, r.loss, want);
@@ -217,7 +231,7 @@ static void check_case(const golden_case *c, bool is_dense)
                           1.0 / (1.0 - t->opts.beta1) / sondep_clip_factor(r.gradient_norm, t->opts.clip), 2e-5);
     }
     compare_block(c, t, file, t->w, "after", 1.0, 2e-5);
-    if (c->by_norm) {
+    if (c->by_norm && !c->is_transcoder) {
         sonde_tensor silent = get(file, "silent_after");
         assert_memory_equal(silent.data, t->silent, (size_t)t->S * sizeof *t->silent);
     }

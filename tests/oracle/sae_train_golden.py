@@ -157,6 +157,42 @@ def train_others(name, module, options, steps, seed):
                           "loss.first": f"{float(losses[0]):.9g}"})
 
 
+def train_transcoder(name, arch, has_skip, seed):
+    """Transcoders by torch's autograd: no library at hand trains them with these losses. |W_dec f + b_dec (+ W_skip x) - y|^2 + penalty."""
+    O, K = 20, 4
+    generator = torch.Generator().manual_seed(seed)
+    named = {"W_enc": torch.empty(D, S), "b_enc": torch.empty(S), "W_dec": torch.empty(S, O), "b_dec": torch.empty(O)}
+    if has_skip:
+        named["W_skip"] = torch.empty(O, D)
+    before = set_parameters(named, generator)
+    named = {n: torch.nn.Parameter(p.clone()) for n, p in before.items()}
+    x = torch.stack([rows(generator, N) for _ in range(STEPS)])
+    mix = torch.randn([D, O], generator=generator).double() / D**0.5
+    y = ((x @ mix).relu() * 1.5).float().double()
+    optimizer = torch.optim.Adam(named.values(), lr=LR)
+    losses, grads = [], {}
+    for step in range(STEPS):
+        h = x[step] @ named["W_enc"] + named["b_enc"]
+        f = h.relu()
+        norms = named["W_dec"].norm(dim=1)
+        if arch == "topk":
+            keep = (f * norms).topk(K, dim=1).indices
+            f = torch.zeros_like(f).scatter(1, keep, f.gather(1, keep))
+        out = f @ named["W_dec"] + named["b_dec"] + (x[step] @ named["W_skip"].T if has_skip else 0)
+        loss = (out - y[step]).pow(2).sum(1).mean() + (0.7 * (f * norms).sum(1).mean() if arch == "standard" else 0)
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            grads, features = {f"grad.{n}": p.grad.clone() for n, p in named.items()}, f
+        torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
+        optimizer.step()
+        losses.append(loss.detach())
+    tensors = {"x": x.float(), "y": y.float(), "silent": torch.zeros(S).long(), "features": features, "losses": torch.stack(losses)}
+    tensors |= before | grads | {f"after.{n}": p for n, p in named.items()}
+    write(name, tensors, {"library": f"torch {torch.__version__}", "class": "autograd", "seed": str(seed),
+                          "loss.first": f"{float(losses[0]):.9g}"})
+
+
 if __name__ == "__main__":
     torch.set_default_dtype(torch.float32)
     for i, (name, (architecture, options, has_dead)) in enumerate(CASES.items()):
@@ -164,3 +200,5 @@ if __name__ == "__main__":
     train_others("standard_2023", "standard", {"l1_penalty": 0.3}, STEPS, seed=200)
     train_others("panneal", "p_anneal", {"initial_sparsity_penalty": 0.3, "sparsity_function": "Lp^p", "anneal_start": 2,
                                          "p_end": 0.8, "n_sparsity_updates": 10}, 14, seed=201)
+    train_transcoder("transcoder", "standard", False, seed=300)
+    train_transcoder("transcoder_topk_skip", "topk", True, seed=301)

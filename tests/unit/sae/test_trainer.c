@@ -1,0 +1,502 @@
+/* Trainers of autoencoders: what they leave when they stop and go on, what is exported, what rows say before the first step, new
+ * directions for dead features, a planted dictionary, and what is refused. Gradients are in tests/golden/test_sae_train_golden.c. */
+#include "sae/trainer.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "folder.h"
+#include "statuses.h"
+
+enum { D = 20, S = 96, N = 64, STEPS = 8 };
+
+static const sonde_sae_arch archs[] = {SONDE_SAE_ARCH_STANDARD_2023, SONDE_SAE_ARCH_STANDARD,  SONDE_SAE_ARCH_GATED,
+                                       SONDE_SAE_ARCH_TOPK,          SONDE_SAE_ARCH_BATCHTOPK, SONDE_SAE_ARCH_ABSTOPK,
+                                       SONDE_SAE_ARCH_MATRYOSHKA,    SONDE_SAE_ARCH_JUMPRELU,  SONDE_SAE_ARCH_PANNEAL,
+                                       SONDE_SAE_ARCH_PURSUIT};
+enum { N_ARCHS = sizeof archs / sizeof *archs };
+
+/* Rows with a mean, some directions and noise; the same for the same number. */
+static void make_rows(float *x, int64_t n, uint64_t stream)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t d = 0; d < D; d++) {
+            int64_t which = (int64_t)(12.0 * sonde_random_uniform(7, stream, (uint64_t)(i * 100)));
+            x[i * D + d] = (float)(0.5 + 2.0 * sonde_random_normal(3, 1, (uint64_t)(which * D + d)) +
+                                   0.3 * sonde_random_normal(7, stream, (uint64_t)(i * 100 + 1 + d)));
+        }
+}
+
+static sonde_sae_train_opts options(sonde_sae_arch arch)
+{
+    sonde_sae_train_opts o;
+
+    sonde_sae_train_opts_init(&o);
+    o.arch = arch;
+    o.d_in = D;
+    o.d_sae = S;
+    o.batch = N;
+    o.steps = STEPS;
+    o.k = 5;
+    o.l1 = 0.3;
+    o.l0 = 0.05;
+    o.lr = 3e-3;
+    o.warmup = 2;
+    o.dead_window = 2;
+    return o;
+}
+
+/* A trainer that has seen rows and taken some steps; r of the last. */
+static sonde_sae_trainer *trained(const sonde_sae_train_opts *o, int64_t steps, sonde_sae_train_report *r)
+{
+    sonde_sae_trainer *t;
+    float x[N * D];
+
+    assert_ok(sonde_sae_trainer_new(&t, o));
+    make_rows(x, N, 100);
+    assert_ok(sonde_sae_trainer_begin(t, x, NULL, N));
+    for (int64_t i = 0; i < steps; i++) {
+        make_rows(x, N, (uint64_t)i);
+        assert_ok(sonde_sae_trainer_step(t, r, x, NULL));
+    }
+    return t;
+}
+
+static void assert_same_file(const char *a, const char *b)
+{
+    FILE *x = fopen(a, "rb"), *y = fopen(b, "rb");
+    int c;
+
+    assert_non_null(x);
+    assert_non_null(y);
+    while ((c = fgetc(x)) != EOF)
+        assert_int_equal(c, fgetc(y));
+    assert_int_equal(fgetc(y), EOF);
+    fclose(x);
+    fclose(y);
+}
+
+/* ---- stopping and going on ---------------------------------------------------------------------------------------------------- */
+
+static void test_goes_on(void **state)
+{
+    sonde_sae_train_report r;
+    float x[N * D];
+    (void)state;
+
+    for (int i = 0; i < N_ARCHS; i++) {
+        sonde_sae_train_opts o = options(archs[i]);
+        assert_ok(sonde_set_threads(2));
+        sonde_sae_trainer *whole = trained(&o, STEPS, &r), *part = trained(&o, 3, &r), *rest;
+        assert_ok(sonde_sae_trainer_save(whole, in_folder("whole.safetensors"), "rows"));
+        assert_ok(sonde_sae_trainer_save(part, in_folder("part.safetensors"), "rows"));
+        assert_ok(sonde_set_threads(1));
+        assert_ok(sonde_sae_trainer_load(&rest, in_folder("part.safetensors"), NULL, "rows"));
+        assert_int_equal(sonde_sae_trainer_steps(rest), 3);
+        for (int64_t step = 3; step < STEPS; step++) {
+            make_rows(x, N, (uint64_t)step);
+            assert_ok(sonde_sae_trainer_step(rest, &r, x, NULL));
+        }
+        assert_ok(sonde_sae_trainer_save(rest, in_folder("rest.safetensors"), "rows"));
+        assert_same_file(in_folder("whole.safetensors"), in_folder("rest.safetensors"));
+        assert_int_equal(sonde_sae_trainer_step(rest, &r, x, NULL), SONDE_E_STATE);
+        sonde_sae_trainer_free(whole);
+        sonde_sae_trainer_free(part);
+        sonde_sae_trainer_free(rest);
+    }
+    assert_ok(sonde_set_threads(0));
+}
+
+static void test_other_trainings_are_refused(void **state)
+{
+    sonde_sae_train_opts o = options(SONDE_SAE_ARCH_TOPK);
+    sonde_sae_train_report r;
+    sonde_sae_trainer *t = trained(&o, 3, &r), *other = NULL;
+    (void)state;
+
+    assert_ok(sonde_sae_trainer_save(t, in_folder("state.safetensors"), "rows"));
+    assert_refused(sonde_sae_trainer_load(&other, in_folder("state.safetensors"), NULL, "others"), SONDE_E_ARG, "source");
+    assert_null(other);
+    o.k = 6;
+    assert_refused(sonde_sae_trainer_load(&other, in_folder("state.safetensors"), &o, "rows"), SONDE_E_ARG, "'k'");
+    o.k = 5;
+    o.steps = 2;
+    assert_refused(sonde_sae_trainer_load(&other, in_folder("state.safetensors"), &o, "rows"), SONDE_E_ARG, "step 3");
+    o.steps = 50;
+    o.lr = 1e-5;
+    assert_ok(sonde_sae_trainer_load(&other, in_folder("state.safetensors"), &o, "rows"));
+    sonde_sae_trainer_free(other);
+    assert_refused(sonde_sae_trainer_load(&other, in_folder("nothing.safetensors"), NULL, NULL), SONDE_E_NOTFOUND,
+                   "nothing");
+    sonde_sae_trainer_free(t);
+}
+
+/* ---- what is exported -------------------------------------------------------------------------------------------------------------- */
+
+/* Explained variance and mean number of features of an autoencoder on rows as they are. */
+static double explained(double *l0, const sonde_sae *sae, const float *x)
+{
+    static float f[N * S], y[N * D];
+    double error = 0, variance = 0, mean[D] = {0};
+    sonde_sae_coder *coder;
+
+    assert_ok(sonde_sae_coder_new(&coder, sae));
+    assert_ok(sonde_sae_encode(coder, f, x, N));
+    assert_ok(sonde_sae_decode(coder, y, f, x, N));
+    *l0 = 0;
+    for (int i = 0; i < N * S; i++)
+        *l0 += f[i] != 0.0f ? 1.0 / N : 0.0;
+    for (int i = 0; i < N * D; i++)
+        mean[i % D] += (double)x[i] / N;
+    for (int i = 0; i < N * D; i++) {
+        error += ((double)y[i] - x[i]) * ((double)y[i] - x[i]);
+        variance += ((double)x[i] - mean[i % D]) * ((double)x[i] - mean[i % D]);
+    }
+    sonde_sae_coder_free(coder);
+    return 1.0 - error / variance;
+}
+
+/* What a step reports of its rows before its change is what the autoencoder exported before it does with them. */
+static void test_export_is_what_was_trained(void **state)
+{
+    sonde_sae_train_report r;
+    float x[N * D];
+    double l0;
+    (void)state;
+
+    for (int i = 0; i < N_ARCHS; i++) {
+        if (archs[i] == SONDE_SAE_ARCH_BATCHTOPK || archs[i] == SONDE_SAE_ARCH_MATRYOSHKA)
+            continue; /* they are used with a threshold */
+        for (int scaling = 0; scaling < 3; scaling++) {
+            sonde_sae_train_opts o = options(archs[i]);
+            sonde_sae *sae;
+            double ev;
+            o.scaling = scaling;
+            sonde_sae_trainer *t = trained(&o, 5, &r);
+            if (scaling == SONDE_SAE_SCALE_WHITENING && archs[i] == SONDE_SAE_ARCH_PURSUIT) {
+                assert_refused(sonde_sae_trainer_export(&sae, t, NULL, NULL, NULL), SONDE_E_UNSUPPORTED, "whitening");
+                sonde_sae_trainer_free(t);
+                continue;
+            }
+            assert_ok(sonde_sae_trainer_export(&sae, t, "model", "blocks.0.hook_resid_post", NULL));
+            make_rows(x, N, 50);
+            assert_ok(sonde_sae_trainer_step(t, &r, x, NULL));
+            ev = explained(&l0, sae, x);
+            assert_float_equal(l0, r.l0, 1.5 / N); /* one feature may lie at its threshold */
+            if (scaling != SONDE_SAE_SCALE_WHITENING)
+                assert_float_equal(ev, r.explained_variance, 1e-3);
+            sonde_sae_free(sae);
+            sonde_sae_trainer_free(t);
+        }
+    }
+}
+
+/* The threshold of BatchTopK, used, keeps about as many features as were trained with. */
+static void test_threshold_of_batchtopk(void **state)
+{
+    sonde_sae_train_opts o = options(SONDE_SAE_ARCH_BATCHTOPK);
+    sonde_sae_train_report r;
+    sonde_sae *sae;
+    float x[N * D];
+    double l0;
+    (void)state;
+
+    o.threshold_rate = 1.0;
+    o.lr = 1e-9; /* nothing changes any more: the threshold is that of rows like these */
+    sonde_sae_trainer *t = trained(&o, 5, &r);
+    assert_ok(sonde_sae_trainer_export(&sae, t, NULL, NULL, NULL));
+    make_rows(x, N, 4);
+    explained(&l0, sae, x);
+    assert_float_equal(l0, o.k, 0.1);
+    assert_string_equal(sonde_sae_get_config(sae)->architecture, "jumprelu");
+    sonde_sae_free(sae);
+    sonde_sae_trainer_free(t);
+}
+
+static void test_starts_from_what_was_exported(void **state)
+{
+    sonde_sae_train_report r;
+    (void)state;
+
+    for (int i = 0; i < N_ARCHS; i++) {
+        sonde_sae_train_opts o = options(archs[i]);
+        sonde_sae_trainer *t = trained(&o, 4, &r), *again = trained(&o, 0, &r);
+        sonde_sae *first, *second;
+        sonde_tensor a, b;
+        assert_ok(sonde_sae_trainer_export(&first, t, NULL, NULL, NULL));
+        assert_ok(sonde_sae_trainer_start_from(again, first));
+        assert_ok(sonde_sae_trainer_export(&second, again, NULL, NULL, NULL));
+        assert_ok(sonde_sae_weight(&a, first, "W_dec"));
+        assert_ok(sonde_sae_weight(&b, second, "W_dec"));
+        for (int k = 0; k < S * D; k++)
+            assert_float_equal(((float *)a.data)[k], ((float *)b.data)[k], 1e-5);
+        assert_int_equal(sonde_sae_trainer_start_from(t, first), SONDE_E_STATE);
+        o.arch = archs[(i + 3) % N_ARCHS] == SONDE_SAE_ARCH_GATED ? SONDE_SAE_ARCH_TOPK : SONDE_SAE_ARCH_GATED;
+        if (archs[i] != SONDE_SAE_ARCH_GATED && o.arch == SONDE_SAE_ARCH_GATED) {
+            sonde_sae_trainer *other = trained(&o, 0, &r);
+            assert_refused(sonde_sae_trainer_start_from(other, first), SONDE_E_ARG, "another kind");
+            sonde_sae_trainer_free(other);
+        }
+        sonde_sae_free(first);
+        sonde_sae_free(second);
+        sonde_sae_trainer_free(t);
+        sonde_sae_trainer_free(again);
+    }
+}
+
+/* ---- what rows say ------------------------------------------------------------------------------------------------------------------ */
+
+static void test_scale_and_whitening(void **state)
+{
+    enum { MANY = 40 * N };
+    static float x[MANY * D], y[MANY * D];
+    sonde_sae_train_opts o = options(SONDE_SAE_ARCH_TOPK);
+    double norm = 0, covariance;
+    sonde_sae_trainer *t;
+    (void)state;
+
+    make_rows(x, MANY, 9);
+    assert_ok(sonde_sae_trainer_new(&t, &o));
+    assert_ok(sonde_sae_trainer_begin(t, x, NULL, MANY));
+    for (int i = 0; i < MANY; i += N)
+        sondep_sae_scale_x(t, y + i * D, x + i * D, N);
+    for (int i = 0; i < MANY; i++)
+        norm += sqrt(sondep_sum_squares(y + i * D, D)) / MANY;
+    assert_float_equal(norm, sqrt(D), 1e-4);
+    sonde_sae_trainer_free(t);
+    o.scaling = SONDE_SAE_SCALE_WHITENING;
+    assert_ok(sonde_sae_trainer_new(&t, &o));
+    assert_ok(sonde_sae_trainer_begin(t, x, NULL, MANY));
+    for (int i = 0; i < MANY; i += N)
+        sondep_sae_scale_x(t, y + i * D, x + i * D, N);
+    for (int a = 0; a < D; a++)
+        for (int b = 0; b <= a; b++) {
+            covariance = 0;
+            for (int i = 0; i < MANY; i++)
+                covariance += (double)y[i * D + a] * y[i * D + b] / (MANY - 1);
+            assert_float_equal(covariance, a == b,
+                               0.02); /* the smallest eigenvalues are about 0.09, to which 1e-3 is added */
+        }
+    sonde_sae_trainer_free(t);
+}
+
+/* Of rows around a point, one of them far away, the median stays at the point; the mean does not. */
+static void test_geometric_median(void **state)
+{
+    float x[N * D] = {0};
+    sonde_sae_train_opts o = options(SONDE_SAE_ARCH_STANDARD_2023);
+    sonde_sae_trainer *t;
+    (void)state;
+
+    o.scaling = SONDE_SAE_SCALE_NONE;
+    for (int i = 0; i < N; i++)
+        for (int d = 0; d < D; d++)
+            x[i * D + d] = 3.0f + (i % 2 ? 1.0f : -1.0f) * (d == i / 2 % D ? 0.1f : 0.0f);
+    for (int d = 0; d < D; d++)
+        x[(N - 1) * D + d] = 1000.0f;
+    assert_ok(sonde_sae_trainer_new(&t, &o));
+    assert_ok(sonde_sae_trainer_begin(t, x, NULL, N));
+    for (int d = 0; d < D; d++)
+        assert_float_equal(sondep_sae_at(t, t->w, SONDEP_SAE_B_DEC)[d], 3.0, 0.02);
+    sonde_sae_trainer_free(t);
+}
+
+static void test_resampling(void **state)
+{
+    sonde_sae_train_opts o = options(SONDE_SAE_ARCH_STANDARD_2023);
+    sonde_sae_train_report r;
+    float x[N * D];
+    int64_t n;
+    sonde_sae_trainer *t = trained(&o, 4, &r);
+    (void)state;
+
+    for (int s = 0; s < S; s++)
+        t->silent[s] = s % 8 == 3 ? 1000 : 0;
+    make_rows(x, N, 60);
+    assert_ok(sonde_sae_trainer_resample(t, &n, x, N));
+    assert_int_equal(n, S / 8);
+    for (int s = 3; s < S; s += 8) {
+        const float *in = sondep_sae_at(t, t->w, SONDEP_SAE_IN) + s * D,
+                    *out = sondep_sae_at(t, t->w, SONDEP_SAE_OUT) + s * D;
+        double along = 0, norm = sqrt(sondep_sum_squares(in, D));
+        for (int d = 0; d < D; d++)
+            along += (double)in[d] * out[d] / norm;
+        assert_float_equal(sqrt(sondep_sum_squares(out, D)), 1.0, 1e-5);
+        assert_float_equal(along, 1.0, 1e-5);
+        assert_float_equal(sondep_sae_at(t, t->m, SONDEP_SAE_OUT)[s * D], 0.0, 0.0);
+        assert_int_equal(t->silent[s], 0);
+    }
+    sonde_sae_trainer_free(t);
+    o.arch = SONDE_SAE_ARCH_TOPK;
+    t = trained(&o, 1, &r);
+    assert_refused(sonde_sae_trainer_resample(t, &n, x, N), SONDE_E_ARG, "standard-2023");
+    sonde_sae_trainer_free(t);
+}
+
+/* ---- BatchTopK's lists --------------------------------------------------------------------------------------------------------------- */
+
+/* One row takes nearly all places of a batch: more than its list has room for at first. */
+static void test_lists_grow(void **state)
+{
+    sonde_sae_train_opts o = options(SONDE_SAE_ARCH_BATCHTOPK);
+    sonde_sae_train_report r;
+    float x[N * D];
+    sonde_sae_trainer *t;
+    (void)state;
+
+    o.d_sae = 400;
+    o.k = 2;
+    o.scaling = SONDE_SAE_SCALE_NONE;
+    assert_ok(sonde_sae_trainer_new(&t, &o));
+    make_rows(x, N, 1);
+    for (int d = 0; d < D; d++)
+        x[5 * D + d] *= 1e4f;
+    assert_int_equal(t->pairs.codes.capacity, 64);
+    assert_ok(sonde_sae_trainer_step(t, &r, x, NULL));
+    assert_true(t->pairs.codes.capacity > 64);
+    assert_float_equal(r.l0, o.k, 1e-9);
+    assert_true(t->n_on[5] > 64);
+    sonde_sae_trainer_free(t);
+}
+
+/* ---- a planted dictionary ------------------------------------------------------------------------------------------------------------ */
+
+/* Rows are sums of two of 24 directions in 20 dimensions: each direction is found again, by most architectures' features. */
+static void test_planted_dictionary(void **state)
+{
+    enum { PLANTED = 24, MANY = 256 };
+    static const sonde_sae_arch tried[] = {SONDE_SAE_ARCH_TOPK, SONDE_SAE_ARCH_BATCHTOPK, SONDE_SAE_ARCH_STANDARD,
+                                           SONDE_SAE_ARCH_JUMPRELU};
+    static const double bars[] = {0.95, 0.95, 0.95, 0.85}; /* JumpReLU's features split some directions */
+    static float x[MANY * D], planted[PLANTED * D];
+    sonde_sae_train_report r;
+    (void)state;
+
+    for (int i = 0; i < PLANTED * D; i++)
+        planted[i] = (float)sonde_random_normal(11, 0, (uint64_t)i);
+    for (int a = 0; a < 4; a++) {
+        sonde_sae_train_opts o = options(tried[a]);
+        double found = 0;
+        sonde_sae_trainer *t;
+        o.d_sae = 48;
+        o.batch = MANY;
+        o.steps = 1200;
+        o.k = 2;
+        o.l1 = 1.0;
+        o.l0 = 0.3;
+        o.lr = 5e-3;
+        o.dead_window = 50;
+        assert_ok(sonde_sae_trainer_new(&t, &o));
+        for (int64_t step = 0; step < o.steps; step++) {
+            memset(x, 0, sizeof x);
+            for (int i = 0; i < 2 * MANY; i++) {
+                uint64_t at = (uint64_t)(step * 2 * MANY + i);
+                int which = (int)(PLANTED * sonde_random_uniform(12, 0, at));
+                float size = (float)(0.5 + sonde_random_uniform(12, 1, at));
+                for (int d = 0; d < D; d++)
+                    x[i / 2 * D + d] += size * planted[which * D + d];
+            }
+            if (step == 0)
+                assert_ok(sonde_sae_trainer_begin(t, x, NULL, MANY));
+            assert_ok(sonde_sae_trainer_step(t, &r, x, NULL));
+        }
+        for (int p = 0; p < PLANTED; p++) {
+            double best = 0;
+            for (int s = 0; s < o.d_sae; s++) {
+                const float *w = sondep_sae_at(t, t->w, SONDEP_SAE_OUT) + s * D;
+                double dot = 0;
+                for (int d = 0; d < D; d++)
+                    dot += (double)w[d] * planted[p * D + d];
+                dot /= sqrt(sondep_sum_squares(w, D) * sondep_sum_squares(planted + p * D, D)) + 1e-30;
+                best = dot > best ? dot : best;
+            }
+            found += best / PLANTED;
+        }
+        if (!(found > bars[a]))
+            fail_msg("architecture %d: mean largest cosine %.3f, L0 %.1f, explained %.3f", (int)tried[a], found, r.l0,
+                     r.explained_variance);
+        sonde_sae_trainer_free(t);
+    }
+}
+
+/* ---- what is refused ------------------------------------------------------------------------------------------------------------------ */
+
+static void test_bad_options(void **state)
+{
+    sonde_sae_train_opts o = options(SONDE_SAE_ARCH_TOPK);
+    static const int64_t wrong[] = {10, 5, S};
+    sonde_sae_trainer *t;
+    (void)state;
+
+    o.k = 2.5;
+    assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "2.5");
+    o.k = S + 1;
+    assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "there are 96 features");
+    o = options(SONDE_SAE_ARCH_TOPK);
+    o.lr = NAN;
+    assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "'lr'");
+    o = options(SONDE_SAE_ARCH_TOPK);
+    o.d_in = 0;
+    assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "'d_in'");
+    o = options(SONDE_SAE_ARCH_GATED);
+    o.d_out = 3;
+    assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "transcoder");
+    o = options(SONDE_SAE_ARCH_MATRYOSHKA);
+    o.groups = wrong;
+    o.n_groups = 3;
+    assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "5 does not follow 10");
+    o = options(SONDE_SAE_ARCH_TOPK);
+    o.has_skip = 1;
+    assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "'skip'");
+    assert_null(t);
+}
+
+/* Rows that are not finite leave everything as it was. */
+static void test_bad_rows(void **state)
+{
+    sonde_sae_train_report r;
+    float x[N * D];
+    (void)state;
+
+    for (int i = 0; i < N_ARCHS; i++) {
+        sonde_sae_train_opts o = options(archs[i]);
+        sonde_sae_trainer *t = trained(&o, 2, &r);
+        assert_ok(sonde_sae_trainer_save(t, in_folder("before.safetensors"), NULL));
+        make_rows(x, N, 77);
+        x[3 * D + 4] = NAN;
+        assert_refused(sonde_sae_trainer_step(t, &r, x, NULL), SONDE_E_NONFINITE, "row 3, column 4");
+        x[3 * D + 4] = 3e38f;
+        x[3 * D + 5] = -3e38f;
+        assert_int_equal(sonde_sae_trainer_step(t, &r, x, NULL), SONDE_E_NONFINITE);
+        assert_ok(sonde_sae_trainer_save(t, in_folder("after.safetensors"), NULL));
+        assert_same_file(in_folder("before.safetensors"), in_folder("after.safetensors"));
+        sonde_sae_trainer_free(t);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_goes_on),
+        cmocka_unit_test(test_other_trainings_are_refused),
+        cmocka_unit_test(test_export_is_what_was_trained),
+        cmocka_unit_test(test_threshold_of_batchtopk),
+        cmocka_unit_test(test_starts_from_what_was_exported),
+        cmocka_unit_test(test_scale_and_whitening),
+        cmocka_unit_test(test_geometric_median),
+        cmocka_unit_test(test_resampling),
+        cmocka_unit_test(test_lists_grow),
+        cmocka_unit_test(test_planted_dictionary),
+        cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_bad_rows),
+    };
+    return cmocka_run_group_tests(tests, folder_make, folder_remove);
+}
