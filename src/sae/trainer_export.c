@@ -4,7 +4,8 @@
  *   x' = (x - mean) M, M^-1 = U               M W_enc;   W_dec U;   b_dec U + mean     (b_enc less mean M W_enc where b_dec is not taken from x)
  *   features chosen by h |d_s|                W_enc |d_s|;   b_enc |d_s|;   W_dec / |d_s|, with the lengths behind the scale
  *   matching pursuit                          W_dec as it is, which is its encoder: v = rest . d has the scale of the rest
- *   BatchTopK                                 JumpReLU with the threshold that followed the batches, / scale_out
+ *   BatchTopK                                 JumpReLU with the threshold that followed the batches, / scale_out: a mean that began
+ *                                             at 0, over the weight that its batches have by now (SAELens leaves that out)
  *
  * Source: sae_lens 6.54.12, fold_activation_norm_scaling_factor, fold_activation_whitening, process_state_dict_for_saving_inference.
  */
@@ -116,6 +117,14 @@ static double shift_of(const sonde_sae_trainer *t, const double *in)
     return shift;
 }
 
+/* The threshold of BatchTopK in the scale of the input. */
+static double threshold_of(const sonde_sae_trainer *t)
+{
+    double weight = 1.0 - pow(1.0 - t->opts.threshold_rate, (double)t->step);
+
+    return t->threshold / (weight > 0.0 ? weight : 1.0) / (t->opts.rescales ? t->scale_out : 1.0);
+}
+
 /* Numbers of feature s. */
 static void fold_vectors(sonde_sae *sae, const sonde_sae_trainer *t, int64_t s, double norm, double shift)
 {
@@ -134,7 +143,7 @@ static void fold_vectors(sonde_sae *sae, const sonde_sae_trainer *t, int64_t s, 
             sae->w[weights[i]][s] = (float)value;
         }
     if (t->rule->is_batch)
-        sae->w[SONDEP_THRESHOLD][s] = (float)(t->opts.rescales ? t->threshold / t->scale_out : t->threshold);
+        sae->w[SONDEP_THRESHOLD][s] = (float)threshold_of(t);
 }
 
 /* b_dec, and W_skip. */

@@ -1,0 +1,30 @@
+# tolerance: 2e-3
+# A training of autoencoders, what it leaves, and that one which stopped and went on is the one that did not, byte for byte; several at once.
+common="models/stories --data stories.jsonl:40 --hook blocks.3.hook_resid_post --width 2x --batch 64 --k 8 --lr 1e-3 --warmup 2
+    --buffer 2000 --save-every 3"
+same() {
+    for name in cfg.json sae_weights.safetensors training/state.safetensors training/curve.csv; do
+        cmp "$1/$name" "$2/$name" || echo "$name differs"
+    done
+}
+sonde sae train $common --steps 12 --held-out stories.jsonl --eval-every 6 --eval-documents 5 -o whole -q | grep -v activations/s
+ls whole whole/training
+cut -d , -f 1-7,9 whole/training/curve.csv | sed -n '1p;2p;$p'
+# one that is cut off behind a checkpoint: steps 3 and 6 were saved, --steps makes it longer
+sonde sae train $common --steps 12 --held-out stories.jsonl --eval-every 6 --eval-documents 5 -o parts -q >one &
+while [ ! -e parts/training/state.safetensors ]; do sleep 0.05; done
+kill -9 $! 2>/dev/null
+wait $! 2>/dev/null
+sonde sae train --resume -o parts -q --threads 1 >/dev/null
+same whole parts
+# what is trained is measured like any other
+sonde sae eval models/stories whole -f stories.jsonl --no-loss | sed -n '1,6p'
+# others from the same pass; and the one that was asked for alone is not changed by them
+sonde sae train $common --steps 12 --held-out stories.jsonl --eval-every 6 --eval-documents 5 -o both -q \
+    --also arch=standard,l1=0.5,name=l1 --also arch=batchtopk,k=4,width=96 | grep -v activations/s
+same whole both/first
+ls both
+# a transcoder, from the MLP's input to its output
+sonde sae train models/stories --data stories.jsonl:20 --hook blocks.3.ln2.hook_normalized --hook-out blocks.3.hook_mlp_out --skip \
+    --width 64 --batch 64 --k 8 --arch batchtopk --steps 5 -o transcoder -q | grep -v activations/s
+grep -o '"architecture": "[a-z_]*"' transcoder/cfg.json

@@ -1,0 +1,57 @@
+# tolerance: 1e-3
+# What cannot be trained: one line, status 2, 3 or 5, nothing left behind.
+try() {
+    sonde sae train "$@" -q >&2
+    echo "status $?" >&2
+}
+new="models/stories --data stories.jsonl:20 --hook blocks.3.hook_resid_post --width 64 --batch 64 --k 8 --steps 3"
+echo "nothing of a training" >notes.txt
+mkdir other && cp notes.txt other
+ls >before
+try
+try -o x
+try models/stories -o x --hook blocks.3.hook_resid_post
+try models/stories -o x --data stories.jsonl
+try $new -o x --arch topkk
+try $new -o x --k 2.5
+try $new -o x --k 65
+try $new -o x --width 0x
+try $new -o x --width many
+try $new -o x --tokens 10
+try $new -o x --lr -1
+try models/stories --data stories.jsonl --hook blocks.3.hook_resid_post -o x --tokens 100
+try models/stories --data stories.jsonl --hook blocks.3.hook_resid_post -o x --tokens some
+try $new -o x --hook blocks.33.hook_resid_post
+try $new -o x --hook 'blocks.*.hook_resid_post'
+try $new -o x --hook blocks.3.attn.hook_pattern
+try $new -o x --skip
+try $new -o x --arch gated --hook-out blocks.3.hook_mlp_out
+try $new -o x --also k=3,steps=9
+try $new -o x --also k
+try $new -o x --also kk=3
+try $new -o x --also arch=nothing
+try $new -o x --also name=../y
+try $new -o x --also k=4,name=a --also k=5,name=a
+try $new -o x --init nowhere
+try $new -o x --init sae --arch topk
+try $new -o notes.txt
+try $new -o other
+try --resume -o nowhere
+try nowhere --data stories.jsonl --hook blocks.3.hook_resid_post -o x
+try $new -o x --data nowhere.jsonl
+try $new -o x --held-out nowhere.jsonl
+ls | cmp - before
+# a training that is there is not lost, and goes on as what it is
+sonde sae train $new -o run -q >/dev/null
+cp run/training/state.safetensors .
+kept() {
+    try "$@"
+    cmp state.safetensors run/training/state.safetensors
+}
+kept $new -o run
+kept --resume -o run --k 9
+kept --resume -o run --steps 2
+kept --resume -o run --data story.txt --steps 4
+kept --resume -o run --hook blocks.2.hook_resid_post --steps 4
+head -c 1000 state.safetensors >run/training/state.safetensors
+try --resume -o run --steps 4 2>&1 | sed 's/ends at byte [0-9]*/ends at byte .../' >&2
