@@ -14,6 +14,7 @@
 
 #include <sonde/analysis.h>
 #include <sonde/base.h>
+#include <sonde/feature.h>
 #include <sonde/format.h>
 #include <sonde/hook.h>
 #include <sonde/kernel.h>
