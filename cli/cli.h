@@ -37,6 +37,7 @@
     X(sae_eval)         \
     X(features)         \
     X(explain)          \
+    X(dash)             \
     X(demo)             \
     X(bench_forward)    \
     X(bench_lm)         \

@@ -39,14 +39,15 @@ static sonde_status on_progress(int64_t n_done, int64_t n_tokens, void *ctx)
     return cli_check_interrupt();
 }
 
-/* The command line as it was typed, and the texts. Owns: *out is the caller's. */
-static sonde_status join_words(char **out, const char *const *words, int64_t n)
+/* Words with spaces between them, behind `first`. Owns: *out is the caller's. */
+static sonde_status join_words(char **out, const char *first, const char *const *words, int64_t n)
 {
-    size_t bytes = 1;
+    size_t bytes = strlen(first) + 1;
 
     for (int64_t i = 0; i < n; i++)
         bytes += strlen(words[i]) + 1;
     CLI_TRY(CLI_NEW(*out, (int64_t)bytes));
+    strcpy(*out, first);
     for (int64_t i = 0; i < n; i++) {
         strcat(*out, words[i]);
         strcat(*out, i + 1 < n ? " " : "");
@@ -95,8 +96,8 @@ static sonde_status run(const cli_call *call)
     CLI_TRY_DONE(cli_model_tokenizer(&w.m));
     CLI_TRY_DONE(sonde_sae_load(&w.sae, call->arguments[1]));
     CLI_TRY_DONE(cli_token_texts_read(&w.texts, &w.m, call->arguments + 2, call->n_arguments - 2, false));
-    CLI_TRY_DONE(join_words(&command, call->words, call->n_words));
-    CLI_TRY_DONE(join_words(&corpus, cli.files.items, cli.files.n));
+    CLI_TRY_DONE(join_words(&command, "sonde features ", call->words, call->n_words));
+    CLI_TRY_DONE(join_words(&corpus, "", cli.files.items, cli.files.n));
     sonde_features_opts_init(&opts);
     opts.hook = hook;
     opts.hook_out = hook_out;

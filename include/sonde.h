@@ -20,6 +20,7 @@
 #include <sonde/kernel.h>
 #include <sonde/model.h>
 #include <sonde/plot.h>
+#include <sonde/report.h>
 #include <sonde/run.h>
 #include <sonde/sae.h>
 #include <sonde/tensor.h>
