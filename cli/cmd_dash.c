@@ -1,4 +1,7 @@
-/* cmd_dash.c - `sonde dash`: a database of features as one page.                floor 10: cli */
+/* cmd_dash.c - `sonde dash`: a database of features as one page.                floor 10: cli
+ *
+ * The page is one file without a network: it can be sent to somebody, and opens in twenty years.
+ */
 #include "cli.h"
 
 #include <sonde/report.h>
@@ -15,6 +18,7 @@ static const cli_option options[] = {
     {0},
 };
 
+/* One call of the library, and what came of it. */
 static sonde_status run(const cli_call *call)
 {
     sonde_dash_opts opts;

@@ -67,12 +67,14 @@ static const cli_option training_options[] = {SONDE_SAE_TRAIN_OPTION_LIST(ROW_WH
 static const char *const own_names[] = {"cfg.json", "sae_weights.safetensors", "training", "manifest.json", NULL};
 static const training_kind kind = {"training/state.safetensors", own_names};
 
+/* One line a misuse, in the order in which a person meets them. */
 static sonde_status check_call(sae_training *t, const cli_call *call)
 {
     if (output == NULL)
         return cli_misuse("'sae train' needs a folder: '-o DIR'");
     if (call->n_arguments > 0)
         model_name = call->arguments[0];
+    /* what is not given is as it was: read before it is missed */
     if (is_resumed)
         CLI_TRY(training_manifest_read(&t->earlier, output, settings));
     if (model_name == NULL)
@@ -89,6 +91,7 @@ static sonde_status make_units(sae_training *t)
 {
     sae_unit base = {.name = "first", .opts = opts, .hook = hook, .hook_out = hook_out, .width = width, .saved_step = -1};
 
+    /* the one of the command line itself comes first; others differ from it in what --also says */
     t->n_units = 1 + also.n;
     CLI_TRY(CLI_NEW(t->units, t->n_units));
     t->units[0] = base;
@@ -121,6 +124,7 @@ static sonde_status open_source(sae_training *t)
     sonde_stream_opts how;
 
     sonde_stream_opts_init(&how);
+    /* one order for all: what an autoencoder sees does not depend on the others */
     how.most_rows = buffer;
     how.seed = (uint64_t)opts.seed;
     CLI_TRY(CLI_NEW(t->hooks, 2 * t->n_units));
@@ -179,6 +183,7 @@ static sonde_status begin_unit(const sae_training *t, sae_unit *u)
     float **sample;
     sonde_status status = SONDE_OK;
 
+    /* only the points that this one reads and writes */
     n = begin_rows < n ? begin_rows : n;
     CLI_TRY(CLI_NEW(sample, t->n_hooks));
     for (int64_t i = 0; i < t->n_hooks && status == SONDE_OK; i++)
@@ -243,6 +248,7 @@ static sonde_status resume_unit(sae_training *t, sae_unit *u)
 static sonde_status prepare(sae_training *t)
 {
     CLI_TRY(make_units(t));
+    /* batch and order are those of the state: the source depends on them */
     for (int64_t i = 0; i < t->n_units && is_resumed; i++)
         CLI_TRY(read_saved(&t->units[i]));
     CLI_TRY(cli_model_open(&t->m, model_name));
@@ -284,6 +290,7 @@ static sonde_status save(const sae_training *t, sae_unit *u)
     snprintf(inner, sizeof inner, "%s", training_path(u->folder, "training"));
     snprintf(state, sizeof state, "%s", training_path(inner, "state.safetensors"));
     describe(subtitle, sizeof subtitle, u);
+    /* the curve first: it is cut to the state, not the other way round */
     CLI_TRY(sae_curve_write(&u->curve, inner));
     CLI_TRY(sonde_sae_trainer_save(u->trainer, state, source_text(t, u)));
     u->saved_step = sonde_sae_trainer_steps(u->trainer);
@@ -375,6 +382,7 @@ static sonde_status step_unit(sae_training *t, sae_unit *u)
     p.n_dead = (double)r.n_dead;
     p.gradient_norm = r.gradient_norm;
     p.lr = r.lr;
+    /* what is measured behind this step belongs to its line of the curve */
     if (t->held_out.n > 0 && is_due(p.step, eval_every))
         CLI_TRY(evaluate(t, u, &p));
     if (u == t->units)
@@ -401,6 +409,7 @@ static sonde_status step(sae_training *t, int64_t at)
     double done = (double)(at + 1 - t->first_step);
 
     CLI_TRY(cli_check_interrupt());
+    /* the same rows for all: one pass of the model feeds them */
     CLI_TRY(sonde_source_get(t->source, t->rows, at * opts.batch, opts.batch));
     for (int64_t i = 0; i < t->n_units; i++)
         if (sonde_sae_trainer_steps(t->units[i].trainer) == at)
@@ -445,6 +454,7 @@ static sonde_status stop(sae_training *t, sonde_status status)
     return cli_hint(SONDE_E_INTERRUPTED, "'sonde sae train --resume -o %s' goes on", output);
 }
 
+/* Nothing is written before everything was read. */
 static sonde_status work(sae_training *t)
 {
     sonde_status status;

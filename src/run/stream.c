@@ -33,6 +33,7 @@ typedef struct stream {
     } * listeners; /* (n_hooks) */
 } stream;
 
+/* A quarter of a million rows are some thousand documents. */
 void sonde_stream_opts_init(sonde_stream_opts *out)
 {
     *out = (sonde_stream_opts){.struct_size = sizeof *out, .most_rows = MOST_ROWS, .batch = BATCH};
@@ -47,6 +48,7 @@ static bool is_row(const stream *s, int32_t id)
     return true;
 }
 
+/* Frees what was made. */
 static void stream_release(void *ctx)
 {
     stream *s = ctx;
@@ -156,6 +158,7 @@ static sonde_status fill(float *const *out, const int64_t *pieces, int64_t n, vo
         places[i] = (place){pieces[i], length_of(s, pieces[i]), row};
         row += s->n_rows[pieces[i]];
     }
+    /* long ones together and short ones together: padding is the difference to the longest of a batch */
     qsort(places, (size_t)n, sizeof *places, compare_places);
     s->out = out;
     for (int64_t i = 0, together; i < n && places[i].length > 0; i += together) {
@@ -221,6 +224,7 @@ static sonde_status stream_make(stream *s, const char *const *hooks, const sonde
     if (all == 0)
         return SONDE_FAIL(SONDE_E_RANGE, "the corpus has no documents");
     sonde_corpus_read(&separator, s->corpus, 0, 1);
+    /* the separator is no word of the text: its activation is the same everywhere */
     s->n_left_out = o->left_out != NULL ? o->n_left_out : 1;
     SONDE_TRY(SONDE_NEW(s->left_out, s->n_left_out));
     memcpy(s->left_out, o->left_out != NULL ? o->left_out : &separator, (size_t)s->n_left_out * sizeof *s->left_out);
@@ -235,6 +239,7 @@ static sonde_status stream_make(stream *s, const char *const *hooks, const sonde
     return count_rows(s);
 }
 
+/* Nothing runs yet: the first rows that are asked for fill the first chunk. */
 sonde_status sonde_source_stream(sonde_source **out, const sonde_model *model, const sonde_corpus *corpus,
                                  const char *const *hooks, int64_t n_hooks, const sonde_stream_opts *opts)
 {
