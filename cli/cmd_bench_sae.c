@@ -126,6 +126,7 @@ static sonde_status time_steps(sae_bench *b)
     CLI_TRY(CLI_NEW(seconds, n_repeats));
     CLI_TRY_DONE(make_trainer(&trainer, batch));
     bench_measure_peak(&b->peak);
+    /* negative: not counted */
     for (int64_t i = -WARM_UP; i < n_repeats; i++) {
         double start = cli_seconds();
         CLI_TRY_DONE(sonde_sae_trainer_step(trainer, &b->last, b->x, NULL));
@@ -167,6 +168,7 @@ static sonde_status print_json(const sae_bench *b)
     json_object_set_new(out, "l0", cli_json_real(b->last.l0));
     json_object_set_new(out, "repeats", json_integer(n_repeats));
     json_object_set_new(out, "seconds", cli_json_real(b->seconds));
+    /* the rate is what peers print */
     json_object_set_new(out, "tokens_per_s", cli_json_real((double)batch / b->seconds));
     json_object_set_new(out, "gflops", cli_json_real(gflops));
     json_object_set_new(out, "peak_gflops", cli_json_real(b->peak.gflops));
@@ -205,6 +207,7 @@ static sonde_status run(const cli_call *call)
 
     (void)call;
     CLI_TRY(CLI_NEW(b.x, (batch > CHECKED_ROWS ? batch : CHECKED_ROWS) * d));
+    /* Gaussian rows, the same in every run */
     for (int64_t i = 0; i < (batch > CHECKED_ROWS ? batch : CHECKED_ROWS) * d; i++)
         b.x[i] = (float)sonde_random_normal(1, 0, (uint64_t)i);
     CLI_TRY_DONE(check_kernels(&b));

@@ -30,6 +30,7 @@ static sonde_status run(const cli_call *call)
     opts.n_examples = n_examples;
     opts.n_documents = n_documents;
     CLI_TRY(sonde_dash_write(&r, output, call->arguments[0], &opts));
+    /* what is not shown is said */
     if (r.n_left_out > 0)
         cli_note("up to %s of each feature are left out, so that the page stays small: '--examples N' takes more",
                  cli_counted(r.n_left_out, "example"));

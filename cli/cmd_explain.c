@@ -127,6 +127,7 @@ static json_t *feature_json(const work *w, int64_t s, double value)
     json_object_set_new(out, "value", cli_json_real(value));
     if (w->db == NULL)
         return out;
+    /* what the database knows */
     json_object_set_new(out, "density", cli_json_real(k.density));
     json_object_set_new(out, "max", cli_json_real(k.most));
     json_object_set_new(out, "tokens", json_string(k.summary));
@@ -194,6 +195,7 @@ static sonde_status encode_text(work *w, const int32_t *tokens, int64_t n)
     int64_t width = 1;
     sonde_status status;
 
+    /* a pass of its own for each text: texts are few here */
     if (name[0] == '\0')
         return cli_misuse("the autoencoder does not say which hook point it reads: '--hook POINT'");
     CLI_TRY_DONE(sonde_run_new(&run, w->m.model));
@@ -272,6 +274,7 @@ static sonde_status run(const cli_call *call)
     CLI_TRY_DONE(cli_token_texts_read(&w.texts, &w.m, call->arguments + 2, call->n_arguments - 2, false));
     status = explain_all(&w, call->arguments[1]);
 done:
+    /* SQLite takes NULL for all of them */
     sqlite3_finalize(w.feature);
     sqlite3_finalize(w.logits);
     sqlite3_close(w.db);

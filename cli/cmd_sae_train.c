@@ -89,6 +89,7 @@ static sonde_status check_call(sae_training *t, const cli_call *call)
 /* The autoencoders that are asked for: in DIR itself, or each in a folder of its own. */
 static sonde_status make_units(sae_training *t)
 {
+    /* widths are texts until the hook point is known: 8x of what */
     sae_unit base = {.name = "first", .opts = opts, .hook = hook, .hook_out = hook_out, .width = width, .saved_step = -1};
 
     /* the one of the command line itself comes first; others differ from it in what --also says */
@@ -145,6 +146,7 @@ static sonde_status count_steps(const sae_training *t)
 {
     int64_t n = sonde_source_n_rows(t->source);
 
+    /* two ways to say the same would have to agree */
     if (tokens != NULL && cli_is_given(&opts.steps))
         return cli_misuse("'--tokens' and '--steps' say the same: give one of them");
     if (tokens != NULL)
@@ -161,6 +163,7 @@ static sonde_status finish_opts(const sae_training *t, sae_unit *u)
 {
     u->opts.steps = opts.steps;
     u->opts.d_in = sonde_source_width(t->source, u->in);
+    /* 0: what is read is what is written */
     u->opts.d_out = u->out >= 0 ? sonde_source_width(t->source, u->out) : 0;
     u->opts.has_skip = u->out >= 0 && has_skip;
     return sae_read_width(&u->opts.d_sae, u->width, u->opts.d_in);
@@ -439,6 +442,7 @@ static sonde_status stop(sae_training *t, sonde_status status)
 {
     int64_t steps = next_step(t);
 
+    /* nothing was saved yet: there is nothing to go on from */
     if (t->units[0].saved_step < 0)
         return status;
     if (status != SONDE_E_INTERRUPTED) {

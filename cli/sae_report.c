@@ -166,6 +166,7 @@ static json_t *unit_json(const sae_unit *u)
         json_object_set_new(out, "explained_variance", cli_json_real(last->explained_variance));
         json_object_set_new(out, "dead", cli_json_real(last->n_dead));
     }
+    /* the last measurement, which may be some steps behind */
     if (held_out != NULL) {
         json_object_set_new(out, "held_out_l0", cli_json_real(held_out->held_out_l0));
         json_object_set_new(out, "held_out_explained_variance", cli_json_real(held_out->held_out_variance));
