@@ -65,7 +65,7 @@ static const cli_option training_options[] = {SONDE_SAE_TRAIN_OPTION_LIST(ROW_WH
 
 /* What is in the folder of one autoencoder. */
 static const char *const own_names[] = {"cfg.json", "sae_weights.safetensors", "training", "manifest.json", NULL};
-static const training_kind kind = {"training/state.safetensors", own_names};
+static const training_kind kind = {"training", "training/state.safetensors", own_names};
 
 static sonde_status check_call(sae_training *t, const cli_call *call)
 {
@@ -144,7 +144,7 @@ static sonde_status count_steps(const sae_training *t)
     if (tokens != NULL && cli_is_given(&opts.steps))
         return cli_misuse("'--tokens' and '--steps' say the same: give one of them");
     if (tokens != NULL)
-        CLI_TRY(sae_read_count(&n, tokens, "tokens"));
+        CLI_TRY(cli_parse_count(&n, tokens, "tokens"));
     if (tokens != NULL || !(is_resumed || cli_is_given(&opts.steps)))
         opts.steps = n / opts.batch;
     if (opts.steps < 1)

@@ -330,7 +330,8 @@ typedef struct sonde_harvest_plan {
     int64_t n_behind;              /* tokens of these documents behind the context, which nobody reads */
     int64_t n_shards, n_there;     /* shards; those that are there already */
     int64_t file_bytes;            /* of all files of the finished store */
-    int64_t missing_bytes;         /* of those that are not there yet */
+    int64_t missing_bytes;         /* of those that are not there yet, ... */
+    int64_t missing_rows;          /* ... and their rows */
     int64_t buffer_bytes;          /* memory for rows on their way to the disk */
     sonde_plan pass;               /* of the largest pass */
 } sonde_harvest_plan;

@@ -226,6 +226,7 @@ sonde_status sonde_harvest_get_plan(sonde_harvest_plan *out, sonde_harvest *h)
         out->n_there += h->is_there[i];
         out->file_bytes += h->shard_bytes[i];
         out->missing_bytes += h->is_there[i] ? 0 : h->shard_bytes[i];
+        out->missing_rows += h->is_there[i] ? 0 : h->first_row[i + 1] - h->first_row[i];
     }
     for (int64_t i = 0; i < h->layout.n_hooks; i++)
         floats += h->layout.widths[i];

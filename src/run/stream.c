@@ -106,7 +106,7 @@ static sonde_status make_batch(sondep_stream *s, int64_t n)
 /* A pass that came upon a number which is none says where in the batch: of which document is seen when they run one by one. */
 static sonde_status name_document(sondep_stream *s, sonde_status status)
 {
-    static const char place[] = "sequence 0, ";
+    static const char alone[] = "sequence 0, ";
     int64_t B = s->B;
     sonde_error error;
     char *at;
@@ -120,9 +120,9 @@ static sonde_status name_document(sondep_stream *s, sonde_status status)
         if (sonde_run_forward(s->run, s->tokens, s->lengths, 1, s->T) != SONDE_E_NONFINITE)
             continue;
         error = *sonde_last_error();
-        at = strstr(error.message, place);
+        at = strstr(error.message, alone);
         if (at != NULL)
-            memmove(at, at + sizeof place - 1, strlen(at + sizeof place - 1) + 1);
+            memmove(at, at + sizeof alone - 1, strlen(at + sizeof alone - 1) + 1);
         return SONDE_FAIL(SONDE_E_NONFINITE, "document %lld: %s", (long long)s->documents[b], error.message);
     }
     return status;
