@@ -1,6 +1,6 @@
 /* lm_state.c - the state of a training as a file, and back.                    floor 6: train
  *
- * Three blocks of floats (weights, m, v) as the trainer holds them, and sondep_state_texts that say what they belong to. Whoever resumes
+ * Three blocks of floats (weights, m, v) as the trainer holds them, and texts that say what they belong to. Whoever resumes
  * gets the same bytes as if the training had not stopped, or is told what differs.
  */
 #include "train/lm.h"
@@ -135,8 +135,7 @@ static sonde_status check_texts(const sonde_lm_trainer *t, const sonde_safetenso
     describe(&x, t);
     status = sondep_state_check(&key, file, &x, may_differ, path);
     if (status == SONDE_E_ARG && strcmp(key, "corpus") == 0)
-        sondep_hint(status,
-                    "the sondep_state_texts must be those that it was trained on, in their order, with the same tokenizer");
+        sondep_hint(status, "the texts must be those that it was trained on, in their order, with the same tokenizer");
     return status;
 }
 
