@@ -36,6 +36,9 @@
     X(lm_train)         \
     X(sae_train)        \
     X(sae_eval)         \
+    X(features)         \
+    X(explain)          \
+    X(dash)             \
     X(demo)             \
     X(bench_forward)    \
     X(bench_lm)         \
@@ -232,6 +235,9 @@ sonde_status cli_json_write(json_t *object);
 /* Whether stdout has failed: SONDE_E_IO with the system's words; a closed pipe ends the program quietly. Long output calls
  * it between pieces. */
 sonde_status cli_check_stdout(void);
+
+/* The moment as ISO 8601, in UTC. Owns: a static buffer. */
+const char *cli_now(void);
 
 /* "12.3 MB", "1,234,567", and "1 text" or "1,234 texts", in buffers that rotate (8 of them). */
 const char *cli_bytes(double n_bytes);

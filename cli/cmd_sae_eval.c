@@ -3,9 +3,7 @@
  * Each text is a context of its own, cut at the model's. Special tokens are neither measured nor changed, unless they are asked
  * for. All texts are held as tokens: two walks go over them.
  */
-#include "cli.h"
-
-#include <sonde/sae.h>
+#include "token_texts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -34,52 +32,10 @@ typedef struct work {
     sonde_sae *sae;
     const sonde_sae_config *config;
     cli_progress progress;
-    int32_t *tokens;
-    bool *left_out;
-    int64_t *lengths;
-    int64_t n_tokens, tokens_capacity, left_out_capacity, n_texts, lengths_capacity;
+    cli_token_texts texts;
     sonde_sae_feature *features; /* (S) */
     sonde_sae_report report;
 } work;
-
-/* ---- texts ------------------------------------------------------------------------------------------------------------------ */
-
-/* Appends one text. */
-static sonde_status add_text(work *w, const cli_sequence *sequence)
-{
-    for (int64_t t = 0; t < sequence->n; t++) {
-        int32_t id = sequence->ids[t];
-        bool is_special =
-            (w->m.tokenizer != NULL && sonde_tokenizer_is_special(w->m.tokenizer, id)) || id == cli_bos_id(&w->m);
-        CLI_TRY(CLI_GROW(w->tokens, w->n_tokens, w->tokens_capacity));
-        CLI_TRY(CLI_GROW(w->left_out, w->n_tokens, w->left_out_capacity));
-        w->left_out[w->n_tokens] = is_special && !include_special;
-        w->tokens[w->n_tokens++] = id;
-    }
-    CLI_TRY(CLI_GROW(w->lengths, w->n_texts, w->lengths_capacity));
-    w->lengths[w->n_texts++] = sequence->n;
-    return SONDE_OK;
-}
-
-/* All texts. */
-static sonde_status read_texts(work *w, const cli_call *call)
-{
-    cli_source *source;
-    cli_sequence sequence;
-    bool has_more = true;
-    sonde_status status = SONDE_OK;
-
-    CLI_TRY(cli_source_open(&source, &w->m, call->arguments + 2, call->n_arguments - 2, CLI_LONG_IS_CUT));
-    while (has_more) {
-        CLI_TRY_DONE(cli_source_next(source, &sequence, &has_more));
-        if (has_more)
-            CLI_TRY_DONE(add_text(w, &sequence));
-        CLI_TRY_DONE(cli_check_interrupt());
-    }
-done:
-    cli_source_close(source);
-    return status;
-}
 
 /* ---- results ---------------------------------------------------------------------------------------------------------------- */
 
@@ -201,9 +157,7 @@ static void free_work(work *w)
 {
     cli_progress_end(&w->progress);
     sonde_sae_free(w->sae);
-    free(w->tokens);
-    free(w->left_out);
-    free(w->lengths);
+    cli_token_texts_free(&w->texts);
     free(w->features);
     cli_model_close(&w->m);
 }
@@ -212,7 +166,6 @@ static sonde_status run(const cli_call *call)
 {
     work w = {0};
     sonde_sae_eval_opts opts;
-    sonde_sae_texts texts;
     sonde_status status;
 
     cli_progress_begin(&w.progress, "tokens");
@@ -220,7 +173,7 @@ static sonde_status run(const cli_call *call)
     CLI_TRY_DONE(sonde_sae_load(&w.sae, call->arguments[1]));
     w.config = sonde_sae_get_config(w.sae);
     cli_model_has_tokenizer(&w.m);
-    CLI_TRY_DONE(read_texts(&w, call));
+    CLI_TRY_DONE(cli_token_texts_read(&w.texts, &w.m, call->arguments + 2, call->n_arguments - 2, include_special));
     CLI_TRY_DONE(CLI_NEW(w.features, w.config->d_sae));
     sonde_sae_eval_opts_init(&opts);
     opts.hook = hook;
@@ -229,8 +182,7 @@ static sonde_status run(const cli_call *call)
     opts.has_loss = !no_loss;
     opts.n_resamples = n_resamples;
     opts.seed = (uint64_t)seed;
-    texts = (sonde_sae_texts){w.tokens, w.left_out, w.lengths, w.n_texts};
-    CLI_TRY_DONE(sonde_sae_evaluate(&w.report, w.features, w.m.model, w.sae, &texts, &opts, on_progress, &w));
+    CLI_TRY_DONE(sonde_sae_evaluate(&w.report, w.features, w.m.model, w.sae, &w.texts.texts, &opts, on_progress, &w));
     cli_progress_end(&w.progress);
     status = cli.json ? print_json(&w, call->arguments[1]) : print_table(&w);
 done:

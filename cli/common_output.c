@@ -368,3 +368,14 @@ const char *cli_counted(int64_t n, const char *what)
     snprintf(out, 48, "%s %s%s", number, what, n == 1 ? "" : "s");
     return out;
 }
+
+const char *cli_now(void)
+{
+    static char text[32];
+    time_t now = time(NULL);
+    struct tm parts;
+
+    if (gmtime_r(&now, &parts) == NULL || strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+        text[0] = '\0';
+    return text;
+}

@@ -17,6 +17,7 @@ pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(CAIRO REQUIRED IMPORTED_TARGET cairo)
 pkg_check_modules(PANGO REQUIRED IMPORTED_TARGET pangocairo)
 pkg_check_modules(POPT REQUIRED IMPORTED_TARGET popt)
@@ -32,4 +33,4 @@ else()
 endif()
 
 set(SONDE_LIBS PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::LIBZIP PkgConfig::ZLIB PkgConfig::ZSTD
-  PkgConfig::CAIRO PkgConfig::PANGO OpenMP::OpenMP_C Threads::Threads ${SONDE_BLAS} m)
+  PkgConfig::SQLITE PkgConfig::CAIRO PkgConfig::PANGO OpenMP::OpenMP_C Threads::Threads ${SONDE_BLAS} m)

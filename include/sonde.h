@@ -14,11 +14,13 @@
 
 #include <sonde/analysis.h>
 #include <sonde/base.h>
+#include <sonde/feature.h>
 #include <sonde/format.h>
 #include <sonde/hook.h>
 #include <sonde/kernel.h>
 #include <sonde/model.h>
 #include <sonde/plot.h>
+#include <sonde/report.h>
 #include <sonde/run.h>
 #include <sonde/sae.h>
 #include <sonde/tensor.h>

@@ -1,0 +1,10 @@
+# cmake -DOUT=page.c -DIN=a.html;b.css -P embed.cmake: files as arrays of bytes, each under its name, with a NUL behind it.
+set(text "/* Made by cmake/embed.cmake from src/report/page/. */\n#include \"report/page.h\"\n")
+foreach(path ${IN})
+  get_filename_component(name ${path} NAME)
+  string(MAKE_C_IDENTIFIER ${name} identifier)
+  file(READ ${path} bytes HEX)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
+  string(APPEND text "const unsigned char sondep_${identifier}[] = {${bytes}0};\n")
+endforeach()
+file(WRITE ${OUT} "${text}")

@@ -1,0 +1,38 @@
+/* sonde/report.h - pages that people read.                                     floor 9: report */
+#ifndef SONDE_REPORT_H
+#define SONDE_REPORT_H
+
+#include <sonde/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sonde_dash_opts {
+    size_t struct_size;
+    const char *title;   /* NULL: from the model and the hook point */
+    int64_t n_examples;  /* of each feature at most; 0: as many as keep the page below some 50 MB */
+    int64_t n_documents; /* texts that are shown whole at most; -1: all that the database has */
+} sonde_dash_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
+SONDE_API void sonde_dash_opts_init(sonde_dash_opts *out);
+
+typedef struct sonde_dash_report {
+    int64_t n_features, n_documents, n_examples, n_bytes;
+    int64_t n_left_out; /* examples of each feature that the database has and the page has not, at most */
+} sonde_dash_report;
+
+/* Writes one HTML file that shows a database of features (sonde/feature.h): it needs nothing else, no network, and runs from a disk.
+ * Activations around an example are shown in 255 steps of the feature's largest.
+ *
+ * Owns: nothing. Cost: the database once; about 75 bytes an example. The same database gives the same bytes.
+ * Errors: SONDE_E_NOTFOUND (no such file), SONDE_E_FORMAT (no database of features, or a damaged one: SQLite's words), SONDE_E_UNSUPPORTED (of a newer
+ * version), SONDE_E_IO, SONDE_E_INTERRUPTED, SONDE_E_NOMEM. What was at `path` is as it was then. */
+SONDE_API sonde_status sonde_dash_write(sonde_dash_report *out, const char *path, const char *database,
+                                        const sonde_dash_opts *opts) SONDE_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
