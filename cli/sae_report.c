@@ -75,6 +75,7 @@ void sae_training_free(sae_training *t)
     free(t->hooks);
     free(t->units);
     sonde_source_free(t->source);
+    sonde_store_close(t->store);
     sonde_corpus_free(t->corpus);
     free((void *)t->held_out.tokens);
     free((void *)t->held_out.left_out);
@@ -148,7 +149,8 @@ sonde_status sae_manifest_write(const sae_training *t, const cli_option *setting
     json_object_set_new(own, "model", training_text(t->model_name));
     json_object_set_new(out, "settings", own);
     json_object_set(out, "data", t->files);
-    json_object_set_new(out, "corpus_hash", training_hash(sonde_corpus_hash(t->corpus)));
+    json_object_set_new(out, t->store ? "store_hash" : "corpus_hash",
+                        training_hash(t->store ? sonde_store_hash(t->store) : sonde_corpus_hash(t->corpus)));
     json_object_set_new(out, "activations_of_an_epoch", json_integer(sonde_source_n_rows(t->source)));
     json_object_set_new(out, "autoencoders", units_json(t));
     json_object_set_new(out, "kernels", json_string(sonde_kernel_name()));
