@@ -27,6 +27,7 @@
     X(tokenize)         \
     X(tokenizer_train)  \
     X(act)              \
+    X(harvest)          \
     X(stats)            \
     X(heatmap)          \
     X(compare)          \
@@ -194,6 +195,9 @@ const char *cli_nearest(const char *word, const char *const *words, int64_t n);
 
 /* A list of integers "3,-1" into a fresh array (free). Errors: SONDE_E_ARG names the option and the piece. */
 sonde_status cli_parse_integers(int64_t **out, int64_t *n, const char *text, const char *option);
+
+/* "18M": a number with k, M or B behind it. Errors: SONDE_E_ARG names the option. */
+sonde_status cli_parse_count(int64_t *out, const char *text, const char *option);
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
 

@@ -3,7 +3,7 @@
  * Everything comes from config.json and the headers of the weight files: no weight is read. Layers look alike, so their
  * hook points are listed once for all of them, unless -v or --hook asks for each.
  */
-#include "cli.h"
+#include "info.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -210,6 +210,8 @@ static sonde_status run(const cli_call *call)
     int64_t *wanted = NULL, n_wanted;
     sonde_status status;
 
+    if (info_is_store(call->arguments[0]))
+        return info_print_store(call->arguments[0]);
     CLI_TRY(cli_model_open(&m, call->arguments[0]));
     /* The context of some models is far longer than what people run: 1024 keeps the plan near a usual pass. */
     if (n_tokens == 0)
@@ -233,7 +235,7 @@ done:
 
 const cli_command cli_cmd_info = {
     .name = "info",
-    .summary = "what a model is: architecture, parameters, hook points with shapes, memory of a pass",
+    .summary = "what a model is: architecture, parameters, hook points with shapes, memory of a pass; or a store",
     .arguments = "MODEL",
     .min_arguments = 1,
     .max_arguments = 1,

@@ -6,6 +6,8 @@
  */
 #include "sae_train.h"
 
+#include "info.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@ static sonde_sae_train_opts opts = {.struct_size = sizeof opts,
 #define DEFAULT(name, flag, value, least, most, what) .name = (value),
 #define DEFAULT_CHOICE(name, flag, value, names, what) .name = (value),
                                     SONDE_SAE_TRAIN_OPTION_LIST(DEFAULT, DEFAULT_CHOICE, DEFAULT)};
-static const char *output, *init, *hook, *hook_out, *width = "8x", *tokens, *held_out_path, *model_name;
+static const char *output, *init, *hook, *hook_out, *width = "8x", *tokens, *held_out_path, *model_name, *store;
 static cli_strings data, also;
 static int64_t eval_every = 1000, eval_documents = 100, save_every = 500, buffer = 1 << 18, begin_rows = 1 << 16,
                resample_every;
@@ -35,6 +37,8 @@ static const cli_option options[] = {
 /* What a resumed run takes over from the manifest, where it is not given anew. */
 static const cli_option settings[] = {
     {"data", 0, CLI_LIST, &data, "FILE", 0, 0, "texts to train on (.txt, .jsonl, .jsonl.zst); FILE:3 reads it three times"},
+    {"store", 0, CLI_TEXT, &store, "DIR", 0, 0,
+     "the same as a STORE in place of MODEL: what 'sonde harvest' wrote, in place of texts"},
     {"held-out", 0, CLI_TEXT, &held_out_path, "FILE", 0, 0, "texts that are measured and not trained on"},
     {"field", 0, CLI_TEXT, &cli.field, "NAME", 0, 0, "field of .jsonl that holds the text"},
     {"limit", 0, CLI_INT, &cli.limit, "N", 0, 1e12, "documents of each file that are read at most; 0: all"},
@@ -52,7 +56,8 @@ static const cli_option settings[] = {
     {"eval-every", 0, CLI_INT, &eval_every, "N", 1, 1e9, "steps between measurements of held-out texts"},
     {"eval-documents", 0, CLI_INT, &eval_documents, "N", 1, 1e9, "of them that are measured"},
     {"save-every", 0, CLI_INT, &save_every, "N", 1, 1e9, "steps between checkpoints"},
-    {"model", 0, CLI_TEXT, &model_name, "MODEL", 0, 0, "of --resume: the model, where it lies elsewhere now"},
+    {"model", 0, CLI_TEXT, &model_name, "MODEL", 0, 0,
+     "of --resume: the model, where it lies elsewhere now; of a STORE: the one that --held-out needs"},
     {0},
 };
 
@@ -65,22 +70,26 @@ static const cli_option training_options[] = {SONDE_SAE_TRAIN_OPTION_LIST(ROW_WH
 
 /* What is in the folder of one autoencoder. */
 static const char *const own_names[] = {"cfg.json", "sae_weights.safetensors", "training", "manifest.json", NULL};
-static const training_kind kind = {"training/state.safetensors", own_names};
+static const training_kind kind = {"training", "training/state.safetensors", own_names};
 
 /* One line a misuse, in the order in which a person meets them. */
 static sonde_status check_call(sae_training *t, const cli_call *call)
 {
     if (output == NULL)
         return cli_misuse("'sae train' needs a folder: '-o DIR'");
-    if (call->n_arguments > 0)
+    if (call->n_arguments > 0 && info_is_store(call->arguments[0]))
+        store = call->arguments[0];
+    else if (call->n_arguments > 0)
         model_name = call->arguments[0];
     /* what is not given is as it was: read before it is missed */
     if (is_resumed)
         CLI_TRY(training_manifest_read(&t->earlier, output, settings));
-    if (model_name == NULL)
+    if (model_name == NULL && (store == NULL || held_out_path != NULL))
         return cli_misuse("'sae train' needs a MODEL");
-    if (data.n == 0)
-        return cli_misuse("'sae train' needs texts: '--data FILE'");
+    if (data.n == 0 && store == NULL)
+        return cli_misuse("'sae train' needs texts: '--data FILE', or a STORE in place of MODEL");
+    if (data.n > 0 && store != NULL)
+        return cli_misuse("'--data' and '--store' are two sources: give one of them");
     if (hook == NULL)
         return cli_misuse("'sae train' needs the hook point that it reads: '--hook blocks.3.hook_resid_post'");
     return has_skip && hook_out == NULL ? cli_misuse("'--skip' is for transcoders: '--hook-out POINT'") : SONDE_OK;
@@ -119,22 +128,35 @@ static int64_t add_hook(sae_training *t, const char *name)
     return t->n_hooks++;
 }
 
-/* Rows of activations, and room for those of a step. */
-static sonde_status open_source(sae_training *t)
+/* Rows of a store, or straight from the model. */
+static sonde_status make_source(sae_training *t)
 {
     sonde_stream_opts how;
+    sonde_store_opts of_store;
 
+    if (t->store != NULL) {
+        sonde_store_opts_init(&of_store);
+        of_store.most_rows = buffer;
+        of_store.seed = (uint64_t)opts.seed;
+        return sonde_source_store(&t->source, t->store, t->hooks, t->n_hooks, &of_store);
+    }
     sonde_stream_opts_init(&how);
     /* one order for all: what an autoencoder sees does not depend on the others */
     how.most_rows = buffer;
     how.seed = (uint64_t)opts.seed;
+    return sonde_source_stream(&t->source, t->m.model, t->corpus, t->hooks, t->n_hooks, &how);
+}
+
+/* Rows of activations, and room for those of a step. */
+static sonde_status open_source(sae_training *t)
+{
     CLI_TRY(CLI_NEW(t->hooks, 2 * t->n_units));
     for (int64_t i = 0; i < t->n_units; i++) {
         sae_unit *u = &t->units[i];
         u->in = add_hook(t, u->hook);
         u->out = u->hook_out ? add_hook(t, u->hook_out) : -1;
     }
-    CLI_TRY(sonde_source_stream(&t->source, t->m.model, t->corpus, t->hooks, t->n_hooks, &how));
+    CLI_TRY(make_source(t));
     CLI_TRY(CLI_NEW(t->rows, t->n_hooks));
     for (int64_t i = 0; i < t->n_hooks; i++)
         CLI_TRY(CLI_NEW(t->rows[i], opts.batch * sonde_source_width(t->source, i)));
@@ -150,7 +172,7 @@ static sonde_status count_steps(const sae_training *t)
     if (tokens != NULL && cli_is_given(&opts.steps))
         return cli_misuse("'--tokens' and '--steps' say the same: give one of them");
     if (tokens != NULL)
-        CLI_TRY(sae_read_count(&n, tokens, "tokens"));
+        CLI_TRY(cli_parse_count(&n, tokens, "tokens"));
     if (tokens != NULL || !(is_resumed || cli_is_given(&opts.steps)))
         opts.steps = n / opts.batch;
     if (opts.steps < 1)
@@ -247,6 +269,22 @@ static sonde_status resume_unit(sae_training *t, sae_unit *u)
     return sae_curve_read(&u->curve, copy, u->saved_step);
 }
 
+/* The model, or a store of its activations: then the model is opened only where held-out texts are measured. */
+static sonde_status open_inputs(sae_training *t)
+{
+    if (store != NULL)
+        CLI_TRY(sonde_store_open(&t->store, store));
+    if (store == NULL || held_out_path != NULL) {
+        CLI_TRY(cli_model_open(&t->m, model_name));
+        CLI_TRY(sae_read_texts(t, &data, held_out_path, eval_documents));
+    }
+    if (store != NULL && t->m.model != NULL)
+        CLI_TRY(sonde_store_check_model(t->store, t->m.model));
+    if (model_name == NULL)
+        t->model_name = model_name = sonde_store_model(t->store);
+    return SONDE_OK;
+}
+
 /* Everything that can be wrong with what was asked for is found here, before a file is written. */
 static sonde_status prepare(sae_training *t)
 {
@@ -254,9 +292,7 @@ static sonde_status prepare(sae_training *t)
     /* batch and order are those of the state: the source depends on them */
     for (int64_t i = 0; i < t->n_units && is_resumed; i++)
         CLI_TRY(read_saved(&t->units[i]));
-    CLI_TRY(cli_model_open(&t->m, model_name));
-    CLI_TRY(cli_model_tokenizer(&t->m));
-    CLI_TRY(sae_read_texts(t, &data, held_out_path, eval_documents));
+    CLI_TRY(open_inputs(t));
     CLI_TRY(open_source(t));
     CLI_TRY(count_steps(t));
     for (int64_t i = 0; i < t->n_units; i++)
@@ -465,7 +501,10 @@ static sonde_status work(sae_training *t)
 
     CLI_TRY(prepare(t));
     CLI_TRY(open_folders(t));
-    status = save_all(t);
+    /* before the first state: one without a manifest could not be gone on with */
+    status = sae_manifest_write(t, settings);
+    if (status == SONDE_OK)
+        status = save_all(t);
     if (status == SONDE_OK)
         status = train(t);
     return status == SONDE_OK ? sae_print_report(t) : stop(t, status);
@@ -489,20 +528,23 @@ static sonde_status run(const cli_call *call)
 const cli_command cli_cmd_sae_train = {
     .name = "sae train",
     .summary = "trains sparse autoencoders on the activations of a model",
-    .arguments = "[MODEL]",
+    .arguments = "[MODEL|STORE]",
     .min_arguments = 0,
     .max_arguments = 1,
     .examples =
         {"sonde sae train models/stories --data stories.jsonl --hook blocks.3.hook_resid_post --k 8 --width 2x --batch 64 "
          "--steps 20 -o trained",
          "sonde sae train --resume -o trained --steps 30",
+         "sonde harvest models/stories -f stories.jsonl --hook resid_post3 -o rows && sonde sae train rows "
+         "--hook blocks.3.hook_resid_post --width 64 --batch 64 --steps 5 -o stored",
          "sonde sae train models/stories --data stories.jsonl --hook blocks.3.hook_resid_post --width 64 --batch 64 "
          "--steps 10 --arch standard --l1 1 --also l1=3,name=sparser -o both"},
     .options = {options, settings, training_options},
     .notes = "Each document is a context of its own: the token that begins a text, then its tokens up to the model's "
              "context; the "
              "activations\n"
-             "of the first one are left out. DIR is SAELens's folder, the scale of the input folded in; all that --resume "
+             "of the first one are left out. A STORE has its rows already. DIR is SAELens's folder, the scale of the input "
+             "folded in; all that --resume "
              "needs lies in\n"
              "DIR/training. Ctrl-C saves.",
     .run = run,

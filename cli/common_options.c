@@ -265,6 +265,26 @@ sonde_status cli_parse_integers(int64_t **out, int64_t *n, const char *text, con
     return SONDE_OK;
 }
 
+/* A unit is the last letter. */
+sonde_status cli_parse_count(int64_t *out, const char *text, const char *option)
+{
+    static const char units[] = "kMB";
+    size_t n = strlen(text);
+    const char *unit = n > 0 ? strchr(units, text[n - 1]) : NULL;
+    char number[64], *end;
+    double x;
+
+    snprintf(number, sizeof number, "%.*s", (int)(unit ? n - 1 : n), text);
+    x = strtod(number, &end);
+    if (n >= sizeof number || end == number || *end != '\0' || !isfinite(x))
+        return cli_misuse("option '--%s' is '%s', not a number like 500k or 18M", option, text);
+    x *= unit ? pow(1000.0, (double)(unit - units + 1)) : 1.0;
+    if (!(x >= 1.0 && x <= 1e15))
+        return cli_misuse("option '--%s' is %s, outside [1, 1e15]", option, text);
+    *out = (int64_t)llround(x);
+    return SONDE_OK;
+}
+
 /* ---- popt -------------------------------------------------------------------------------------------------------- */
 
 /* The tables of one command as popt wants them: row i of popt's is option i / 2, odd rows are the opposites of flags. */

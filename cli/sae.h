@@ -75,7 +75,4 @@ const char *sae_arch_name(const sonde_sae_train_opts *opts);
 /* Features from "2304" or "8x" (that many times d_in). Errors: SONDE_E_ARG. */
 sonde_status sae_read_width(int64_t *out, const char *text, int64_t d_in);
 
-/* "18M": a number with k, M or B behind it. Errors: SONDE_E_ARG names the option. */
-sonde_status sae_read_count(int64_t *out, const char *text, const char *option);
-
 #endif

@@ -24,39 +24,6 @@ const char *sae_arch_name(const sonde_sae_train_opts *opts)
 
 /* ---- texts ------------------------------------------------------------------------------------------------------------------ */
 
-/* How far the reading of a file is. */
-static void on_read(double share, int64_t n_tokens, void *ctx)
-{
-    cli_progress_step(ctx, (double)n_tokens, share);
-}
-
-/* Adds one file ("FILE:3": three times) to a corpus. */
-static sonde_status add_file(sae_training *t, sonde_corpus *corpus, const char *text, int64_t limit)
-{
-    sonde_corpus_opts how;
-    int64_t n_tokens = sonde_corpus_n_tokens(corpus);
-    size_t path_bytes;
-    char *path;
-    sonde_status status;
-
-    sonde_corpus_opts_init(&how);
-    how.field = cli.field;
-    how.limit = limit;
-    how.progress = on_read;
-    how.ctx = &t->progress;
-    CLI_TRY(sonde_corpus_split(&path_bytes, &how.repeat, text));
-    CLI_TRY(CLI_NEW(path, (int64_t)path_bytes + 1));
-    memcpy(path, text, path_bytes);
-    cli_progress_begin(&t->progress, "tokens");
-    status = sonde_corpus_add(corpus, path, &how);
-    cli_progress_end(&t->progress);
-    if (status == SONDE_OK)
-        json_array_append_new(t->files, json_pack("{s:s, s:I, s:I}", "path", path, "repeat", (json_int_t)how.repeat,
-                                                  "tokens", (json_int_t)(sonde_corpus_n_tokens(corpus) - n_tokens)));
-    free(path);
-    return status;
-}
-
 /* Documents of a corpus as texts that are measured: each cut at the context, its first position left out. */
 static sonde_status list_texts(sonde_sae_texts *out, const sonde_corpus *corpus, int64_t context)
 {
@@ -85,22 +52,18 @@ static sonde_status list_texts(sonde_sae_texts *out, const sonde_corpus *corpus,
 /* Held-out documents are read whole and then cut, as those of the training are. */
 sonde_status sae_read_texts(sae_training *t, const cli_strings *data, const char *held_out_path, int64_t n_held_out)
 {
-    int32_t separator = sonde_tokenizer_bos(t->m.tokenizer);
+    int32_t separator;
     sonde_corpus *held_out;
     sonde_status status;
 
-    /* the tokenizer knows best; a config may say it where the tokenizer does not */
-    if (separator < 0)
-        separator = cli_bos_id(&t->m);
-    if (separator < 0)
-        return cli_fail(SONDE_E_UNSUPPORTED, "'%s' has no token that begins a text (<|endoftext|>, <s>)", t->model_name);
+    CLI_TRY(training_separator(&separator, &t->m));
     CLI_TRY(sonde_corpus_new(&t->corpus, t->m.tokenizer, separator, t->m.config->n_vocab));
     for (int64_t i = 0; i < data->n; i++)
-        CLI_TRY(add_file(t, t->corpus, data->items[i], cli.limit));
+        CLI_TRY(training_add_file(t->files, t->corpus, data->items[i], cli.limit, false));
     if (held_out_path == NULL)
         return SONDE_OK;
     CLI_TRY(sonde_corpus_new(&held_out, t->m.tokenizer, separator, t->m.config->n_vocab));
-    status = add_file(t, held_out, held_out_path, n_held_out);
+    status = training_add_file(t->files, held_out, held_out_path, n_held_out, true);
     if (status == SONDE_OK)
         status = list_texts(&t->held_out, held_out, t->m.config->n_context);
     sonde_corpus_free(held_out);
@@ -120,6 +83,7 @@ void sae_training_free(sae_training *t)
     free(t->hooks);
     free(t->units);
     sonde_source_free(t->source);
+    sonde_store_close(t->store);
     sonde_corpus_free(t->corpus);
     free((void *)t->held_out.tokens);
     free((void *)t->held_out.left_out);
@@ -198,7 +162,8 @@ sonde_status sae_manifest_write(const sae_training *t, const cli_option *setting
     json_object_set_new(own, "model", training_text(t->model_name));
     json_object_set_new(out, "settings", own);
     json_object_set(out, "data", t->files);
-    json_object_set_new(out, "corpus_hash", training_hash(sonde_corpus_hash(t->corpus)));
+    json_object_set_new(out, t->store ? "store_hash" : "corpus_hash",
+                        training_hash(t->store ? sonde_store_hash(t->store) : sonde_corpus_hash(t->corpus)));
     json_object_set_new(out, "activations_of_an_epoch", json_integer(sonde_source_n_rows(t->source)));
     json_object_set_new(out, "autoencoders", units_json(t));
     json_object_set_new(out, "kernels", json_string(sonde_kernel_name()));

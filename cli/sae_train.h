@@ -12,6 +12,7 @@ typedef struct sae_training {
     cli_model m;
     sonde_corpus *corpus;
     sonde_sae_texts held_out; /* n 0: none; owned */
+    sonde_store *store;       /* NULL: rows come straight from the model */
     sonde_source *source;
     const char **hooks; /* of the source */
     int64_t n_hooks;

@@ -18,26 +18,6 @@ static bool read_number(double *out, const char *text)
     return end != text && *end == '\0' && isfinite(*out);
 }
 
-/* A number with a unit, or without. */
-sonde_status sae_read_count(int64_t *out, const char *text, const char *option)
-{
-    static const char units[] = "kMB";
-    size_t n = strlen(text);
-    const char *unit = n > 0 ? strchr(units, text[n - 1]) : NULL;
-    char number[64];
-    double x;
-
-    snprintf(number, sizeof number, "%.*s", (int)(unit ? n - 1 : n), text);
-    if (n >= sizeof number || !read_number(&x, number))
-        return cli_misuse("option '--%s' is '%s', not a number like 500k or 18M", option, text);
-    /* thousands, millions, billions */
-    x *= unit ? pow(1000.0, (double)(unit - units + 1)) : 1.0;
-    if (!(x >= 1.0 && x <= 1e15))
-        return cli_misuse("option '--%s' is %s, outside [1, 1e15]", option, text);
-    *out = (int64_t)llround(x);
-    return SONDE_OK;
-}
-
 /* Of the hook point that is read, also for transcoders. */
 sonde_status sae_read_width(int64_t *out, const char *text, int64_t d_in)
 {

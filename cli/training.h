@@ -14,6 +14,7 @@ bool training_exists(const char *path);
 
 /* What is in the folder of a kind of training. */
 typedef struct training_kind {
+    const char *what;         /* "training" */
     const char *state;        /* the file that makes it one: what --resume goes on from */
     const char *const *names; /* of files and folders that such a training leaves, ending with NULL */
 } training_kind;
@@ -35,6 +36,15 @@ sonde_status training_read_text(char **out, size_t *n_bytes, const char *path);
 
 /* A copy of a file under `name` in the folder. */
 sonde_status training_copy(const char *folder, const char *name, const char *from);
+
+/* ---- texts --------------------------------------------------------------------------------------------------------- */
+
+/* Adds a file ("FILE:3": three times), of --field and at most `limit` documents, to a corpus, with progress; `files` gets a row that says
+ * what it gave. Errors: those of sonde_corpus_add. */
+sonde_status training_add_file(json_t *files, sonde_corpus *corpus, const char *text, int64_t limit, bool is_held_out);
+
+/* The token that begins a text: the tokenizer's, else the config's. Errors: SONDE_E_UNSUPPORTED. */
+sonde_status training_separator(int32_t *out, cli_model *m);
 
 /* ---- the manifest ------------------------------------------------------------------------------------------------ */
 

@@ -64,7 +64,7 @@ static sonde_status check_names(const char *folder, const training_kind *kind)
         return cli_fail(SONDE_E_IO, "cannot open '%s': %s", folder, strerror(errno));
     while (status == SONDE_OK && (entry = readdir(d)) != NULL)
         if (!is_own(kind, entry->d_name)) {
-            cli_fail(SONDE_E_ARG, "'%s' has '%s', which is no part of a training", folder, entry->d_name);
+            cli_fail(SONDE_E_ARG, "'%s' has '%s', which is no part of a %s", folder, entry->d_name, kind->what);
             status = cli_hint(SONDE_E_ARG, "'-o' takes a folder that is new, or empty");
         }
     closedir(d);
@@ -83,13 +83,13 @@ sonde_status training_folder_check(const char *folder, const training_kind *kind
         return cli_fail(SONDE_E_ARG, "'%s' is no folder", folder);
     /* a run goes on where there is a state, and begins where there is none */
     if (is_resumed && !training_exists(state)) {
-        cli_fail(SONDE_E_NOTFOUND, "there is no training to go on with in '%s': no '%s'", folder, state);
+        cli_fail(SONDE_E_NOTFOUND, "there is no %s to go on with in '%s': no '%s'", kind->what, folder, state);
         return cli_hint(SONDE_E_NOTFOUND, "without --resume it begins");
     }
     if (is_resumed || !is_there)
         return SONDE_OK;
     if (training_exists(state)) {
-        cli_fail(SONDE_E_ARG, "'%s' holds a training already", folder);
+        cli_fail(SONDE_E_ARG, "'%s' holds a %s already", folder, kind->what);
         return cli_hint(SONDE_E_ARG, "--resume goes on with it; another one needs another folder");
     }
     return check_names(folder, kind);
@@ -137,7 +137,7 @@ sonde_status training_folder_open(const char *folder)
         return cli_fail(SONDE_E_IO, "cannot open '%s': %s", folder, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
         close(fd);
-        return cli_fail(SONDE_E_ARG, "another process trains in '%s'", folder);
+        return cli_fail(SONDE_E_ARG, "another process writes to '%s'", folder);
     }
     sweep(folder);
     return SONDE_OK;

@@ -138,6 +138,10 @@ SONDE_API int64_t sonde_model_n_parameters(const sonde_model *model);
 SONDE_API size_t sonde_model_weight_bytes(const sonde_model *model);
 SONDE_API sonde_dtype sonde_model_weight_dtype(const sonde_model *model);
 
+/* A number that tells one model from another: a hash of its config and of all its weights. The same on every machine, for any number
+ * of threads. Owns: nothing. Cost: all weights are read once. Errors: none. */
+SONDE_API uint64_t sonde_model_hash(const sonde_model *model);
+
 /* All hook points, in the order in which a forward pass reaches them. Owns: borrows from the model. Errors: none. */
 SONDE_API const sonde_hook_point *sonde_model_hook_points(const sonde_model *model, int64_t *n_points);
 

@@ -286,13 +286,13 @@ typedef struct sonde_stream_opts {
     int64_t n_documents;     /* of the corpus, from its first on; 0: all */
     const int32_t *left_out; /* ids whose positions are no rows; NULL: the corpus's separator alone */
     int64_t n_left_out;
+    int64_t context; /* tokens of a document at most, the separator with them; 0: the model's */
 } sonde_stream_opts;
 
 /* The defaults. Owns: nothing. Errors: none. */
 SONDE_API void sonde_stream_opts_init(sonde_stream_opts *out);
 
-/* Rows straight from a model on a corpus: each document is a context of its own, begins with the separator, and is cut at the model's
- * context. Hooks are exact names or patterns that name one point each.
+/* Rows straight from a model on a corpus: each document is a context of its own, begins with the separator, and is cut at the context. Hooks are exact names or patterns that name one point each.
  *
  * Owns: *out is yours: sonde_source_free; borrows model and corpus. Errors: SONDE_E_HOOK (a pattern that names no point, or several), SONDE_E_SHAPE (a
  * point whose rows are keys), SONDE_E_RANGE (no rows; a larger vocabulary than the model's), SONDE_E_NOMEM; sonde_source_get gives those of
@@ -300,6 +300,127 @@ SONDE_API void sonde_stream_opts_init(sonde_stream_opts *out);
 SONDE_API sonde_status sonde_source_stream(sonde_source **out, const sonde_model *model, const sonde_corpus *corpus,
                                            const char *const *hooks, int64_t n_hooks,
                                            const sonde_stream_opts *opts) SONDE_MUST_USE;
+
+/* ---- stores of activations ---------------------------------------------------------------------------------------------- */
+
+/* A store is a folder: store.json says what it has, shard-00000.safetensors and those behind it have it. Each hook is a tensor (rows,
+ * width) under its name; `tokens`, `document` and `position` say where each row comes from. Rows are in the order of the texts. A shard
+ * ends with a document, is written beside and renamed: it is there as a whole or not at all. */
+
+/* How activations are gathered. */
+typedef struct sonde_harvest_opts {
+    size_t struct_size;
+    int64_t dtype;           /* SONDE_F32 (default), or SONDE_BF16, rounded to nearest */
+    int64_t shard_bytes;     /* of a shard at most, one document at least; 0: 2^28 */
+    int64_t n_rows;          /* documents are taken until they have so many rows; 0: all */
+    int64_t batch;           /* tokens of a pass; 0: 4,096 */
+    int64_t context;         /* tokens of a document at most; 0: the model's context */
+    const int32_t *left_out; /* ids whose positions are no rows; NULL: the corpus's separator alone */
+    int64_t n_left_out;
+    const char *model; /* what the store says its model is called; NULL: the directory */
+} sonde_harvest_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
+SONDE_API void sonde_harvest_opts_init(sonde_harvest_opts *out);
+
+/* What a harvest takes; all of it but the time is exact before the first pass. */
+typedef struct sonde_harvest_plan {
+    int64_t n_documents, n_tokens; /* that go through the model, the separators with them */
+    int64_t n_rows, n_left_out;    /* rows of the store; tokens whose positions are none */
+    int64_t n_behind;              /* tokens of these documents behind the context, which nobody reads */
+    int64_t n_shards, n_there;     /* shards; those that are there already */
+    int64_t file_bytes;            /* of all files of the finished store */
+    int64_t missing_bytes;         /* of those that are not there yet, ... */
+    int64_t missing_rows;          /* ... and their rows */
+    int64_t buffer_bytes;          /* memory for rows on their way to the disk */
+    sonde_plan pass;               /* of the largest pass */
+} sonde_harvest_plan;
+
+typedef struct sonde_harvest sonde_harvest;
+
+/* A harvest of hook points (exact names, or patterns that name one point each) on the documents of a corpus, each of which is a context of
+ * its own. Nothing is written. A folder that has a part of this very store is gone on with: its whole shards stay.
+ *
+ * Owns: *out is yours: sonde_harvest_free; borrows model and corpus. Cost: the weights are read once, for their hash.
+ * Errors: those of sonde_source_stream; SONDE_E_ARG (options; a folder with another store: what differs; a hook point twice). *out is NULL
+ * then. */
+SONDE_API sonde_status sonde_harvest_new(sonde_harvest **out, const sonde_model *model, const sonde_corpus *corpus,
+                                         const char *const *hooks, int64_t n_hooks, const char *folder,
+                                         const sonde_harvest_opts *opts) SONDE_MUST_USE;
+SONDE_API void sonde_harvest_free(sonde_harvest *harvest);
+
+/* What it takes. Owns: nothing. Errors: as sonde_run_plan. */
+SONDE_API sonde_status sonde_harvest_get_plan(sonde_harvest_plan *out, sonde_harvest *harvest) SONDE_MUST_USE;
+
+/* Tokens that go through the model in a second, measured on the first documents in about as many seconds as are given. Nothing is
+ * written. Owns: nothing. Errors: as sonde_run_forward. */
+SONDE_API sonde_status sonde_harvest_measure(double *tokens_per_second, sonde_harvest *harvest,
+                                             double seconds) SONDE_MUST_USE;
+
+/* Called with the rows that are written so far, of those that were missing; non-zero stops the harvest. */
+typedef sonde_status sonde_harvest_fn(int64_t n_rows, void *ctx);
+
+/* Writes the shards that are not there. `fn` may be NULL. Killed at any moment, it leaves whole shards, and a harvest that goes on with
+ * them ends with the same bytes (with the same kernels; others round otherwise, which a warning says).
+ *
+ * Owns: borrows ctx. Threads: bytes do not depend on their number. Cost: passes up to the last of the hooks.
+ * Errors: SONDE_E_NONFINITE (document, point, position), SONDE_E_IO (a full disk), SONDE_E_INTERRUPTED, those of sonde_run_forward, what
+ * `fn` returned. Whole shards stay; nothing of the one that was on its way is left. */
+SONDE_API sonde_status sonde_harvest_run(sonde_harvest *harvest, sonde_harvest_fn *fn, void *ctx) SONDE_MUST_USE;
+
+/* A store that is complete. */
+typedef struct sonde_store sonde_store;
+
+/* Opens one: every shard's header is read and held against store.json and the shards before it; the rows are mapped.
+ * Owns: *out is yours: sonde_store_close.
+ * Errors: SONDE_E_NOTFOUND (no store; a shard that is missing: which, of how many), SONDE_E_FORMAT (a shard that is cut: how many bytes are
+ * missing; one of another store), SONDE_E_IO, SONDE_E_NOMEM. *out is NULL then. */
+SONDE_API sonde_status sonde_store_open(sonde_store **out, const char *folder) SONDE_MUST_USE;
+SONDE_API void sonde_store_close(sonde_store *store);
+
+/* What it has. Names are exact. Owns: borrows. Errors: none; i is in [0, n_hooks). */
+SONDE_API int64_t sonde_store_n_rows(const sonde_store *store);
+SONDE_API int64_t sonde_store_n_documents(const sonde_store *store);
+SONDE_API int64_t sonde_store_n_shards(const sonde_store *store);
+SONDE_API int64_t sonde_store_n_hooks(const sonde_store *store);
+SONDE_API const char *sonde_store_hook(const sonde_store *store, int64_t i);
+SONDE_API int64_t sonde_store_width(const sonde_store *store, int64_t i);
+SONDE_API sonde_dtype sonde_store_dtype(const sonde_store *store);
+
+/* What it says of where it comes from: the model's name, and a hash that tells its rows from others. Owns: borrows. Errors: none. */
+SONDE_API const char *sonde_store_model(const sonde_store *store);
+SONDE_API uint64_t sonde_store_hash(const sonde_store *store);
+
+/* The hook of a name. Owns: nothing. Errors: SONDE_E_HOOK says which hooks there are. */
+SONDE_API sonde_status sonde_store_find_hook(int64_t *out, const sonde_store *store, const char *name) SONDE_MUST_USE;
+
+/* SONDE_OK if the store's rows are those of this model. Owns: nothing. Cost: that of sonde_model_hash.
+ * Errors: SONDE_E_ARG names both models. */
+SONDE_API sonde_status sonde_store_check_model(const sonde_store *store, const sonde_model *model) SONDE_MUST_USE;
+
+/* Rows first .. first + n of a hook as floats, in the order of the texts: out (n, width); and where they come from: the token, the
+ * number of its document in the corpus, its position there (each (n), or NULL).
+ * Owns: nothing. Errors: SONDE_E_NONFINITE (shard, hook, row: damaged); the places have none. first + n is at most n_rows. */
+SONDE_API sonde_status sonde_store_read(float *out, const sonde_store *store, int64_t hook, int64_t first,
+                                        int64_t n) SONDE_MUST_USE;
+SONDE_API void sonde_store_places(int32_t *tokens, int64_t *documents, int32_t *positions, const sonde_store *store,
+                                  int64_t first, int64_t n);
+
+typedef struct sonde_store_opts {
+    size_t struct_size;
+    int64_t most_rows; /* that are held; 0: 2^18 */
+    uint64_t seed;     /* of the order */
+    int64_t piece;     /* rows that stay together when pieces are shuffled, at most; 0: 256 */
+} sonde_store_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
+SONDE_API void sonde_store_opts_init(sonde_store_opts *out);
+
+/* Shuffled rows of a store; hooks as sonde_store_find_hook takes them. A piece is some rows that follow each other in a shard.
+ * Owns: *out is yours: sonde_source_free; borrows the store. Errors: SONDE_E_HOOK, SONDE_E_ARG (options), SONDE_E_NOMEM; sonde_source_get
+ * gives those of sonde_store_read. */
+SONDE_API sonde_status sonde_source_store(sonde_source **out, const sonde_store *store, const char *const *hooks,
+                                          int64_t n_hooks, const sonde_store_opts *opts) SONDE_MUST_USE;
 
 #ifdef __cplusplus
 }

@@ -44,6 +44,10 @@ sonde_status sondep_spill_read(size_t *got, sonde_sink *sink, void *out, size_t 
 /* The header of an .npy file, whose length is a multiple of 64. */
 sonde_status sondep_npy_header(sondep_string *out, const sonde_tensor *t);
 
+/* Bytes that a .safetensors file of these tensors will have, for plans. Arguments as those of sonde_sink_open. Errors: SONDE_E_RANGE, SONDE_E_NOMEM. */
+sonde_status sondep_safetensors_bytes(int64_t *out, const char *const *names, const sonde_tensor *declared, int64_t n,
+                                      const char *const *metadata, int64_t n_metadata);
+
 /* SONDE_E_IO unless the target is a file that can be written at any place. */
 sonde_status sondep_sink_needs_file(const sonde_sink *sink);
 

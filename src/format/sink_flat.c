@@ -95,6 +95,32 @@ static sonde_status make_header(sondep_string *header, const sonde_sink *sink, c
     return SONDE_OK;
 }
 
+/* The header is made and thrown away: its length depends on the digits of all numbers in it. */
+sonde_status sondep_safetensors_bytes(int64_t *out, const char *const *names, const sonde_tensor *declared, int64_t n,
+                                      const char *const *metadata, int64_t n_metadata)
+{
+    sonde_sink sink = {.path = (char *)(uintptr_t) "",
+                       .n = n,
+                       .names = (char **)(uintptr_t)names,
+                       .declared = (sonde_tensor *)(uintptr_t)declared,
+                       .metadata = (char **)(uintptr_t)metadata,
+                       .n_metadata = n_metadata};
+    sondep_string header = {0};
+    int64_t *order = NULL, bytes;
+    sonde_status status;
+
+    SONDE_TRY_DONE(SONDE_NEW(order, n));
+    SONDE_TRY_DONE(SONDE_NEW(sink.offsets, n));
+    SONDE_TRY_DONE(place_tensors(order, &bytes, &sink));
+    SONDE_TRY_DONE(make_header(&header, &sink, order));
+    *out = (int64_t)header.n + bytes;
+done:
+    sondep_string_release(&header);
+    sondep_free(sink.offsets);
+    sondep_free(order);
+    return status;
+}
+
 /* Offsets are relative to the data in the header, and to the file in the sink. */
 static sonde_status open_safetensors(sonde_sink *sink)
 {

@@ -18,12 +18,9 @@ sonde_status sondep_find_one_point(const sonde_hook_point **out, const sonde_mod
     sondep_free(found);
     SONDE_TRY(status);
     if (n_found > 1)
-        return SONDE_FAIL(SONDE_E_HOOK, "'%s' names %lld hook points; an autoencoder reads or writes one", name,
-                          (long long)n_found);
+        return SONDE_FAIL(SONDE_E_HOOK, "'%s' names %lld hook points; one is wanted", name, (long long)n_found);
     if (strcmp(points[at].axes, "BHTT") == 0)
-        return SONDE_FAIL(SONDE_E_SHAPE,
-                          "'%s' has a row of keys for each position, no vector: an autoencoder cannot have it",
-                          points[at].name);
+        return SONDE_FAIL(SONDE_E_SHAPE, "'%s' has a row of keys for each position, not a vector", points[at].name);
     *out = &points[at];
     return SONDE_OK;
 }

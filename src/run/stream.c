@@ -3,35 +3,17 @@
  * A piece is a document. Those of a chunk go through the model in batches of about the same length, so that few positions are
  * padding, and their rows are put where they belong.
  */
-#include "run/run.h"
+#include "run/stream.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 enum { MOST_ROWS = 1 << 18, BATCH = 4096 };
 
-typedef struct stream {
-    const sonde_model *model;
-    const sonde_corpus *corpus;
-    sonde_run *run;
-    int64_t n_hooks, *widths;
-    char **hooks;      /* exact names */
-    int32_t *left_out; /* ids whose positions are no rows */
-    int64_t n_left_out, batch, context;
-    int64_t *n_rows; /* (n_documents) */
-    int64_t n_documents;
-
-    /* the batch that is on its way */
-    int32_t *tokens;          /* (B,T) */
-    int64_t *lengths, *first; /* (B) and the row of its first token among those that are filled */
-    int64_t *documents;       /* (B) */
-    int64_t B, T, capacity;
-    float *const *out;
-    struct listener {
-        struct stream *stream;
-        int64_t hook;
-    } * listeners; /* (n_hooks) */
-} stream;
+/* Who listens at a point. */
+struct sondep_listener {
+    sondep_stream *stream;
+    int64_t hook;
+};
 
 /* A quarter of a million rows are some thousand documents. */
 void sonde_stream_opts_init(sonde_stream_opts *out)
@@ -39,8 +21,7 @@ void sonde_stream_opts_init(sonde_stream_opts *out)
     *out = (sonde_stream_opts){.struct_size = sizeof *out, .most_rows = MOST_ROWS, .batch = BATCH};
 }
 
-/* Whether a position with this id is a row. */
-static bool is_row(const stream *s, int32_t id)
+bool sondep_stream_is_row(const sondep_stream *s, int32_t id)
 {
     for (int64_t i = 0; i < s->n_left_out; i++)
         if (s->left_out[i] == id)
@@ -48,11 +29,12 @@ static bool is_row(const stream *s, int32_t id)
     return true;
 }
 
-/* Frees what was made. */
-static void stream_release(void *ctx)
+void sondep_stream_free(void *stream)
 {
-    stream *s = ctx;
+    sondep_stream *s = stream;
 
+    if (s == NULL)
+        return;
     sonde_run_free(s->run);
     for (int64_t h = 0; h < s->n_hooks && s->hooks != NULL; h++)
         sondep_free(s->hooks[h]);
@@ -68,21 +50,17 @@ static void stream_release(void *ctx)
 /* What a point has at the positions that are rows. */
 static sonde_status on_point(const sonde_hook_event *event, sonde_tensor *x, void *ctx)
 {
-    const struct listener *l = ctx;
-    const stream *s = l->stream;
+    const struct sondep_listener *l = ctx;
+    const sondep_stream *s = l->stream;
     int64_t width = s->widths[l->hook];
 
+    (void)event;
     for (int64_t b = 0; b < s->B; b++) {
         float *to = s->out[l->hook] + s->first[b] * width;
         for (int64_t t = 0; t < s->lengths[b]; t++) {
             const float *row = (const float *)x->data + (b * s->T + t) * width;
-            int64_t at;
-            if (!is_row(s, s->tokens[b * s->T + t]))
+            if (!sondep_stream_is_row(s, s->tokens[b * s->T + t]))
                 continue;
-            if ((at = sondep_find_nonfinite(row, width, false)) >= 0)
-                return SONDE_FAIL(SONDE_E_NONFINITE, "'%s' is %g: document %lld, position %lld, column %lld",
-                                  event->point->name, (double)row[at], (long long)s->documents[b], (long long)t,
-                                  (long long)at);
             memcpy(to, row, (size_t)width * sizeof *to);
             to += width;
         }
@@ -90,8 +68,7 @@ static sonde_status on_point(const sonde_hook_event *event, sonde_tensor *x, voi
     return SONDE_OK;
 }
 
-/* Tokens of a document: the separator and what follows it, up to the model's context. */
-static int64_t length_of(const stream *s, int64_t document)
+int64_t sondep_stream_length(const sondep_stream *s, int64_t document)
 {
     int64_t first, n, n_bytes;
 
@@ -115,7 +92,7 @@ static int compare_places(const void *a, const void *b)
 }
 
 /* Room for a batch of so many tokens. */
-static sonde_status make_batch(stream *s, int64_t n)
+static sonde_status make_batch(sondep_stream *s, int64_t n)
 {
     if (n <= s->capacity)
         return SONDE_OK;
@@ -127,8 +104,33 @@ static sonde_status make_batch(stream *s, int64_t n)
     return SONDE_OK;
 }
 
+/* A pass that came upon a number which is none says where in the batch: of which document is seen when they run one by one. */
+static sonde_status name_document(sondep_stream *s, sonde_status status)
+{
+    static const char alone[] = "sequence 0, ";
+    int64_t B = s->B;
+    sonde_error error;
+    char *at;
+
+    for (int64_t b = 0; status == SONDE_E_NONFINITE && b < B; b++) {
+        /* in the place of the first, which is done with */
+        s->B = 1;
+        s->lengths[0] = s->lengths[b];
+        s->first[0] = s->first[b];
+        memmove(s->tokens, s->tokens + b * s->T, (size_t)s->T * sizeof *s->tokens);
+        if (sonde_run_forward(s->run, s->tokens, s->lengths, 1, s->T) != SONDE_E_NONFINITE)
+            continue;
+        error = *sonde_last_error();
+        at = strstr(error.message, alone);
+        if (at != NULL)
+            memmove(at, at + sizeof alone - 1, strlen(at + sizeof alone - 1) + 1);
+        return SONDE_FAIL(SONDE_E_NONFINITE, "document %lld: %s", (long long)s->documents[b], error.message);
+    }
+    return status;
+}
+
 /* A pass over the documents places[0 .. n). */
-static sonde_status run_batch(stream *s, const place *places, int64_t n)
+static sonde_status run_batch(sondep_stream *s, const place *places, int64_t n)
 {
     int64_t first, n_tokens, n_bytes;
 
@@ -142,21 +144,20 @@ static sonde_status run_batch(stream *s, const place *places, int64_t n)
         sonde_corpus_document(&first, &n_tokens, &n_bytes, s->corpus, places[b].document);
         sonde_corpus_read(s->tokens + b * s->T, s->corpus, first, places[b].length);
     }
-    return sonde_run_forward(s->run, s->tokens, s->lengths, s->B, s->T);
+    return name_document(s, sonde_run_forward(s->run, s->tokens, s->lengths, s->B, s->T));
 }
 
-/* The rows of some documents. */
-static sonde_status fill(float *const *out, const int64_t *pieces, int64_t n, void *ctx)
+sonde_status sondep_stream_fill(float *const *out, const int64_t *documents, int64_t n, void *stream)
 {
-    stream *s = ctx;
+    sondep_stream *s = stream;
     place *places = NULL;
     int64_t row = 0;
     sonde_status status;
 
     SONDE_TRY_DONE(SONDE_NEW(places, n));
     for (int64_t i = 0; i < n; i++) {
-        places[i] = (place){pieces[i], length_of(s, pieces[i]), row};
-        row += s->n_rows[pieces[i]];
+        places[i] = (place){documents[i], sondep_stream_length(s, documents[i]), row};
+        row += s->n_rows[documents[i]];
     }
     /* long ones together and short ones together: padding is the difference to the longest of a batch */
     qsort(places, (size_t)n, sizeof *places, compare_places);
@@ -176,7 +177,7 @@ done:
 /* ---- life -------------------------------------------------------------------------------------------------------------------- */
 
 /* Exact names and widths of the hooks, and a run that listens to them. */
-static sonde_status make_hooks(stream *s, const char *const *hooks)
+static sonde_status make_hooks(sondep_stream *s, const char *const *hooks)
 {
     const sonde_hook_point *point;
 
@@ -185,14 +186,14 @@ static sonde_status make_hooks(stream *s, const char *const *hooks)
         SONDE_TRY(sondep_find_one_point(&point, s->model, hooks[h]));
         SONDE_TRY(sondep_copy_string(&s->hooks[h], point->name));
         s->widths[h] = sonde_hook_n_neurons(point);
-        s->listeners[h] = (struct listener){s, h};
+        s->listeners[h] = (struct sondep_listener){s, h};
         SONDE_TRY(sonde_run_hook(s->run, point->name, SONDE_HOOK_READ, on_point, &s->listeners[h], NULL));
     }
     return SONDE_OK;
 }
 
 /* Rows of each document. */
-static sonde_status count_rows(stream *s)
+static sonde_status count_rows(sondep_stream *s)
 {
     int32_t *ids = NULL;
     int64_t first, n, n_bytes;
@@ -203,21 +204,21 @@ static sonde_status count_rows(stream *s)
         n = n < s->context ? n : s->context;
         sonde_corpus_read(ids, s->corpus, first, n);
         for (int64_t k = 0; k < n; k++)
-            s->n_rows[i] += is_row(s, ids[k]);
+            s->n_rows[i] += sondep_stream_is_row(s, ids[k]);
     }
     sondep_free(ids);
     return SONDE_OK;
 }
 
 /* Everything that a stream needs, in one that is zero. */
-static sonde_status stream_make(stream *s, const char *const *hooks, const sonde_stream_opts *o)
+static sonde_status stream_make(sondep_stream *s, const char *const *hooks, const sonde_stream_opts *o)
 {
-    int64_t all = sonde_corpus_n_documents(s->corpus);
+    int64_t all = sonde_corpus_n_documents(s->corpus), n_context = sonde_model_config(s->model)->n_context;
     int32_t separator = -1;
 
     s->n_documents = o->n_documents > 0 && o->n_documents < all ? o->n_documents : all;
     s->batch = o->batch > 0 ? o->batch : BATCH;
-    s->context = sonde_model_config(s->model)->n_context;
+    s->context = o->context > 0 && o->context < n_context ? o->context : n_context;
     if (sonde_corpus_n_vocab(s->corpus) > sonde_model_config(s->model)->n_vocab)
         return SONDE_FAIL(SONDE_E_RANGE, "the corpus has a vocabulary of %lld, the model of %lld",
                           (long long)sonde_corpus_n_vocab(s->corpus), (long long)sonde_model_config(s->model)->n_vocab);
@@ -239,35 +240,48 @@ static sonde_status stream_make(stream *s, const char *const *hooks, const sonde
     return count_rows(s);
 }
 
-/* Nothing runs yet: the first rows that are asked for fill the first chunk. */
+sonde_status sondep_stream_new(sondep_stream **out, const sonde_model *model, const sonde_corpus *corpus,
+                               const char *const *hooks, int64_t n_hooks, const sonde_stream_opts *opts)
+{
+    sondep_stream *s;
+    sonde_status status;
+
+    *out = NULL;
+    SONDE_TRY(SONDE_NEW(s, 1));
+    s->model = model;
+    s->corpus = corpus;
+    s->n_hooks = n_hooks;
+    status = stream_make(s, hooks, opts);
+    if (status == SONDE_OK)
+        *out = s;
+    else
+        sondep_stream_free(s);
+    return status;
+}
+
 sonde_status sonde_source_stream(sonde_source **out, const sonde_model *model, const sonde_corpus *corpus,
                                  const char *const *hooks, int64_t n_hooks, const sonde_stream_opts *opts)
 {
     sonde_stream_opts o;
     sonde_source_parts parts;
-    stream *s = NULL;
+    sondep_stream *s;
     sonde_status status;
 
     *out = NULL;
     sonde_stream_opts_init(&o);
     SONDE_TRY(sondep_opts_read(&o, sizeof o, opts, "the struct of a stream's options"));
-    SONDE_TRY(SONDE_NEW(s, 1));
-    s->model = model;
-    s->corpus = corpus;
-    s->n_hooks = n_hooks;
-    SONDE_TRY_DONE(stream_make(s, hooks, &o));
+    SONDE_TRY(sondep_stream_new(&s, model, corpus, hooks, n_hooks, &o));
     parts = (sonde_source_parts){.n_pieces = s->n_documents,
                                  .n_rows = s->n_rows,
                                  .n_hooks = n_hooks,
                                  .hooks = (const char *const *)s->hooks,
                                  .widths = s->widths,
                                  .hash = sonde_corpus_hash(corpus),
-                                 .fill = fill,
-                                 .release = stream_release,
+                                 .fill = sondep_stream_fill,
+                                 .release = sondep_stream_free,
                                  .ctx = s};
-    SONDE_TRY_DONE(sonde_source_new(out, &parts, o.most_rows > 0 ? o.most_rows : MOST_ROWS, o.seed));
-    return SONDE_OK;
-done:
-    stream_release(s);
+    status = sonde_source_new(out, &parts, o.most_rows > 0 ? o.most_rows : MOST_ROWS, o.seed);
+    if (status != SONDE_OK)
+        sondep_stream_free(s);
     return status;
 }

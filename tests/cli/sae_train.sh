@@ -28,3 +28,17 @@ ls both
 sonde sae train models/stories --data stories.jsonl:20 --hook blocks.3.ln2.hook_normalized --hook-out blocks.3.hook_mlp_out --skip \
     --width 64 --batch 64 --k 8 --arch batchtopk --steps 5 -o transcoder -q | grep -v activations/s
 grep -o '"architecture": "[a-z_]*"' transcoder/cfg.json
+# from a store in place of texts: no model is needed, and one that stopped and went on is the one that did not
+sonde harvest models/stories -f stories.jsonl:10 --hook blocks.3.hook_resid_post --hook blocks.3.hook_mlp_out --shard-bytes 2000000 -o store -q | sed -n 1p
+stored="store --hook blocks.3.hook_resid_post --width 64 --batch 64 --k 8 --buffer 2000 --save-every 4"
+sonde sae train $stored --steps 12 -o stored -q | grep -v activations/s
+sonde sae train $stored --steps 12 -o again -q >/dev/null 2>&1 &
+while [ ! -e again/training/state.safetensors ]; do sleep 0.05; done
+kill -9 $! 2>/dev/null
+wait $! 2>/dev/null
+sonde sae train --resume -o again -q --threads 1 >/dev/null
+same stored again
+grep -o '"model_name": "[a-z]*"' stored/cfg.json
+grep -c store_hash stored/manifest.json
+sonde sae train models/stories --store store --hook blocks.3.hook_resid_post --hook-out blocks.3.hook_mlp_out --held-out stories.jsonl \
+    --eval-documents 5 --width 64 --batch 64 --k 8 --arch batchtopk --steps 5 -o stored-transcoder -q | grep -v activations/s

@@ -55,3 +55,13 @@ kept --resume -o run --data story.txt --steps 4
 kept --resume -o run --hook blocks.2.hook_resid_post --steps 4
 head -c 1000 state.safetensors >run/training/state.safetensors
 try --resume -o run --steps 4 2>&1 | sed 's/ends at byte [0-9]*/ends at byte .../' >&2
+# a store of another model, without the hook point, beside texts, or cut
+sonde harvest models/stories -f stories.jsonl --hook blocks.3.hook_resid_post --shard-bytes 200000 -o store -q >/dev/null
+from="store --width 64 --batch 64 --k 8 --steps 3 -o x"
+try $from --hook blocks.2.hook_resid_post
+try $from --hook blocks.3.hook_resid_post --data stories.jsonl
+try $from --hook blocks.3.hook_resid_post --held-out stories.jsonl
+try --model models/one-layer $from --hook blocks.3.hook_resid_post --held-out stories.jsonl
+truncate -s 90000 store/shard-00001.safetensors
+try $from --hook blocks.3.hook_resid_post
+test ! -e x || echo "x is left" >&2
