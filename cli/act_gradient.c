@@ -195,6 +195,7 @@ done:
     return status;
 }
 
+/* As the command line said it. */
 json_t *act_goal_json(const act *a)
 {
     const sonde_objective *o = &a->goal.objective;

@@ -66,6 +66,7 @@ typedef struct harvesting {
 
 /* ---- what is asked for ---------------------------------------------------------------------------------------------------- */
 
+/* One line a misuse. */
 static sonde_status check_call(harvesting *h)
 {
     if (output == NULL)
@@ -202,6 +203,7 @@ static void say_plan(const harvesting *h, void (*say)(const char *format, ...))
         cli_count((int64_t)h->tokens_per_s));
 }
 
+/* Results of a plan go where results go. */
 static void say_line(const char *format, ...) SONDE_PRINTF(1, 2);
 static void say_line(const char *format, ...)
 {
@@ -230,6 +232,7 @@ static json_t *plan_json(const harvesting *h)
     return out;
 }
 
+/* What it will take, before it is taken. */
 static sonde_status print_plan(const harvesting *h)
 {
     json_t *out;
@@ -286,6 +289,7 @@ static sonde_status write_manifest(const harvesting *h)
     return training_manifest_write(out, output);
 }
 
+/* What is there now. */
 static sonde_status print_report(const harvesting *h, double seconds)
 {
     const sonde_harvest_plan *p = &h->plan;
@@ -356,6 +360,7 @@ static sonde_status gather(harvesting *h)
     return print_report(h, cli_seconds() - began);
 }
 
+/* The plan first; with --dry-run, nothing but the plan. */
 static sonde_status work(harvesting *h)
 {
     CLI_TRY(check_call(h));

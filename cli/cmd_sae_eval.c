@@ -46,6 +46,7 @@ typedef struct density {
     int64_t bins[28]; /* of log10, from -7 in steps of a quarter */
 } density;
 
+/* From how often each feature fired. */
 static density measure_density(const work *w)
 {
     density d = {0};
@@ -71,6 +72,7 @@ static bool is_measured(const work *w, int i)
     return isfinite(w->report.metrics[i].value);
 }
 
+/* Shares, and the histogram. */
 static json_t *density_json(const density *d, int64_t S)
 {
     json_t *out = json_pack("{s:I, s:f, s:f, s:f}", "dead", (json_int_t)d->n_dead, "dead_share",
@@ -89,6 +91,7 @@ static json_t *density_json(const density *d, int64_t S)
     return out;
 }
 
+/* All digits. */
 static sonde_status print_json(const work *w, const char *path)
 {
     density d = measure_density(w);
@@ -145,6 +148,7 @@ static sonde_status print_table(const work *w)
 
 /* ---- the command ------------------------------------------------------------------------------------------------------------ */
 
+/* Of all passes together. */
 static sonde_status on_progress(int64_t n_done, int64_t n_tokens, void *ctx)
 {
     work *w = ctx;
@@ -153,6 +157,7 @@ static sonde_status on_progress(int64_t n_done, int64_t n_tokens, void *ctx)
     return cli_check_interrupt();
 }
 
+/* Whatever was made. */
 static void free_work(work *w)
 {
     cli_progress_end(&w->progress);
@@ -162,6 +167,7 @@ static void free_work(work *w)
     cli_model_close(&w->m);
 }
 
+/* Model, autoencoder, texts; then the library. */
 static sonde_status run(const cli_call *call)
 {
     work w = {0};

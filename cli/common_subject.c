@@ -167,12 +167,14 @@ json_t *cli_subject_json(const cli_subject *subject)
     return list;
 }
 
+/* Behind the last slash. */
 const char *cli_base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path; /* "models/x/" is shown as it was given */
 }
 
+/* Behind the block. */
 const char *cli_hook_suffix(const sonde_hook_point *point)
 {
     /* "blocks.11.": the number may have any length, hence the dot behind it. */

@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+/* By the file that makes it one. */
 bool info_is_store(const char *folder)
 {
     char path[4096];
@@ -28,6 +29,7 @@ static sonde_status print_table(const sonde_store *store, const char *folder)
     return cli_table_print(table);
 }
 
+/* All that the store says of itself. */
 static sonde_status print_json(const sonde_store *store, const char *folder)
 {
     json_t *out = cli_json("sonde.info.store/1"), *hooks = json_array();

@@ -13,6 +13,7 @@
 static const char header[] = "step,tokens,loss,lr,gradient_norm,held_out_loss,held_out_bits_per_byte\n";
 enum { SMOOTH = 200 }; /* points of the drawn curve: means of as many equal pieces */
 
+/* The curve grows by doubling. */
 sonde_status lm_curve_add(lm_curve *curve, const lm_point *point)
 {
     CLI_TRY(CLI_GROW(curve->points, curve->n, curve->capacity));
@@ -81,6 +82,7 @@ static void print_field(FILE *to, double x)
         fputc(',', to);
 }
 
+/* All of it, in one go. */
 sonde_status lm_curve_write(const lm_curve *curve, const char *folder)
 {
     char *text = NULL;
@@ -140,6 +142,7 @@ static int64_t held_out(double *x, double *y, const lm_curve *curve)
     return n;
 }
 
+/* Training smoothed, held-out as it was measured. */
 sonde_status lm_curve_draw(const lm_curve *curve, const char *folder, const char *subtitle)
 {
     sonde_plot_opts opts;

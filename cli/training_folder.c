@@ -12,6 +12,7 @@
 
 enum { LONGEST_PATH = 4096, LONGEST_FOLDER = 3800 }; /* the rest is for names in it */
 
+/* Four at a time: enough for any one call. */
 const char *training_path(const char *folder, const char *name)
 {
     static char buffers[4][LONGEST_PATH];
@@ -23,6 +24,7 @@ const char *training_path(const char *folder, const char *name)
     return out;
 }
 
+/* Whatever it is. */
 bool training_exists(const char *path)
 {
     struct stat info;
@@ -151,6 +153,7 @@ static bool reaches_disk(FILE *file)
     return fsync(fileno(file)) == 0 || errno == EINVAL || errno == ENOTSUP;
 }
 
+/* What was there stays until all of the new is on the disk. */
 sonde_status training_write_text(const char *folder, const char *name, const char *text, size_t n_bytes)
 {
     char part[LONGEST_PATH];
@@ -208,6 +211,7 @@ sonde_status training_read_text(char **out, size_t *n_bytes, const char *path)
     return status;
 }
 
+/* Small files: tokenizers and configs. */
 sonde_status training_copy(const char *folder, const char *name, const char *from)
 {
     char *text;

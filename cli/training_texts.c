@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The token that begins a text. */
 sonde_status training_separator(int32_t *out, cli_model *m)
 {
     CLI_TRY(cli_model_tokenizer(m));
@@ -25,6 +26,7 @@ typedef struct sizes {
     int64_t documents, tokens, bytes;
 } sizes;
 
+/* What a corpus has by now. */
 static sizes sizes_of(const sonde_corpus *corpus)
 {
     return (sizes){sonde_corpus_n_documents(corpus), sonde_corpus_n_tokens(corpus), sonde_corpus_n_bytes(corpus)};
@@ -46,6 +48,7 @@ static void list_file(json_t *files, const sonde_corpus *corpus, const char *pat
     json_array_append_new(files, row);
 }
 
+/* The manifest says of each file what it gave. */
 sonde_status training_add_file(json_t *files, sonde_corpus *corpus, const char *text, int64_t limit, bool is_held_out)
 {
     cli_progress progress;

@@ -28,6 +28,7 @@ static uint64_t mix_bytes(uint64_t hash, const char *bytes, size_t n)
     return mix(hash, word ^ (uint64_t)n << 56);
 }
 
+/* With its NUL, so that neighbours cannot exchange letters. */
 static uint64_t mix_text(uint64_t hash, const char *text)
 {
     return mix_bytes(hash, text, strlen(text));
@@ -87,6 +88,7 @@ static uint64_t hash_bytes(const char *bytes, size_t n)
     return sum;
 }
 
+/* Some numbers of every tensor: all of them would take as long as reading the file. */
 uint64_t sonde_model_hash(const sonde_model *model)
 {
     uint64_t hash = hash_config(&model->config);

@@ -12,11 +12,13 @@
 
 enum { GROUP_BYTES = 1 << 26, SHARD_BYTES = 1 << 28 };
 
+/* Floats, one shard a quarter of a gigabyte. */
 void sonde_harvest_opts_init(sonde_harvest_opts *out)
 {
     *out = (sonde_harvest_opts){.struct_size = sizeof *out, .dtype = SONDE_F32, .shard_bytes = SHARD_BYTES};
 }
 
+/* Within their bounds, nothing left to choose. */
 static sonde_status read_opts(sonde_harvest_opts *out, const sonde_harvest_opts *opts)
 {
     sonde_harvest_opts_init(out);
@@ -168,6 +170,7 @@ static sonde_status harvest_make(sonde_harvest *h, const sonde_model *model, con
     return sondep_store_describe(h);
 }
 
+/* Nothing is written yet: a plan can be looked at first. */
 sonde_status sonde_harvest_new(sonde_harvest **out, const sonde_model *model, const sonde_corpus *corpus,
                                const char *const *hooks, int64_t n_hooks, const char *folder, const sonde_harvest_opts *opts)
 {
@@ -191,6 +194,7 @@ done:
     return status;
 }
 
+/* Shards that are complete stay. */
 void sonde_harvest_free(sonde_harvest *h)
 {
     if (h == NULL)
@@ -209,6 +213,7 @@ void sonde_harvest_free(sonde_harvest *h)
 
 /* ---- the plan --------------------------------------------------------------------------------------------------------------- */
 
+/* Exact in rows and bytes, which follow from the tokens alone. */
 sonde_status sonde_harvest_get_plan(sonde_harvest_plan *out, sonde_harvest *h)
 {
     const sondep_stream *s = h->stream;

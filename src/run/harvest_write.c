@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+/* Once, for the largest group. */
 sonde_status sondep_harvest_make_room(sonde_harvest *h)
 {
     int64_t n;
@@ -143,6 +144,7 @@ static sonde_status fill_shard(sonde_harvest *h, sonde_sink *sink, int64_t i, wr
     return SONDE_OK;
 }
 
+/* Beside and renamed: a shard is there whole or not at all. */
 static sonde_status write_shard(sonde_harvest *h, int64_t i, writing *w)
 {
     sonde_sink *sink = NULL;
@@ -186,6 +188,7 @@ done:
     return status;
 }
 
+/* Behind the shards that are there. */
 sonde_status sonde_harvest_run(sonde_harvest *h, sonde_harvest_fn *fn, void *ctx)
 {
     writing w = {fn, ctx, 0};
@@ -210,6 +213,7 @@ static int64_t count_tokens(const sonde_harvest *h, int64_t first, int64_t n)
     return tokens;
 }
 
+/* A few documents are enough to tell the rate. */
 sonde_status sonde_harvest_measure(double *tokens_per_second, sonde_harvest *h, double seconds)
 {
     int64_t tokens = 0, n;

@@ -22,6 +22,7 @@ const char *sondep_shard_tensor(sonde_tensor *out, const sondep_shard_layout *la
     return names[column];
 }
 
+/* Numbers of all hooks, and where the row comes from. */
 int64_t sondep_shard_row_bytes(const sondep_shard_layout *layout)
 {
     sonde_tensor t;
@@ -34,6 +35,7 @@ int64_t sondep_shard_row_bytes(const sondep_shard_layout *layout)
     return (int64_t)bytes;
 }
 
+/* Five digits, so that names sort. */
 sonde_status sondep_shard_path(char **out, const char *folder, int64_t i)
 {
     char name[40];
@@ -41,6 +43,7 @@ sonde_status sondep_shard_path(char **out, const char *folder, int64_t i)
     return sondep_path_join(out, folder, name);
 }
 
+/* A shard that lies elsewhere still says what it is a part of. */
 void sondep_shard_describe(sondep_shard_texts *out, const char *id, int64_t i, int64_t first_row)
 {
     static const char *const keys[] = {"schema", "store", "shard", "first_row"};

@@ -117,6 +117,7 @@ void sonde_source_free(sonde_source *s)
     sondep_free(s);
 }
 
+/* Of one epoch. */
 int64_t sonde_source_n_rows(const sonde_source *source)
 {
     return source->rows;
@@ -127,6 +128,7 @@ int64_t sonde_source_n_hooks(const sonde_source *source)
     return source->parts.n_hooks;
 }
 
+/* As it was named by the parts. */
 const char *sonde_source_hook(const sonde_source *source, int64_t hook)
 {
     return source->hooks[hook];

@@ -46,6 +46,7 @@ static sonde_status read_hash(uint64_t *out, const char **text, const json_t *js
                                                : SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' is no hash: '%s'", path, key, *text);
 }
 
+/* Names, and numbers of a row. */
 static sonde_status read_hooks(sonde_store *s, const char *path)
 {
     const json_t *list;
@@ -73,6 +74,7 @@ static sonde_status read_dtype(sonde_store *s, const char *path)
     return SONDE_OK;
 }
 
+/* What the store says of itself; shards must agree. */
 static sonde_status read_json(sonde_store *s, const char *path)
 {
     const char *schema, *text;
@@ -138,6 +140,7 @@ static sonde_status open_shards(sonde_store *s)
     return SONDE_OK;
 }
 
+/* Every shard is looked at: a cut one shows here, not in the middle of a training. */
 sonde_status sonde_store_open(sonde_store **out, const char *folder)
 {
     sonde_store *s = NULL;
@@ -162,6 +165,7 @@ done:
     return status;
 }
 
+/* Shards are unmapped. */
 void sonde_store_close(sonde_store *s)
 {
     if (s == NULL)
@@ -254,6 +258,7 @@ sonde_status sonde_store_find_hook(int64_t *out, const sonde_store *store, const
     return status;
 }
 
+/* By the hash of config and weights: a name says nothing. */
 sonde_status sonde_store_check_model(const sonde_store *store, const sonde_model *model)
 {
     uint64_t hash = sonde_model_hash(model);
@@ -300,6 +305,7 @@ static const char *element(const sonde_store *s, int64_t i, int64_t tensor, int6
     return (const char *)t->data + (size_t)first * sonde_dtype_bytes(t->dtype);
 }
 
+/* From one shard into the next where the rows go over its end. */
 sonde_status sonde_store_read(float *out, const sonde_store *s, int64_t hook, int64_t first, int64_t n)
 {
     int64_t width = s->widths[hook], i, at;

@@ -16,6 +16,7 @@ static void put_hash(sondep_json_writer *w, const char *name, uint64_t hash)
     sondep_json_put_text(w, name, text);
 }
 
+/* Names and widths, in the order of the tensors. */
 static void put_hooks(sondep_json_writer *w, const sondep_shard_layout *layout)
 {
     sondep_json_put_begin(w, "hooks", '[');
@@ -60,6 +61,7 @@ static uint64_t hash_text(const sondep_string *text)
     return hash;
 }
 
+/* Written before the first shard, so that an interrupted harvest can be told from another one. */
 sonde_status sondep_store_describe(sonde_harvest *h)
 {
     sondep_json_writer w = {0};
@@ -136,6 +138,7 @@ static sonde_status take_over(sonde_harvest *h, const json_t *other)
     return status;
 }
 
+/* What is there must be of this harvest. */
 sonde_status sondep_store_look(sonde_harvest *h)
 {
     json_t *own = NULL, *other = NULL;

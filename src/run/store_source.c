@@ -14,11 +14,13 @@ typedef struct reading {
     int64_t n_pieces;
 } reading;
 
+/* As a stream holds rows. */
 void sonde_store_opts_init(sonde_store_opts *out)
 {
     *out = (sonde_store_opts){.struct_size = sizeof *out, .most_rows = MOST_ROWS, .piece = PIECE};
 }
 
+/* Frees what was made. */
 static void reading_free(void *ctx)
 {
     reading *r = ctx;
@@ -73,6 +75,7 @@ static void cut_pieces(reading *r, const int64_t *first_row, int64_t n_shards, i
         }
 }
 
+/* Over the defaults. */
 static sonde_status read_opts(sonde_store_opts *out, const sonde_store_opts *opts)
 {
     sonde_store_opts_init(out);

@@ -68,6 +68,7 @@ static sonde_status on_point(const sonde_hook_event *event, sonde_tensor *x, voi
     return SONDE_OK;
 }
 
+/* The end of a long document is cut. */
 int64_t sondep_stream_length(const sondep_stream *s, int64_t document)
 {
     int64_t first, n, n_bytes;
