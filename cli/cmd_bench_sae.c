@@ -51,6 +51,7 @@ static sonde_status silence(sonde_sae_trainer *trainer)
 
     if (n == 0)
         return SONDE_OK;
+    /* through an autoencoder, since a trainer takes weights from nothing else */
     CLI_TRY(sonde_sae_trainer_export(&sae, trainer, NULL, NULL, NULL));
     status = sonde_sae_weight(&bias, sae, "b_enc");
     for (int64_t i = 0; i < n && status == SONDE_OK; i++)
@@ -74,6 +75,7 @@ static sonde_status make_trainer(sonde_sae_trainer **out, int64_t N)
     opts.k = k;
     opts.l1 = l1;
     opts.steps = 1 << 20;
+    /* more steps than are taken: the schedule plays no part */
     opts.dead_window = dead_percent > 0 ? 1 : opts.dead_window;
     CLI_TRY(sonde_sae_trainer_new(out, &opts));
     return silence(*out);
@@ -98,12 +100,14 @@ static sonde_status check_kernels(sae_bench *b)
     char chosen[64];
     sonde_status status;
 
+    /* few rows: the plain-C kernels take a thousand times as long */
     CLI_TRY(short_step(&got, b));
     snprintf(chosen, sizeof chosen, "%s", sonde_kernel_name());
     CLI_TRY(sonde_kernel_choose("ref"));
     status = short_step(&want, b);
     CLI_TRY(sonde_kernel_choose(chosen));
     CLI_TRY(status);
+    /* the norm stands for all gradients: an error in any of them moves it; fmax would hide a NaN, isfinite does not */
     b->check_error = fmax(fabs(got.loss / want.loss - 1), fabs(got.gradient_norm / want.gradient_norm - 1));
     if (b->check_error <= LIMIT && isfinite(got.loss) && isfinite(got.gradient_norm))
         return SONDE_OK;
@@ -122,6 +126,7 @@ static sonde_status time_steps(sae_bench *b)
     CLI_TRY(CLI_NEW(seconds, n_repeats));
     CLI_TRY_DONE(make_trainer(&trainer, batch));
     bench_measure_peak(&b->peak);
+    /* negative: not counted */
     for (int64_t i = -WARM_UP; i < n_repeats; i++) {
         double start = cli_seconds();
         CLI_TRY_DONE(sonde_sae_trainer_step(trainer, &b->last, b->x, NULL));
@@ -147,6 +152,7 @@ static double flops_of(void)
     return product * (is_dense ? 5.0 : 1.0);
 }
 
+/* All numbers under the names that scripts rely on. */
 static sonde_status print_json(const sae_bench *b)
 {
     sonde_sae_train_opts o = {.arch = arch};
@@ -162,6 +168,7 @@ static sonde_status print_json(const sae_bench *b)
     json_object_set_new(out, "l0", cli_json_real(b->last.l0));
     json_object_set_new(out, "repeats", json_integer(n_repeats));
     json_object_set_new(out, "seconds", cli_json_real(b->seconds));
+    /* the rate is what peers print */
     json_object_set_new(out, "tokens_per_s", cli_json_real((double)batch / b->seconds));
     json_object_set_new(out, "gflops", cli_json_real(gflops));
     json_object_set_new(out, "peak_gflops", cli_json_real(b->peak.gflops));
@@ -174,6 +181,7 @@ static sonde_status print_json(const sae_bench *b)
     return cli_json_write(out);
 }
 
+/* One line for each number that is compared between machines. */
 static sonde_status print_text(const sae_bench *b)
 {
     sonde_sae_train_opts o = {.arch = arch};
@@ -191,6 +199,7 @@ static sonde_status print_text(const sae_bench *b)
     return SONDE_OK;
 }
 
+/* Check, measure, say it. */
 static sonde_status run(const cli_call *call)
 {
     sae_bench b = {0};
@@ -198,6 +207,7 @@ static sonde_status run(const cli_call *call)
 
     (void)call;
     CLI_TRY(CLI_NEW(b.x, (batch > CHECKED_ROWS ? batch : CHECKED_ROWS) * d));
+    /* Gaussian rows, the same in every run */
     for (int64_t i = 0; i < (batch > CHECKED_ROWS ? batch : CHECKED_ROWS) * d; i++)
         b.x[i] = (float)sonde_random_normal(1, 0, (uint64_t)i);
     CLI_TRY_DONE(check_kernels(&b));

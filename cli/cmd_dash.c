@@ -1,4 +1,7 @@
-/* cmd_dash.c - `sonde dash`: a database of features as one page.                floor 10: cli */
+/* cmd_dash.c - `sonde dash`: a database of features as one page.                floor 10: cli
+ *
+ * The page is one file without a network: it can be sent to somebody, and opens in twenty years.
+ */
 #include "cli.h"
 
 #include <sonde/report.h>
@@ -15,6 +18,7 @@ static const cli_option options[] = {
     {0},
 };
 
+/* One call of the library, and what came of it. */
 static sonde_status run(const cli_call *call)
 {
     sonde_dash_opts opts;
@@ -26,6 +30,7 @@ static sonde_status run(const cli_call *call)
     opts.n_examples = n_examples;
     opts.n_documents = n_documents;
     CLI_TRY(sonde_dash_write(&r, output, call->arguments[0], &opts));
+    /* what is not shown is said */
     if (r.n_left_out > 0)
         cli_note("up to %s of each feature are left out, so that the page stays small: '--examples N' takes more",
                  cli_counted(r.n_left_out, "example"));

@@ -1,4 +1,9 @@
-/* cmd_explain.c - `sonde explain`: the features of each token of a text, and what a database knows of them.   floor 10: cli */
+/* cmd_explain.c - `sonde explain`: the features of each token of a text, and what a database knows of them.   floor 10: cli
+ *
+ * The model and the autoencoder say which features are on, and how strong; the database, which was made from other texts, says
+ * what that means: how large the activation is beside the largest that was seen, how often the feature is on at all, on which
+ * tokens, and what it makes likelier. Without a database there are numbers alone.
+ */
 #include "token_texts.h"
 
 #include <math.h>
@@ -61,6 +66,7 @@ static sonde_status open_database(work *w)
     if (sqlite3_prepare_v2(w->db, of_feature, -1, &w->feature, NULL) != SQLITE_OK ||
         sqlite3_prepare_v2(w->db, of_logits, -1, &w->logits, NULL) != SQLITE_OK)
         return cli_fail(SONDE_E_FORMAT, "'%s' is no database of features: %s", database, sqlite3_errmsg(w->db));
+    /* the number of features is all that an autoencoder and a database must share for certain */
     if (meta_number(w->db, "n_features") != (double)w->config->d_sae)
         return cli_fail(SONDE_E_SHAPE, "'%s' is of %.0f features, the autoencoder has %lld", database,
                         meta_number(w->db, "n_features"), (long long)w->config->d_sae);
@@ -73,6 +79,7 @@ typedef struct known {
     const char *summary, *label, *logits;
 } known;
 
+/* Nothing, where there is no database. */
 static known look_up(const work *w, int64_t s)
 {
     known k = {.density = NAN, .most = NAN, .summary = "", .label = "", .logits = ""};
@@ -110,6 +117,7 @@ static int64_t next_feature(const float *f, int64_t S, int64_t last)
     return best;
 }
 
+/* One feature of a token. */
 static json_t *feature_json(const work *w, int64_t s, double value)
 {
     known k = look_up(w, s);
@@ -119,6 +127,7 @@ static json_t *feature_json(const work *w, int64_t s, double value)
     json_object_set_new(out, "value", cli_json_real(value));
     if (w->db == NULL)
         return out;
+    /* what the database knows */
     json_object_set_new(out, "density", cli_json_real(k.density));
     json_object_set_new(out, "max", cli_json_real(k.most));
     json_object_set_new(out, "tokens", json_string(k.summary));
@@ -165,6 +174,7 @@ static sonde_status explain_token(work *w, int32_t id, const float *f, json_t *t
     }
     if (status == SONDE_OK && !cli.json && json_array_size(list) == 0 && s < 0 && next_feature(f, w->config->d_sae, -1) < 0)
         cli_table_row(w->table, "%s\t-\t-", label);
+    /* it is put together for a table, too: little beside the model */
     token = json_pack("{s:i, s:s, s:O}", "id", id, "token", status == SONDE_OK ? label : "", "features", list);
     json_array_append_new(tokens, token);
     json_decref(list);
@@ -185,6 +195,7 @@ static sonde_status encode_text(work *w, const int32_t *tokens, int64_t n)
     int64_t width = 1;
     sonde_status status;
 
+    /* a pass of its own for each text: texts are few here */
     if (name[0] == '\0')
         return cli_misuse("the autoencoder does not say which hook point it reads: '--hook POINT'");
     CLI_TRY_DONE(sonde_run_new(&run, w->m.model));
@@ -198,6 +209,7 @@ static sonde_status encode_text(work *w, const int32_t *tokens, int64_t n)
                           (long long)width, (long long)w->config->d_in);
         goto done;
     }
+    /* of the text before */
     free(w->features);
     CLI_TRY_DONE(CLI_NEW(w->features, n * w->config->d_sae));
     CLI_TRY_DONE(sonde_sae_coder_new(&coder, w->sae));
@@ -227,6 +239,7 @@ static sonde_status explain_text(work *w, int64_t first, int64_t n)
     return cli_table_print(w->table);
 }
 
+/* Texts one after another, an empty line between them. */
 static sonde_status explain_all(work *w, const char *path)
 {
     int64_t first = 0;
@@ -238,6 +251,7 @@ static sonde_status explain_all(work *w, const char *path)
         CLI_TRY(explain_text(w, first, w->texts.lengths[i]));
         first += w->texts.lengths[i];
     }
+    /* tables were printed as they came */
     if (!cli.json)
         return SONDE_OK;
     out = cli_json("sonde.explain/1");
@@ -246,6 +260,7 @@ static sonde_status explain_all(work *w, const char *path)
     return cli_json_write(out);
 }
 
+/* What is opened is closed here, however it ends. */
 static sonde_status run(const cli_call *call)
 {
     work w = {.json = json_array()};
@@ -259,6 +274,7 @@ static sonde_status run(const cli_call *call)
     CLI_TRY_DONE(cli_token_texts_read(&w.texts, &w.m, call->arguments + 2, call->n_arguments - 2, false));
     status = explain_all(&w, call->arguments[1]);
 done:
+    /* SQLite takes NULL for all of them */
     sqlite3_finalize(w.feature);
     sqlite3_finalize(w.logits);
     sqlite3_close(w.db);

@@ -1,4 +1,8 @@
-/* cmd_features.c - `sonde features`: what each feature of an autoencoder responds to, as one SQLite file.   floor 10: cli */
+/* cmd_features.c - `sonde features`: what each feature of an autoencoder responds to, as one SQLite file.   floor 10: cli
+ *
+ * All texts are held as tokens, since two walks go over them; what each feature does is not held but added up. The file appears
+ * under its name when it is complete: an interruption leaves what was there.
+ */
 #include "token_texts.h"
 
 #include <sonde/feature.h>
@@ -14,6 +18,7 @@ static const cli_option options[] = {
     {"output", 'o', CLI_TEXT, &output, "FILE", 0, 0, "the database (features.db)"},
     {"hook", 0, CLI_TEXT, &hook, "NAME", 0, 0, "hook point that is read (as cfg.json says)"},
     {"hook-out", 0, CLI_TEXT, &hook_out, "NAME", 0, 0, "hook point that a transcoder writes (as cfg.json says)"},
+    /* examples */
     {"examples", 0, CLI_INT, &n_examples, "N", 0, 1000, "largest activations of each feature, one of a text at most"},
     {"in-band", 0, CLI_INT, &n_in_band, "N", 0, 1000, "samples of each fifth of (0, max]"},
     {"before", 0, CLI_INT, &n_before, "N", 0, 1000, "tokens that are shown before an example"},
@@ -31,6 +36,7 @@ typedef struct work {
     sonde_features_report report;
 } work;
 
+/* Of both walks together. */
 static sonde_status on_progress(int64_t n_done, int64_t n_tokens, void *ctx)
 {
     work *w = ctx;
@@ -55,15 +61,17 @@ static sonde_status join_words(char **out, const char *first, const char *const 
     return SONDE_OK;
 }
 
+/* What was written, in a line. */
 static sonde_status print_report(const work *w)
 {
     const sonde_features_report *r = &w->report;
     json_t *out;
 
     if (!cli.json) {
-        printf("%s: %s features (%s dead), %s of %s, L0 %.1f, %s, %s\n", output, cli_count(r->n_features),
-               cli_count(r->n_dead), cli_counted(r->n_positions, "position"), cli_counted(r->n_documents, "text"), r->l0,
-               cli_counted(r->n_examples, "example"), cli_bytes((double)r->n_bytes));
+        printf("%s: %s (%s dead), %s of ", output, cli_counted(r->n_features, "feature"), cli_count(r->n_dead),
+               cli_counted(r->n_positions, "position"));
+        printf("%s, L0 %.1f, %s, %s\n", cli_counted(r->n_documents, "text"), r->l0, cli_counted(r->n_examples, "example"),
+               cli_bytes((double)r->n_bytes));
         return SONDE_OK;
     }
     out = cli_json("sonde.features.build/1");
@@ -84,6 +92,7 @@ static const char *created(void)
     return getenv("SOURCE_DATE_EPOCH") ? "" : cli_now();
 }
 
+/* Model, autoencoder and texts, then both walks. */
 static sonde_status run(const cli_call *call)
 {
     work w = {0};
@@ -95,6 +104,7 @@ static sonde_status run(const cli_call *call)
     CLI_TRY_DONE(cli_model_open(&w.m, call->arguments[0]));
     CLI_TRY_DONE(cli_model_tokenizer(&w.m));
     CLI_TRY_DONE(sonde_sae_load(&w.sae, call->arguments[1]));
+    /* all of them: the second walk needs them again */
     CLI_TRY_DONE(cli_token_texts_read(&w.texts, &w.m, call->arguments + 2, call->n_arguments - 2, false));
     CLI_TRY_DONE(join_words(&command, "sonde features ", call->words, call->n_words));
     CLI_TRY_DONE(join_words(&corpus, "", cli.files.items, cli.files.n));

@@ -72,6 +72,7 @@ static const cli_option training_options[] = {SONDE_SAE_TRAIN_OPTION_LIST(ROW_WH
 static const char *const own_names[] = {"cfg.json", "sae_weights.safetensors", "training", "manifest.json", NULL};
 static const training_kind kind = {"training", "training/state.safetensors", own_names};
 
+/* One line a misuse, in the order in which a person meets them. */
 static sonde_status check_call(sae_training *t, const cli_call *call)
 {
     if (output == NULL)
@@ -80,6 +81,7 @@ static sonde_status check_call(sae_training *t, const cli_call *call)
         store = call->arguments[0];
     else if (call->n_arguments > 0)
         model_name = call->arguments[0];
+    /* what is not given is as it was: read before it is missed */
     if (is_resumed)
         CLI_TRY(training_manifest_read(&t->earlier, output, settings));
     if (model_name == NULL && (store == NULL || held_out_path != NULL))
@@ -96,8 +98,10 @@ static sonde_status check_call(sae_training *t, const cli_call *call)
 /* The autoencoders that are asked for: in DIR itself, or each in a folder of its own. */
 static sonde_status make_units(sae_training *t)
 {
+    /* widths are texts until the hook point is known: 8x of what */
     sae_unit base = {.name = "first", .opts = opts, .hook = hook, .hook_out = hook_out, .width = width, .saved_step = -1};
 
+    /* the one of the command line itself comes first; others differ from it in what --also says */
     t->n_units = 1 + also.n;
     CLI_TRY(CLI_NEW(t->units, t->n_units));
     t->units[0] = base;
@@ -137,6 +141,7 @@ static sonde_status make_source(sae_training *t)
         return sonde_source_store(&t->source, t->store, t->hooks, t->n_hooks, &of_store);
     }
     sonde_stream_opts_init(&how);
+    /* one order for all: what an autoencoder sees does not depend on the others */
     how.most_rows = buffer;
     how.seed = (uint64_t)opts.seed;
     return sonde_source_stream(&t->source, t->m.model, t->corpus, t->hooks, t->n_hooks, &how);
@@ -163,6 +168,7 @@ static sonde_status count_steps(const sae_training *t)
 {
     int64_t n = sonde_source_n_rows(t->source);
 
+    /* two ways to say the same would have to agree */
     if (tokens != NULL && cli_is_given(&opts.steps))
         return cli_misuse("'--tokens' and '--steps' say the same: give one of them");
     if (tokens != NULL)
@@ -179,6 +185,7 @@ static sonde_status finish_opts(const sae_training *t, sae_unit *u)
 {
     u->opts.steps = opts.steps;
     u->opts.d_in = sonde_source_width(t->source, u->in);
+    /* 0: what is read is what is written */
     u->opts.d_out = u->out >= 0 ? sonde_source_width(t->source, u->out) : 0;
     u->opts.has_skip = u->out >= 0 && has_skip;
     return sae_read_width(&u->opts.d_sae, u->width, u->opts.d_in);
@@ -201,6 +208,7 @@ static sonde_status begin_unit(const sae_training *t, sae_unit *u)
     float **sample;
     sonde_status status = SONDE_OK;
 
+    /* only the points that this one reads and writes */
     n = begin_rows < n ? begin_rows : n;
     CLI_TRY(CLI_NEW(sample, t->n_hooks));
     for (int64_t i = 0; i < t->n_hooks && status == SONDE_OK; i++)
@@ -281,6 +289,7 @@ static sonde_status open_inputs(sae_training *t)
 static sonde_status prepare(sae_training *t)
 {
     CLI_TRY(make_units(t));
+    /* batch and order are those of the state: the source depends on them */
     for (int64_t i = 0; i < t->n_units && is_resumed; i++)
         CLI_TRY(read_saved(&t->units[i]));
     CLI_TRY(open_inputs(t));
@@ -320,6 +329,7 @@ static sonde_status save(const sae_training *t, sae_unit *u)
     snprintf(inner, sizeof inner, "%s", training_path(u->folder, "training"));
     snprintf(state, sizeof state, "%s", training_path(inner, "state.safetensors"));
     describe(subtitle, sizeof subtitle, u);
+    /* the curve first: it is cut to the state, not the other way round */
     CLI_TRY(sae_curve_write(&u->curve, inner));
     CLI_TRY(sonde_sae_trainer_save(u->trainer, state, source_text(t, u)));
     u->saved_step = sonde_sae_trainer_steps(u->trainer);
@@ -411,6 +421,7 @@ static sonde_status step_unit(sae_training *t, sae_unit *u)
     p.n_dead = (double)r.n_dead;
     p.gradient_norm = r.gradient_norm;
     p.lr = r.lr;
+    /* what is measured behind this step belongs to its line of the curve */
     if (t->held_out.n > 0 && is_due(p.step, eval_every))
         CLI_TRY(evaluate(t, u, &p));
     if (u == t->units)
@@ -437,6 +448,7 @@ static sonde_status step(sae_training *t, int64_t at)
     double done = (double)(at + 1 - t->first_step);
 
     CLI_TRY(cli_check_interrupt());
+    /* the same rows for all: one pass of the model feeds them */
     CLI_TRY(sonde_source_get(t->source, t->rows, at * opts.batch, opts.batch));
     for (int64_t i = 0; i < t->n_units; i++)
         if (sonde_sae_trainer_steps(t->units[i].trainer) == at)
@@ -466,6 +478,7 @@ static sonde_status stop(sae_training *t, sonde_status status)
 {
     int64_t steps = next_step(t);
 
+    /* nothing was saved yet: there is nothing to go on from */
     if (t->units[0].saved_step < 0)
         return status;
     if (status != SONDE_E_INTERRUPTED) {
@@ -481,6 +494,7 @@ static sonde_status stop(sae_training *t, sonde_status status)
     return cli_hint(SONDE_E_INTERRUPTED, "'sonde sae train --resume -o %s' goes on", output);
 }
 
+/* Nothing is written before everything was read. */
 static sonde_status work(sae_training *t)
 {
     sonde_status status;

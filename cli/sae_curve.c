@@ -12,6 +12,7 @@
 
 enum { SMOOTH = 200, LINE = 1024 }; /* points of the drawn curve: means of as many equal pieces; bytes of a line */
 
+/* The curve grows by doubling. */
 sonde_status sae_curve_add(sae_curve *curve, const sae_point *point)
 {
     CLI_TRY(CLI_GROW(curve->points, curve->n, curve->capacity));
@@ -19,6 +20,7 @@ sonde_status sae_curve_add(sae_curve *curve, const sae_point *point)
     return SONDE_OK;
 }
 
+/* From the end. */
 const sae_point *sae_curve_last(const sae_curve *curve, bool is_held_out)
 {
     for (int64_t i = curve->n - 1; i >= 0; i--)
@@ -38,6 +40,7 @@ static double read_field(char **at)
     return x;
 }
 
+/* A first run has no file: that is an empty curve. */
 sonde_status sae_curve_read(sae_curve *curve, const char *folder, int64_t last_step)
 {
     FILE *file = fopen(training_path(folder, "curve.csv"), "rb");
@@ -52,6 +55,7 @@ sonde_status sae_curve_read(sae_curve *curve, const char *folder, int64_t last_s
         /* the header, and what lies behind the state that is resumed */
         if (line[0] < '0' || line[0] > '9' || p.step > last_step)
             continue;
+        /* in the order of the header, which comes from the same list */
         p.n_rows = (int64_t)read_field(&at);
 #define READ(name, column) p.name = read_field(&at);
         SAE_CURVE_FIELDS(READ)
@@ -71,6 +75,7 @@ static void print_field(FILE *to, double x)
         fputc(',', to);
 }
 
+/* Header and lines come from the one list of fields. */
 sonde_status sae_curve_write(const sae_curve *curve, const char *folder)
 {
     char *text = NULL;
@@ -78,6 +83,7 @@ sonde_status sae_curve_write(const sae_curve *curve, const char *folder)
     FILE *to = open_memstream(&text, &n_bytes);
     sonde_status status;
 
+    /* whole in memory first, so that the file is replaced in one go */
     if (to == NULL)
         return cli_fail(SONDE_E_NOMEM, "out of memory");
     fputs("step,rows", to);
@@ -128,6 +134,7 @@ static int64_t held_out(double *x, double *y, const sae_curve *curve)
     return n;
 }
 
+/* What is not explained falls: on a picture that is easier to see than a share near 1. */
 sonde_status sae_curve_draw(const sae_curve *curve, const char *folder, const char *subtitle)
 {
     sonde_plot_opts opts;

@@ -1,4 +1,8 @@
-/* sae_report.c - texts of a training of autoencoders, its manifest, and what it says at the end.     floor 10: cli */
+/* sae_report.c - texts of a training of autoencoders, its manifest, and what it says at the end.     floor 10: cli
+ *
+ * The manifest is for whoever asks later how an autoencoder was made: arguments, texts with what they had, every option with
+ * what was chosen for it, machine, time, and where each autoencoder stands. It is written with each checkpoint.
+ */
 #include "sae_train.h"
 
 #include <math.h>
@@ -6,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+/* Number i of the names between bars. */
 const char *sae_arch_name(const sonde_sae_train_opts *opts)
 {
     static char name[32];
@@ -35,6 +40,7 @@ static sonde_status list_texts(sonde_sae_texts *out, const sonde_corpus *corpus,
     for (int64_t i = 0; i < n; i++) {
         sonde_corpus_document(&first, &n_tokens, &n_bytes, corpus, i);
         lengths[i] = n_tokens < context ? n_tokens : context;
+        /* behind the context nothing is read */
         sonde_corpus_read(tokens + total, corpus, first, lengths[i]);
         left_out[total] = true;
         total += lengths[i];
@@ -43,6 +49,7 @@ static sonde_status list_texts(sonde_sae_texts *out, const sonde_corpus *corpus,
     return SONDE_OK;
 }
 
+/* Held-out documents are read whole and then cut, as those of the training are. */
 sonde_status sae_read_texts(sae_training *t, const cli_strings *data, const char *held_out_path, int64_t n_held_out)
 {
     int32_t separator;
@@ -63,6 +70,7 @@ sonde_status sae_read_texts(sae_training *t, const cli_strings *data, const char
     return status;
 }
 
+/* Whatever was made. */
 void sae_training_free(sae_training *t)
 {
     for (int64_t i = 0; i < t->n_units && t->units != NULL; i++) {
@@ -98,6 +106,7 @@ static json_t *options_of(const sonde_sae_train_opts *o)
 #undef PUT_WHOLE
 #undef PUT_CHOICE
 #undef PUT_REAL
+    /* sizes are no options of the command line: they follow from hook points and width */
     json_object_set_new(out, "d_in", json_integer(o->d_in));
     json_object_set_new(out, "d_sae", json_integer(o->d_sae));
     json_object_set_new(out, "d_out", json_integer(o->d_out > 0 ? o->d_out : o->d_in));
@@ -121,6 +130,7 @@ static json_t *unit_json(const sae_unit *u)
         json_object_set_new(out, "explained_variance", cli_json_real(last->explained_variance));
         json_object_set_new(out, "dead", cli_json_real(last->n_dead));
     }
+    /* the last measurement, which may be some steps behind */
     if (held_out != NULL) {
         json_object_set_new(out, "held_out_l0", cli_json_real(held_out->held_out_l0));
         json_object_set_new(out, "held_out_explained_variance", cli_json_real(held_out->held_out_variance));
@@ -129,6 +139,7 @@ static json_t *unit_json(const sae_unit *u)
     return out;
 }
 
+/* All of them. */
 static json_t *units_json(const sae_training *t)
 {
     json_t *out = json_array();
@@ -137,6 +148,7 @@ static json_t *units_json(const sae_training *t)
     return out;
 }
 
+/* Seconds of earlier runs are added. */
 sonde_status sae_manifest_write(const sae_training *t, const cli_option *settings)
 {
     json_t *out = cli_json("sonde.manifest/1");
@@ -146,6 +158,7 @@ sonde_status sae_manifest_write(const sae_training *t, const cli_option *setting
     json_object_set_new(out, "command", json_string("sae train"));
     json_object_set_new(out, "arguments", training_texts(t->call->words, t->call->n_words));
     json_object_set_new(out, "version", json_string(sonde_version()));
+    /* --resume may leave the model out: it is a setting like others then */
     json_object_set_new(own, "model", training_text(t->model_name));
     json_object_set_new(out, "settings", own);
     json_object_set(out, "data", t->files);
@@ -162,6 +175,7 @@ sonde_status sae_manifest_write(const sae_training *t, const cli_option *setting
     return training_manifest_write(out, t->folder);
 }
 
+/* A line for each autoencoder. */
 sonde_status sae_print_report(const sae_training *t)
 {
     double seconds = cli_seconds() - t->started;

@@ -1,4 +1,8 @@
-/* sae_unit.c - what --also and --width say.                                     floor 10: cli */
+/* sae_unit.c - what --also and --width say.                                     floor 10: cli
+ *
+ * --also takes the flags of the training as they are on the command line, without the dashes: the one list of options serves
+ * for both, so that a new option is known here, too.
+ */
 #include "sae.h"
 
 #include <math.h>
@@ -14,6 +18,7 @@ static bool read_number(double *out, const char *text)
     return end != text && *end == '\0' && isfinite(*out);
 }
 
+/* Of the hook point that is read, also for transcoders. */
 sonde_status sae_read_width(int64_t *out, const char *text, int64_t d_in)
 {
     size_t n = strlen(text);
@@ -24,6 +29,7 @@ sonde_status sae_read_width(int64_t *out, const char *text, int64_t d_in)
     snprintf(number, sizeof number, "%.*s", (int)(is_times ? n - 1 : n), text);
     if (n >= sizeof number || !read_number(&x, number) || !(x > 0.0))
         return cli_misuse("option '--width' is '%s', not a number of features, or one like 8x", text);
+    /* 8x of 288 are 2304 */
     x *= is_times ? (double)d_in : 1.0;
     if (!(x >= 1.0 && x <= 1 << 30) || x != floor(x))
         return cli_misuse("option '--width' is '%s': %g features", text, x);
@@ -104,6 +110,7 @@ static void make_name(char *out, size_t out_bytes, const char *also)
         *out = strchr(kept, *out) != NULL ? *out : '_';
 }
 
+/* Pairs between commas. */
 sonde_status sae_unit_read(sae_unit *out, const sae_unit *base, const char *also)
 {
     char *copy, *next;
@@ -112,6 +119,7 @@ sonde_status sae_unit_read(sae_unit *out, const sae_unit *base, const char *also
     CLI_TRY(CLI_NEW(copy, (int64_t)strlen(also) + 1));
     strcpy(copy, also);
     make_name(out->name, sizeof out->name, also);
+    /* the copy stays: hook points and widths are texts of it */
     for (char *pair = copy; pair != NULL; pair = next) {
         next = strchr(pair, ',');
         if (next != NULL)

@@ -19,6 +19,7 @@ static sonde_status add_text(cli_token_texts *t, const cli_model *m, const cli_s
     return SONDE_OK;
 }
 
+/* Two walks will go over them: they are read once. */
 sonde_status cli_token_texts_read(cli_token_texts *t, cli_model *m, const char *const *texts, int n_texts,
                                   bool include_special)
 {
@@ -41,6 +42,7 @@ done:
     return status;
 }
 
+/* Zeroed ones are fine. */
 void cli_token_texts_free(cli_token_texts *t)
 {
     free(t->tokens);

@@ -104,6 +104,7 @@ json_t *training_earlier(const json_t *manifest, const char *key, json_t *otherw
     return json_incref(value);
 }
 
+/* Beside, then renamed, like everything else. */
 sonde_status training_manifest_write(json_t *manifest, const char *folder)
 {
     char *text = json_dumps(manifest, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
@@ -111,6 +112,7 @@ sonde_status training_manifest_write(json_t *manifest, const char *folder)
     sonde_status status;
 
     json_decref(manifest);
+    /* the object is taken whether or not it can be written */
     if (text == NULL)
         return cli_fail(SONDE_E_NOMEM, "out of memory");
     n_bytes = strlen(text);
@@ -178,6 +180,7 @@ static bool take_value(const cli_option *option, const json_t *value)
     return false;
 }
 
+/* A folder without one is a training that was killed early: defaults serve. */
 sonde_status training_manifest_read(json_t **out, const char *folder, const cli_option *settings)
 {
     const char *path = training_path(folder, "manifest.json");

@@ -6,7 +6,7 @@
  *   token           text of each id that occurs in the file
  *   feature         density, largest and mean activation, lengths of its vectors, a label, its typical tokens
  *   histogram       activations in equal bins
- *   example         positions where it is on, with the tokens around: band 0 the largest, bands 1 .. n samples of equal parts of (0, max]
+ *   example         positions where it is on, with the tokens around: band 0 the largest, bands 1 .. n samples of equal parts up to it
  *   logit           tokens that its decoder row makes likelier (rank > 0) and less likely (rank < 0)
  *   neighbour       features with the most similar decoder rows
  *   neuron          neurons of the same layer's MLP whose activations correlate with it
@@ -30,7 +30,7 @@ typedef struct sonde_features_opts {
     size_t struct_size;
     const char *hook, *hook_out; /* NULL: as cfg.json says */
     int64_t n_examples;          /* of the largest; one for each document at most */
-    int64_t n_bands, n_in_band;  /* equal parts of (0, max], and samples of each */
+    int64_t n_bands, n_in_band;  /* equal parts of what is between 0 and the maximum, and samples of each */
     int64_t n_before, n_after;   /* tokens around an example */
     int64_t n_bins;              /* of histograms */
     int64_t n_logits;            /* on either side */

@@ -1,4 +1,14 @@
-/* build.c - a database of features from texts.                                 floor 8: feature */
+/* build.c - a database of features from texts.                                 floor 8: feature
+ *
+ *   texts -> model -> hook -> encoder -> pairs of each position -> gather.c   counts, examples, samples
+ *                      |                                        -> database.c  documents that are kept whole
+ *                      +-> neurons of the same layer            -> gather.c   sums for correlations
+ *   weights -> weights.c   logits, similar features
+ *   all of it -> database.c
+ *
+ * Two walks over the same texts: what lies in which band, or bin, is known when the maximum is. Nothing of the first walk is
+ * kept but what each feature adds up, so that memory does not grow with the texts.
+ */
 #include "feature/feature.h"
 
 #include "run/run.h"
@@ -8,6 +18,7 @@
 /* Memory that sums with neurons may take. */
 static const double MOST_WITH_NEURONS = 1 << 30;
 
+/* As sae_vis and Neuronpedia show features, about. */
 void sonde_features_opts_init(sonde_features_opts *out)
 {
     *out = (sonde_features_opts){.struct_size = sizeof *out,
@@ -112,6 +123,7 @@ static sonde_status make_room(sondep_gathering *g)
     return find_neurons(g);
 }
 
+/* Frees what was made. */
 static void gathering_close(sondep_gathering *g)
 {
     void *const blocks[] = {g->hook,        g->hook_out,       g->neurons, g->of_token,   g->of_position,
@@ -162,6 +174,7 @@ static sonde_status walk_twice(sondep_gathering *g, sonde_sae_progress_fn *progr
     return sondep_walk_texts(&walk);
 }
 
+/* The file is opened before the walks: a folder that cannot be written to is found at once. */
 sonde_status sonde_features_build(sonde_features_report *out, const char *path, const sonde_model *model,
                                   const sonde_tokenizer *tokenizer, const sonde_sae *sae, const sonde_sae_texts *texts,
                                   const sonde_features_opts *opts, sonde_sae_progress_fn *progress, void *ctx)

@@ -1,5 +1,8 @@
 /* classes.c - classes of tokens that need no judge: scripts, capitals, digits, punctuation, places.      floor 8: feature
  *
+ * Most are of a token by itself and are found once for each id; a few are of its place: the beginning of a word, a sentence or
+ * a text, and whether the token came before. A class is a bit, so that a position is a mask.
+ *
  * Scripts are told by blocks of code points, as Bricken et al. 2023 do for their proxies.
  */
 #include "feature/feature.h"
@@ -12,6 +15,7 @@ static const char *const names[][2] = {
 #undef ROW
 };
 
+/* Both are from the one list. */
 const char *sondep_class_name(int which)
 {
     return names[which][0];
@@ -105,6 +109,7 @@ static uint32_t classify(const char *bytes, size_t n)
     return mask;
 }
 
+/* A special token is in no other class. */
 void sondep_classify_tokens(uint32_t *out, const sonde_tokenizer *tokenizer, int64_t n_vocab)
 {
     int64_t n_own = sonde_tokenizer_n_vocab(tokenizer);
@@ -133,6 +138,7 @@ static char last_byte(const sonde_tokenizer *tokenizer, int32_t id)
     return bytes != NULL && n > 0 ? bytes[n - 1] : ' ';
 }
 
+/* What a token is by itself, and what it is where it stands. */
 void sondep_classify_text(uint32_t *out, const uint32_t *of_token, const int32_t *tokens, const bool *left_out, int64_t n,
                           const sonde_tokenizer *tokenizer)
 {

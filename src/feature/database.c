@@ -95,11 +95,13 @@ struct sondep_database {
 
 /* ---- life ---------------------------------------------------------------------------------------------------------------------- */
 
+/* In SQLite's words: a full disk, a folder that is not there. */
 static sonde_status fail(const sondep_database *db)
 {
     return SONDE_FAIL(SONDE_E_IO, "'%s' cannot be written: %s", db->path, sqlite3_errmsg(db->sqlite));
 }
 
+/* All statements are prepared once. */
 sonde_status sondep_database_open(sondep_database **out, const char *path)
 {
     sondep_database *db;
@@ -112,6 +114,7 @@ sonde_status sondep_database_open(sondep_database **out, const char *path)
     SONDE_TRY_DONE(sondep_string_printf(&part, "%s.%ld.part", db->path, (long)getpid()));
     db->part = part.text;
     part.text = NULL;
+    /* what a killed process left under this name */
     unlink(db->part);
     if (sqlite3_open_v2(db->part, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) != SQLITE_OK ||
         sqlite3_exec(db->sqlite, schema, NULL, NULL, NULL) != SQLITE_OK) {
@@ -145,6 +148,7 @@ static bool close_sqlite(sondep_database *db)
     return is_closed;
 }
 
+/* The index of the full-text search is merged into one piece first. */
 sonde_status sondep_database_commit(sondep_database *db, int64_t *n_bytes)
 {
     sqlite3_stmt *count;
@@ -165,6 +169,7 @@ sonde_status sondep_database_commit(sondep_database *db, int64_t *n_bytes)
     return SONDE_OK;
 }
 
+/* Behind a commit there is nothing left to remove. */
 void sondep_database_close(sondep_database *db)
 {
     if (db == NULL)
@@ -180,6 +185,7 @@ void sondep_database_close(sondep_database *db)
 
 /* ---- rows ------------------------------------------------------------------------------------------------------------------------ */
 
+/* Columns are numbered from 1. */
 static void put_int(const sondep_database *db, insertion which, int column, int64_t value)
 {
     sqlite3_bind_int64(db->statements[which], column, value);
@@ -194,11 +200,13 @@ static void put_real(const sondep_database *db, insertion which, int column, dou
         sqlite3_bind_double(db->statements[which], column, value);
 }
 
+/* NULL is an empty text. */
 static void put_text(const sondep_database *db, insertion which, int column, const char *text)
 {
     sqlite3_bind_text(db->statements[which], column, text ? text : "", -1, SQLITE_TRANSIENT);
 }
 
+/* Numbers as they lie in memory: little-endian on every machine that is supported. */
 static void put_blob(const sondep_database *db, insertion which, int column, const void *bytes, size_t n)
 {
     sqlite3_bind_blob64(db->statements[which], column, n > 0 ? bytes : "", n, SQLITE_TRANSIENT);
@@ -280,6 +288,7 @@ done:
 
 /* ---- documents ---------------------------------------------------------------------------------------------------------------------- */
 
+/* As it is walked. */
 sonde_status sondep_database_add_document(sondep_database *db, const sondep_text *text)
 {
     put_int(db, INTO_DOCUMENT, 1, text->number);
@@ -303,6 +312,7 @@ static int compare_active(const void *a, const void *b)
     return p != q ? (p > q ? -1 : 1) : (x->feature > y->feature) - (x->feature < y->feature);
 }
 
+/* The largest ones of a position. */
 sonde_status sondep_database_add_active(sondep_database *db, const sondep_text *text, int64_t position, int64_t most)
 {
     int64_t first = text->first[position], n = text->first[position + 1] - first;
@@ -361,6 +371,7 @@ static sonde_status fill_feature_tokens(sondep_database *db, const sondep_gather
     int order[SONDEP_CANDIDATES], n = rank_tokens(order, at, g->opts.n_tokens);
     int32_t typical[5];
 
+    /* the summary has the first five, in the same order */
     for (int i = 0; i < n; i++) {
         if (i < 5)
             typical[i] = at->token[order[i]];
@@ -490,6 +501,7 @@ static sonde_status fill_example(sondep_database *db, const sondep_gathering *g,
     const sondep_example *e = &g->examples[place];
     const int32_t *tokens = g->texts->tokens + offsets[e->text] + e->first;
 
+    /* tokens of windows are shown: their texts must be in the file */
     use(db, tokens, e->width);
     put_int(db, INTO_EXAMPLE, 1, place / g->slots);
     put_int(db, INTO_EXAMPLE, 2, band);
@@ -563,6 +575,7 @@ done:
     return status;
 }
 
+/* In the order of keys. */
 static sonde_status fill_neighbours(const sondep_database *db, const sondep_gathering *g)
 {
     int64_t n = g->opts.n_neighbours;
@@ -591,6 +604,7 @@ done:
 
 /* ---- what it is about -------------------------------------------------------------------------------------------------------------------- */
 
+/* One line of the table meta. */
 static sonde_status put_meta(const sondep_database *db, const char *key, const char *value)
 {
     put_text(db, INTO_META, 1, key);
@@ -598,6 +612,7 @@ static sonde_status put_meta(const sondep_database *db, const char *key, const c
     return insert(db, INTO_META);
 }
 
+/* So that it reads back as the same double. */
 static sonde_status put_number(const sondep_database *db, const char *key, double value)
 {
     char text[64];
@@ -621,6 +636,7 @@ static sonde_status put_l0_bins(const sondep_database *db, const sondep_gatherin
     return status;
 }
 
+/* Texts, numbers, classes. */
 static sonde_status fill_meta(const sondep_database *db, const sondep_gathering *g)
 {
     const sonde_sae_config *c = &g->sae->config;
@@ -679,6 +695,7 @@ static sonde_status fill_one(sondep_database *db, sonde_features_report *report,
     return fill_examples(db, g, offsets, s, text, &report->n_examples);
 }
 
+/* Tokens last: by then it is known which occur. */
 sonde_status sondep_database_fill(sondep_database *db, sonde_features_report *report, const sondep_gathering *g)
 {
     sonde_sae_geometry *geometry = NULL;

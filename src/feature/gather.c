@@ -1,4 +1,12 @@
-/* gather.c - what features do on texts: counts, the largest examples, samples by bands, tokens, neurons.     floor 8: feature */
+/* gather.c - what features do on texts: counts, the largest examples, samples by bands, tokens, neurons.     floor 8: feature
+ *
+ * The first walk knows nothing of a feature beforehand: it adds up, keeps the largest activation of each text in a short list
+ * that stays in order, and keeps an eye on the tokens that come most often. The second knows the maximum: it puts activations
+ * into bins, draws samples of each band with the same probability for each, takes the activations around every example while
+ * the text is there, and counts the candidates among tokens exactly.
+ *
+ * Texts come in order and one thread adds up, so that sums do not depend on anything else.
+ */
 #include "feature/feature.h"
 
 #include <math.h>
@@ -101,6 +109,7 @@ static bool is_measured(const sondep_text *text, int64_t t)
     return text->left_out == NULL || !text->left_out[t];
 }
 
+/* A text. */
 sonde_status sondep_gather_first(const sondep_text *text, void *ctx)
 {
     sondep_gathering *g = ctx;
@@ -128,6 +137,7 @@ sonde_status sondep_gather_first(const sondep_text *text, void *ctx)
 /* Texts first, then places; qsort has no context. */
 static const sondep_example *sorted_examples;
 
+/* qsort has no context: what is sorted lies beside. */
 static int by_text(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b, p = sorted_examples[x].text, q = sorted_examples[y].text;
@@ -135,6 +145,7 @@ static int by_text(const void *a, const void *b)
     return p != q ? (p < q ? -1 : 1) : x < y ? -1 : x > y;
 }
 
+/* Candidates keep their tokens and lose their counts, which were too large. */
 sonde_status sondep_gather_between(sondep_gathering *g)
 {
     SONDE_TRY(SONDE_NEW(g->by_text, g->S * g->opts.n_examples));
@@ -229,6 +240,7 @@ static void add_again(sondep_gathering *g, const sondep_text *text, int64_t t, i
         count_token(&f->before, text->tokens[t - 1], value);
 }
 
+/* The same text again: its examples are those that come next in the list. */
 sonde_status sondep_gather_second(const sondep_text *text, void *ctx)
 {
     sondep_gathering *g = ctx;

@@ -24,6 +24,7 @@ typedef struct walker {
     int64_t n_pairs, pair_capacity;
 } walker;
 
+/* Frees what was made. */
 static void walker_close(walker *w)
 {
     sonde_run_free(w->run);
@@ -42,6 +43,7 @@ static void gather(const walker *w, float *to, const sonde_tensor *x, int64_t wi
     }
 }
 
+/* What the encoder reads. */
 static sonde_status on_input(const sonde_hook_event *event, sonde_tensor *x, void *ctx)
 {
     walker *w = ctx;
@@ -51,6 +53,7 @@ static sonde_status on_input(const sonde_hook_event *event, sonde_tensor *x, voi
     return SONDE_OK;
 }
 
+/* What correlations are taken with. */
 static sonde_status on_neurons(const sonde_hook_event *event, sonde_tensor *x, void *ctx)
 {
     walker *w = ctx;
@@ -169,6 +172,7 @@ static sonde_status make_room(walker *w)
     return SONDE_NEW(w->first, rows + 1);
 }
 
+/* Texts come in their order, whatever fits into a batch. */
 sonde_status sondep_walk_texts(sondep_walk *walk)
 {
     walker w = {.walk = walk, .D = walk->sae->config.d_in, .S = walk->sae->config.d_sae};
@@ -180,6 +184,7 @@ sonde_status sondep_walk_texts(sondep_walk *walk)
     SONDE_TRY_DONE(sonde_run_hook(w.run, walk->hook, SONDE_HOOK_READ, on_input, &w, NULL));
     if (walk->neurons != NULL)
         SONDE_TRY_DONE(sonde_run_hook(w.run, walk->neurons, SONDE_HOOK_READ, on_neurons, &w, NULL));
+    /* one batch after another: pairs of a batch are forgotten when its texts have been told */
     while (w.first_text < walk->texts->n) {
         fill_batch(&w);
         if (w.n_rows > 0)

@@ -85,6 +85,7 @@ typedef struct room {
     size_t bytes;
 } room;
 
+/* Of the largest block. */
 static sonde_status make_room(room *r, const sonde_model *model, int64_t width)
 {
     int64_t D = model->config.d_model, V = model->config.n_vocab;
@@ -102,6 +103,7 @@ static sonde_status make_room(room *r, const sonde_model *model, int64_t width)
     return sondep_map_block(&r->scratch, r->bytes);
 }
 
+/* Blocks of features against the whole vocabulary. */
 sonde_status sondep_feature_logits(int32_t *tokens, float *values, bool *has, const sonde_model *model, const sonde_sae *sae,
                                    const sonde_hook_point *point, int64_t n)
 {
@@ -123,6 +125,7 @@ sonde_status sondep_feature_logits(int32_t *tokens, float *values, bool *has, co
             status = SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted");
             goto done;
         }
+        /* into the residual stream, where it does not lie there already */
         if (way != NULL)
             sondep_product(r.x, D, &some, &way->w, rows, D, c->d_out, NULL, SONDEP_F32, r.scratch);
         else
@@ -153,6 +156,7 @@ static void order(int32_t *others, float *cosines, const int32_t *index, const f
             keep(others, cosines, n, 1.0f, index[i], value[i]);
 }
 
+/* One more than is wanted, since each row is nearest to itself. */
 sonde_status sondep_feature_neighbours(int32_t *others, float *cosines, const sonde_sae *sae, int64_t n)
 {
     const sonde_sae_config *c = &sae->config;
@@ -177,6 +181,7 @@ sonde_status sondep_feature_neighbours(int32_t *others, float *cosines, const so
         for (int64_t d = 0; d < O; d++)
             unit[s * O + d] = length > 0.0 ? (float)(row[d] / length) : 0.0f;
     }
+    /* no cosine is too small; the encoder that selects while it multiplies finds the nearest */
     selection.threshold = bar;
     sondep_encode(&codes, NULL, unit, O, unit, NULL, &selection, S, S, O, SONDEP_F32, scratch);
     for (int64_t s = 0; s < S && n > 0; s++)

@@ -2,6 +2,14 @@
  *
  * The page is src/report/page/, with the data in it as blocks of JSON, each deflated and in base64: one with columns of all features, one
  * with the tokens' texts, and then some features or texts each, which the page opens when somebody looks at them.
+ *
+ *   meta     what the page shows at once: names, sizes, classes        plain JSON
+ *   index    columns of all features: what the list sorts and searches
+ *   tokens   id -> text
+ *   f0 f1 .. 256 features each: histogram, logits, neighbours, examples
+ *   d0 d1 .. 20 texts each, with the features of their positions
+ *
+ * Everything that comes from texts is escaped here so that it ends no script, and goes into the page as text.
  */
 #include <sonde/report.h>
 
@@ -36,6 +44,7 @@ typedef struct dash {
     sonde_dash_report report;
 } dash;
 
+/* Everything that there is room for. */
 void sonde_dash_opts_init(sonde_dash_opts *out)
 {
     *out = (sonde_dash_opts){.struct_size = sizeof *out, .n_documents = -1};
@@ -43,12 +52,14 @@ void sonde_dash_opts_init(sonde_dash_opts *out)
 
 /* ---- the database ----------------------------------------------------------------------------------------------------------------- */
 
+/* In SQLite's words. */
 static sonde_status fail(const dash *d)
 {
     return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is no database of features, or a damaged one: %s", d->path,
                       sqlite3_errmsg(d->db));
 }
 
+/* A statement; a table that is missing shows here. */
 static sonde_status prepare(sqlite3_stmt **out, const dash *d, const char *sql)
 {
     return sqlite3_prepare_v2(d->db, sql, -1, out, NULL) == SQLITE_OK ? SONDE_OK : fail(d);
@@ -100,6 +111,7 @@ static sonde_status open_database(dash *d)
     }
     sqlite3_finalize(statement);
     SONDE_TRY(status);
+    /* SQLite files of others open just as well */
     if (id != 0x736f6e64)
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is no database of features", d->path);
     if (version != 1)
@@ -110,6 +122,7 @@ static sonde_status open_database(dash *d)
 
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
 
+/* Behind what is there. */
 static sonde_status put(dash *d, const char *text)
 {
     return sondep_string_append(&d->json, text, strlen(text));
@@ -364,6 +377,7 @@ done:
     return status;
 }
 
+/* Columns, not rows: names come once, and numbers that are alike lie together. */
 static sonde_status write_index(dash *d)
 {
     static const char *const numbers[][2] = {{"n_fired", "n_fired"},
@@ -387,6 +401,7 @@ static sonde_status write_index(dash *d)
     return end_block(d, "index", -1);
 }
 
+/* By ids, those that occur. */
 static sonde_status write_tokens(dash *d)
 {
     sqlite3_stmt *statement;
@@ -522,6 +537,7 @@ typedef struct statements {
     sqlite3_stmt *histogram, *examples, *parts[N_PARTS];
 } statements;
 
+/* One object. */
 static sonde_status put_feature(dash *d, const statements *x, int64_t s)
 {
     SONDE_TRY(put(d, s % IN_BLOCK > 0 ? ",{" : "{"));
@@ -535,6 +551,7 @@ static sonde_status put_feature(dash *d, const statements *x, int64_t s)
     return put(d, "}");
 }
 
+/* Blocks of as many features each; the last has what is left. */
 static sonde_status write_features(dash *d)
 {
     statements x = {0};
@@ -578,6 +595,7 @@ static sonde_status put_active(dash *d, sqlite3_stmt *statement, int64_t documen
         int64_t at, n_pairs;
         SONDE_TRY(next(&has, statement, d));
         at = has ? sqlite3_column_int64(statement, 0) : n;
+        /* rows are only of positions that are measured */
         for (; position < at; position++) /* positions that are left out have nothing */
             SONDE_TRY(put(d, position > 0 ? ",[]" : "[]"));
         if (!has)
@@ -598,6 +616,7 @@ static sonde_status put_active(dash *d, sqlite3_stmt *statement, int64_t documen
     return put(d, "]");
 }
 
+/* The same for texts. */
 static sonde_status write_documents(dash *d)
 {
     sqlite3_stmt *documents = NULL, *active = NULL;
@@ -742,6 +761,7 @@ static sonde_status write_until(dash *d, const char **at, const char *mark)
     return SONDE_OK;
 }
 
+/* The template with everything in its places. */
 static sonde_status write_page(dash *d)
 {
     const char *at = (const char *)sondep_page_html;
@@ -790,6 +810,7 @@ static sonde_status choose_examples(dash *d)
     most = most > LEAST_EXAMPLES || d->opts.n_examples > 0 ? most : LEAST_EXAMPLES;
     d->n_top = top;
     d->n_in_band = in_band;
+    /* one example less at a time, of whichever side has more than its share */
     while (d->n_top + d->n_in_band * d->n_bands > most && (d->n_top > 1 || d->n_in_band > 0)) {
         if (d->n_in_band > 0 && 3 * d->n_in_band * d->n_bands > 2 * d->n_top)
             d->n_in_band--;
@@ -827,6 +848,7 @@ done:
     return status;
 }
 
+/* Sizes first: what is shown depends on them. */
 sonde_status sonde_dash_write(sonde_dash_report *out, const char *path, const char *database, const sonde_dash_opts *opts)
 {
     dash d = {.path = database, .writer = {.fd = -1}};

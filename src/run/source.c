@@ -56,6 +56,7 @@ static sonde_status count_rows(sonde_source *s)
     return s->rows > 0 ? SONDE_OK : SONDE_FAIL(SONDE_E_RANGE, "there are no rows of activations");
 }
 
+/* Orders, and the rows that are held. */
 static sonde_status make_room(sonde_source *s)
 {
     int64_t n;
@@ -71,6 +72,7 @@ static sonde_status make_room(sonde_source *s)
     return SONDE_OK;
 }
 
+/* ctx is taken over at the very end, so that a failure leaves it to the caller. */
 sonde_status sonde_source_new(sonde_source **out, const sonde_source_parts *parts, int64_t most_rows, uint64_t seed)
 {
     sonde_source *s = NULL;
@@ -92,6 +94,7 @@ done:
     return status;
 }
 
+/* Parts that are not there yet are fine. */
 void sonde_source_free(sonde_source *s)
 {
     if (s == NULL)
@@ -134,6 +137,7 @@ int64_t sonde_source_width(const sonde_source *source, int64_t hook)
     return source->widths[hook];
 }
 
+/* FNV-1a over numbers. */
 uint64_t sonde_source_hash(const sonde_source *s)
 {
     uint64_t hash = s->parts.hash ^ s->seed;
@@ -190,6 +194,7 @@ static sonde_status hold(sonde_source *s, int64_t chunk)
 {
     int64_t first = s->first_piece[chunk];
 
+    /* most steps stay in the chunk that is there */
     if (s->chunk == chunk)
         return SONDE_OK;
     s->chunk = -1;
@@ -214,6 +219,7 @@ static void copy_rows(const sonde_source *s, float *const *out, int64_t to, int6
     }
 }
 
+/* Piece by piece where the rows go over the end of a chunk, or of an epoch. */
 sonde_status sonde_source_get(sonde_source *s, float *const *out, int64_t first, int64_t n)
 {
     for (int64_t to = 0; to < n;) {

@@ -15,6 +15,7 @@ struct sondep_listener {
     int64_t hook;
 };
 
+/* A quarter of a million rows are some thousand documents. */
 void sonde_stream_opts_init(sonde_stream_opts *out)
 {
     *out = (sonde_stream_opts){.struct_size = sizeof *out, .most_rows = MOST_ROWS, .batch = BATCH};
@@ -158,6 +159,7 @@ sonde_status sondep_stream_fill(float *const *out, const int64_t *documents, int
         places[i] = (place){documents[i], sondep_stream_length(s, documents[i]), row};
         row += s->n_rows[documents[i]];
     }
+    /* long ones together and short ones together: padding is the difference to the longest of a batch */
     qsort(places, (size_t)n, sizeof *places, compare_places);
     s->out = out;
     for (int64_t i = 0, together; i < n && places[i].length > 0; i += together) {
@@ -223,6 +225,7 @@ static sonde_status stream_make(sondep_stream *s, const char *const *hooks, cons
     if (all == 0)
         return SONDE_FAIL(SONDE_E_RANGE, "the corpus has no documents");
     sonde_corpus_read(&separator, s->corpus, 0, 1);
+    /* the separator is no word of the text: its activation is the same everywhere */
     s->n_left_out = o->left_out != NULL ? o->n_left_out : 1;
     SONDE_TRY(SONDE_NEW(s->left_out, s->n_left_out));
     memcpy(s->left_out, o->left_out != NULL ? o->left_out : &separator, (size_t)s->n_left_out * sizeof *s->left_out);

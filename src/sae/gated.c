@@ -30,6 +30,7 @@ sonde_status sondep_sae_gated(const sondep_sae_rows *r)
     return SONDE_OK;
 }
 
+/* Both at once: what is on, and how large it is. */
 void sondep_sae_gated_activate(const sonde_sae_trainer *t, const sondep_sae_row *row)
 {
     const float *gate = sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR), *bias = sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR + 1);
@@ -42,6 +43,7 @@ void sondep_sae_gated_activate(const sonde_sae_trainer *t, const sondep_sae_row 
     }
 }
 
+/* The gate learns from its own reconstruction, the size from the other one. */
 double sondep_sae_gated_back(const sonde_sae_trainer *t, const sondep_sae_row *row)
 {
     const float *gate = sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR);

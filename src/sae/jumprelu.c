@@ -26,6 +26,7 @@ sonde_status sondep_sae_jumprelu(const sondep_sae_rows *r)
     return SONDE_OK;
 }
 
+/* Pre-activations that are near a threshold, but below it, are among the pairs, too: with the feature 0. */
 void sondep_sae_jumprelu_activate(const sonde_sae_trainer *t, const sondep_sae_row *row)
 {
     const float *threshold = sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR + 1);
@@ -67,6 +68,7 @@ static double tanh_penalty(double *slope, float *by_norm, const sonde_sae_traine
     return value;
 }
 
+/* The estimates are zero for all that is far from its threshold. */
 double sondep_sae_jumprelu_back(const sonde_sae_trainer *t, const sondep_sae_row *row)
 {
     const float *threshold = sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR + 1);

@@ -118,6 +118,7 @@ static sonde_status choose_features(sonde_sae_trainer *t)
     sondep_selection largest = {.k = 1};
     int64_t n = t->N, k = t->pairs.codes.capacity;
 
+    /* nothing is chosen yet: all of a row is left */
     memcpy(t->rest, t->x, (size_t)(t->N * t->D) * sizeof(float));
     memset(t->pairs.codes.count, 0, (size_t)t->N * sizeof *t->pairs.codes.count);
     for (int64_t i = 0; i < n; i++)
@@ -210,6 +211,7 @@ static void add_block(sonde_sae_trainer *t, int64_t first, int64_t n)
     }
 }
 
+/* Gradients of pairs differ from pair to pair: they are added up in a matrix, some rows at a time. */
 sonde_status sondep_sae_pass_pursuit(sonde_sae_trainer *t, sondep_sae_terms *terms)
 {
     SONDE_TRY(choose_features(t));

@@ -19,6 +19,7 @@ sonde_status sondep_sae_relu(const sondep_sae_rows *r)
     return SONDE_OK;
 }
 
+/* May be in place. */
 void sondep_sae_relu_activate(const sonde_sae_trainer *t, const sondep_sae_row *row)
 {
     (void)t;
@@ -26,6 +27,7 @@ void sondep_sae_relu_activate(const sonde_sae_trainer *t, const sondep_sae_row *
         row->value[i] = row->h[i] > 0.0f ? row->h[i] : 0.0f;
 }
 
+/* Where decoder rows have length 1, the penalty is of features alone. */
 double sondep_sae_relu_back(const sonde_sae_trainer *t, const sondep_sae_row *row)
 {
     const float *norms = t->rule->is_unit ? t->ones : t->norms;
@@ -42,6 +44,7 @@ double sondep_sae_relu_back(const sonde_sae_trainer *t, const sondep_sae_row *ro
 
 /* ---- p-annealing ---------------------------------------------------------------------------------------------------------- */
 
+/* Both powers, since the weight that comes with the next exponent needs them. */
 double sondep_sae_panneal_back(const sonde_sae_trainer *t, const sondep_sae_row *row)
 {
     double weight = sondep_sae_coefficient(t), p = t->anneal.p, sum = 0.0, next = 0.0;
@@ -89,6 +92,7 @@ static double rescaled(const sondep_sae_anneal *a)
     return next > 0.0 ? a->weight * now / next : a->weight;
 }
 
+/* What the step saw belongs to the exponent that it had; a new one begins with the next step. */
 void sondep_sae_step_anneal(sonde_sae_trainer *t)
 {
     sondep_sae_anneal *a = &t->anneal;

@@ -1,15 +1,26 @@
-/* trainer.c - training of autoencoders: a trainer's life.                       floor 7: sae */
+/* trainer.c - training of autoencoders: a trainer's life.                       floor 7: sae
+ *
+ * A trainer is three blocks of floats of one layout, weights and what Adam keeps of them, and room for a step:
+ *
+ *   W_enc (S,D) | W_dec (S,O) | vectors (S) each: b_enc, thresholds, gates | b_dec (O) | W_skip (O,D)
+ *
+ * Which of them an architecture has, its rule says. Everything else that a step needs to know of the past is in a few numbers:
+ * steps since each feature was on, the threshold of BatchTopK, the exponent of p-annealing, which way rows went last. That is
+ * what a state holds, and why a training that goes on gives the same bytes.
+ */
 #include "sae/trainer.h"
 
 #include <math.h>
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------- */
 
+/* 0: the architecture has none of it. */
 int64_t sondep_sae_count(const sonde_sae_trainer *t, int parameter)
 {
     return t->first[parameter + 1] - t->first[parameter];
 }
 
+/* As SAELens calls it in a file. */
 const char *sondep_sae_parameter_name(const sonde_sae_trainer *t, int parameter)
 {
     switch (parameter) {
@@ -126,6 +137,7 @@ static void apply_opts(sonde_sae_trainer *t)
     make_groups(t);
 }
 
+/* Options are read before memory is taken. */
 sonde_status sonde_sae_trainer_new(sonde_sae_trainer **out, const sonde_sae_train_opts *opts)
 {
     sonde_sae_trainer *t = NULL;
@@ -147,6 +159,7 @@ done:
     return status;
 }
 
+/* Blocks that are not there yet are fine. */
 void sonde_sae_trainer_free(sonde_sae_trainer *t)
 {
     if (t == NULL)
@@ -182,6 +195,7 @@ const int64_t *sonde_sae_trainer_silent(const sonde_sae_trainer *trainer)
     return trainer->silent;
 }
 
+/* The step that comes: the first of a warm-up has no penalty at all, as in SAELens. */
 double sondep_sae_coefficient(const sonde_sae_trainer *t)
 {
     const sonde_sae_train_opts *o = &t->opts;

@@ -11,6 +11,7 @@
 
 enum { DIGIT = 11, N_DIGITS = 3 }; /* bits that are looked at together; 33 of them cover a float */
 
+/* Of positive floats the order of bits is that of the numbers. */
 static inline uint32_t bits_of(float x)
 {
     uint32_t bits;
@@ -97,6 +98,7 @@ static void cut_row(const sonde_sae_trainer *t, int64_t n, float bar, int64_t *t
     codes->count[n] = kept;
 }
 
+/* What all rows keep together is k N, however it is shared out among them. */
 bool sondep_sae_choose_batch(sonde_sae_trainer *t)
 {
     int64_t total = make_keys(t), wanted = (int64_t)(t->opts.k * (double)t->N), ties;
@@ -108,6 +110,7 @@ bool sondep_sae_choose_batch(sonde_sae_trainer *t)
         memset(t->pairs.codes.count, 0, (size_t)t->N * sizeof *t->pairs.codes.count);
         return true;
     }
+    /* nothing is changed before it is certain that no list was too short */
     bar = find_bar(&ties, t, wanted);
     for (int64_t n = 0; n < t->N; n++)
         if (may_lack(t, n, bar))
@@ -210,6 +213,7 @@ static void pull_back_inward(sonde_sae_trainer *t)
     t->all_residual = t->group_residual[0];
 }
 
+/* Outward, group by group, then inward with the sums of residuals. */
 void sondep_sae_decode_groups(sonde_sae_trainer *t, sondep_sae_terms *terms)
 {
     decode_outward(t);

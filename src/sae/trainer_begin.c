@@ -1,4 +1,12 @@
-/* trainer_begin.c - what rows say before the first step, weights that are there, and new directions for dead features.   floor 7: sae */
+/* trainer_begin.c - what rows say before the first step, weights that are there, and new directions for dead features.   floor 7: sae
+ *
+ *   average     one number: sqrt(D) over the mean length of rows
+ *   whitening   mean and covariance of rows, and the eigenvectors of that; in double, and multiplied by as floats
+ *   median      the point with the least sum of distances to all rows, where b_dec of 2023's recipe begins
+ *   resampling  rows drawn by their squared losses become the directions of dead features
+ *
+ * Sums are in double and in the order of rows.
+ */
 #include "sae/trainer.h"
 
 #include <math.h>
@@ -7,6 +15,7 @@ enum { MEDIAN_STEPS = 100 };
 
 /* ---- scale ---------------------------------------------------------------------------------------------------------------------- */
 
+/* In double. */
 static double norm_of(const float *x, int64_t n)
 {
     return sqrt(sondep_sum_squares(x, n));
@@ -73,6 +82,7 @@ done:
     return status;
 }
 
+/* Kept in double, multiplied by as floats. */
 void sondep_sae_use_whitening(sonde_sae_trainer *t)
 {
     for (int64_t i = 0; i < t->D * t->D; i++)
@@ -140,6 +150,7 @@ done:
     return status;
 }
 
+/* Everything is checked before anything is set. */
 sonde_status sonde_sae_trainer_begin(sonde_sae_trainer *t, const float *x, const float *y, int64_t N)
 {
     if (t->step > 0)
@@ -227,6 +238,7 @@ static void take_direction(sonde_sae_trainer *t, int64_t s, const float *row, do
     t->silent[s] = 0;
 }
 
+/* The number of a draw is that of the step and the feature: the same rows give the same directions. */
 sonde_status sonde_sae_trainer_resample(sonde_sae_trainer *t, int64_t *n_resampled, const float *x, int64_t N)
 {
     double *sums = NULL, norm = living_norm(t);
@@ -287,6 +299,7 @@ static void copy_rows(float *to, const float *from, int64_t S, int64_t width, bo
             to[s * width + d] = (float)(factor * from[is_turned ? d * S + s : s * width + d]);
 }
 
+/* The inverse of the export, but for the lengths of decoder rows: folded in, they are 1. */
 sonde_status sonde_sae_trainer_start_from(sonde_sae_trainer *t, const sonde_sae *sae)
 {
     static const char *const names[] = {"b_enc", "threshold", "b_gate", "b_mag", "r_mag"};

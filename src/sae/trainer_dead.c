@@ -42,6 +42,7 @@ static sonde_status encode(const sonde_sae_trainer *t, int64_t k)
     return SONDE_OK;
 }
 
+/* Nothing is done where nothing is dead. */
 sonde_status sondep_sae_pass_dead(sonde_sae_trainer *t, sondep_sae_terms *terms, double *loss)
 {
     int64_t k = t->opts.aux_k < t->n_dead ? t->opts.aux_k : t->n_dead;
@@ -54,6 +55,7 @@ sonde_status sondep_sae_pass_dead(sonde_sae_trainer *t, sondep_sae_terms *terms,
     *loss = 0.0;
     if (k == 0 || weight == 0.0)
         return SONDE_OK;
+    /* what is left of the target: the residual without the factor of the loss */
     gather(t);
     SONDE_TRY(encode(t, k));
 #pragma omp parallel for num_threads(sonde_threads()) schedule(static)

@@ -32,6 +32,7 @@ static const char *architecture_of(const sonde_sae_trainer *t)
     }
 }
 
+/* How its features follow from pre-activations when it is used. */
 static sonde_sae_activation activation_of(const sonde_sae_trainer *t)
 {
     switch (t->opts.arch) {
@@ -161,6 +162,7 @@ static void fold_output(sonde_sae *sae, const sonde_sae_trainer *t, double *room
         sae->w[SONDEP_W_SKIP][i] = (float)(skip[i] * t->scale_in / t->scale_out);
 }
 
+/* Feature by feature: what is folded into the encoder goes the other way into the decoder. */
 sonde_status sonde_sae_trainer_export(sonde_sae **out, const sonde_sae_trainer *t, const char *model_name, const char *hook,
                                       const char *hook_out)
 {
@@ -174,6 +176,7 @@ sonde_status sonde_sae_trainer_export(sonde_sae **out, const sonde_sae_trainer *
         return SONDE_FAIL(SONDE_E_UNSUPPORTED,
                           "whitening cannot be folded into matching pursuit, whose encoder is its decoder");
     describe(&config, t, model_name, hook, hook_out);
+    /* rows in double while they are scaled, turned and scaled again: rounded once */
     SONDE_TRY_DONE(SONDE_NEW(in, t->D));
     SONDE_TRY_DONE(SONDE_NEW(row, t->O));
     SONDE_TRY_DONE(sondep_sae_new(&sae, &config));

@@ -1,4 +1,10 @@
-/* trainer_opts.c - options of the training of an autoencoder, and the architectures' rules.    floor 7: sae */
+/* trainer_opts.c - options of the training of an autoencoder, and the architectures' rules.    floor 7: sae
+ *
+ * Defaults and bounds come from the one list in sonde/sae.h. What the list cannot say is checked here: what a transcoder may
+ * be, what k means to an architecture, whether groups grow. The table of rules is what an architecture is to the rest of the
+ * trainer: which vectors it has and what their gradients are sums of, how features are chosen, whether a second reconstruction
+ * goes along, and the two functions of a row.
+ */
 #include "sae/trainer.h"
 
 #include "train/state.h"
@@ -53,6 +59,7 @@ const sondep_sae_rule sondep_sae_rules[] = {
 
 #define DEFAULT(name, flag, value, least, most, what) .name = (value),
 #define DEFAULT_CHOICE(name, flag, value, names, what) .name = (value),
+/* From the one list. */
 void sonde_sae_train_opts_init(sonde_sae_train_opts *out)
 {
     *out = (sonde_sae_train_opts){.struct_size = sizeof *out,
@@ -63,6 +70,7 @@ void sonde_sae_train_opts_init(sonde_sae_train_opts *out)
 
 #define CHECK(name, flag, value, least, most, what) SONDE_TRY(sondep_check_option(flag, (double)o->name, least, most));
 #define CHECK_CHOICE(name, flag, value, names, what) SONDE_TRY(sondep_check_choice(flag, o->name, names));
+/* Every option of the list, and the sizes beside it. */
 static sonde_status check_bounds(const sonde_sae_train_opts *o)
 {
     static const double most = 1 << 30;
@@ -127,6 +135,7 @@ static double good_lr(const sonde_sae_train_opts *o)
     return (is_topk ? 1.6e-3 : 1e-3) * fmin(1.0, sqrt(4096.0 / (double)o->d_sae));
 }
 
+/* What an option of 0 leaves to us is chosen behind all checks. */
 sonde_status sondep_sae_opts_read(sonde_sae_train_opts *out, const sonde_sae_train_opts *opts)
 {
     sonde_sae_train_opts_init(out);

@@ -1,6 +1,10 @@
 /* trainer_room.c - the memory of a trainer's steps.                             floor 7: sae
  *
  * One list of arrays is gone through twice: to count their bytes, and to take them from the block that was made for so many.
+ * Pages that are not touched cost nothing: the rows of dead features side by side, and the matrices of gradients of a way
+ * that is not gone, are as large as they may become.
+ *
+ * Lists of pairs have the room that the architecture needs as a rule; where a batch needs more, everything is laid out anew.
  */
 #include "sae/trainer.h"
 
@@ -231,6 +235,7 @@ static void fill_constants(sonde_sae_trainer *t)
         t->one_each_columns.first[t->S] = t->S;
 }
 
+/* Counted first, then taken, by the same lines. */
 sonde_status sondep_sae_make_room(sonde_sae_trainer *t)
 {
     /* scratch follows the lists, too */
@@ -244,6 +249,7 @@ sonde_status sondep_sae_make_room(sonde_sae_trainer *t)
     return sondep_sae_make_scratch(t);
 }
 
+/* The larger of two sizes. */
 static size_t larger(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -274,6 +280,7 @@ static size_t scratch_bytes(const sonde_sae_trainer *t)
     return bytes;
 }
 
+/* Each thread has a share: the scratch follows their number. */
 sonde_status sondep_sae_make_scratch(sonde_sae_trainer *t)
 {
     if (t->scratch != NULL && t->threads == sonde_threads())

@@ -96,6 +96,7 @@ static sonde_status encode(sonde_sae_trainer *t, bool *is_done)
                                   .threshold = bars_of(t),
                                   .is_absolute = rule->is_absolute};
 
+    /* pre-activations go where the rule wants them; features may be the same array */
     out.value = t->pairs.h;
     sondep_encode(&out, t->found, t->x, t->D, sondep_sae_at(t, t->w, SONDEP_SAE_IN), encoder_bias(t), &selection, t->N, t->S,
                   t->D, SONDEP_F32, t->scratch);
@@ -120,6 +121,7 @@ static void decode(sonde_sae_trainer *t, sondep_sae_terms *terms)
     terms->all[0][terms->n[0]++] = (sondep_feature_term){&p->codes, &p->columns, p->dvalue, t->x, t->D, t->residual};
     if (!t->rule->has_gate)
         return;
+    /* the same pairs with other values: what the gates alone would give */
     gate.value = p->gate;
     back.residual = t->gate_residual;
     back.dvalue = p->dgate;
@@ -129,6 +131,7 @@ static void decode(sonde_sae_trainer *t, sondep_sae_terms *terms)
     terms->all[0][terms->n[0]++] = (sondep_feature_term){&t->gate_codes, &p->columns, NULL, t->x, t->D, t->gate_residual};
 }
 
+/* Two passes over rows with the decoder between them, and one over features. */
 sonde_status sondep_sae_pass_codes(sonde_sae_trainer *t, sondep_sae_terms *terms, bool *is_done)
 {
     SONDE_TRY(encode(t, is_done));
@@ -164,6 +167,7 @@ static bool is_summed(const sondep_sae_rule *rule, int sum)
     return is_needed;
 }
 
+/* A feature is one thread's, and its pairs are in the order of rows. */
 void sondep_sae_sum_pairs(sonde_sae_trainer *t, const sondep_sae_pairs *p, bool is_dead)
 {
     const float *const from[SONDEP_N_SAE_SUMS] = {p->dvalue, p->codes.value, p->gate, p->extra[0], p->extra[1], p->extra[2]};
@@ -286,6 +290,7 @@ static void forward_block(sonde_sae_trainer *t, int64_t first, int64_t n)
         reconstruct(t, t->gate_residual, t->gate_error, t->dense_gate, first, n);
 }
 
+/* Without the way back: losses of rows that nothing is learnt from. */
 void sondep_sae_forward_dense(sonde_sae_trainer *t, int64_t n)
 {
     for (int64_t first = 0; first < n; first += t->block)
@@ -306,6 +311,7 @@ static void pass_block(sonde_sae_trainer *t, int64_t first, int64_t n)
         sondep_sae_row row = dense_row(t, first, i);
         t->penalty[first + i] = t->rule->back(t, &row);
     }
+    /* what was the gradient by features is by pre-activations now */
     add_outer(t, t->dense_in, t->dense_dvalue, x, t->D, n, first == 0);
     add_outer(t, t->dense_out, t->dense_value, t->residual + first * t->O, t->O, n, first == 0);
     if (t->rule->has_gate)
@@ -313,6 +319,7 @@ static void pass_block(sonde_sae_trainer *t, int64_t first, int64_t n)
     sum_block(t, n, first == 0);
 }
 
+/* Blocks of rows, so that the matrices of a block stay below a few hundred megabytes. */
 void sondep_sae_pass_dense(sonde_sae_trainer *t, sondep_sae_terms *terms)
 {
     for (int64_t first = 0; first < t->N; first += t->block)

@@ -1,7 +1,9 @@
 /* trainer_state.c - the state of an autoencoder's training as a file, and back.    floor 7: sae
  *
  * Three blocks of floats (weights, m, v) as the trainer holds them, what is known of features, the whitening, and texts that say
- * what they belong to.
+ * what they belong to: all options by their flags, the step, what rows are trained on, and the kernels. Whoever goes on is told
+ * which text differs, or gets the same bytes as without the stop. Numbers of the state are written so that they read back as
+ * the same doubles.
  */
 #include "sae/trainer.h"
 
@@ -103,6 +105,7 @@ static sonde_status check_finite(const sonde_sae_trainer *t)
     return SONDE_OK;
 }
 
+/* Declared first and filled in one go: the blocks are in memory once. */
 sonde_status sonde_sae_trainer_save(const sonde_sae_trainer *t, const char *path, const char *source)
 {
     void *data[N_BLOCKS];
@@ -173,6 +176,7 @@ static sonde_status read_opts(sonde_sae_train_opts *out, int64_t *groups, const 
     return SONDE_OK;
 }
 
+/* Into a copy, so that a file which ends in the middle changes nothing. */
 sonde_status sonde_sae_train_opts_load(sonde_sae_train_opts *out, int64_t *groups, const char *path)
 {
     sonde_sae_train_opts o;
@@ -244,6 +248,7 @@ static sonde_status read_state(sonde_sae_trainer *t, const sonde_safetensors *fi
     return SONDE_OK;
 }
 
+/* A new trainer, which takes its state only if nothing differs. */
 sonde_status sonde_sae_trainer_load(sonde_sae_trainer **out, const char *path, const sonde_sae_train_opts *opts,
                                     const char *source)
 {

@@ -12,6 +12,7 @@ static const double LARGEST_NORM = 1e18;
 
 /* ---- before the pass ---------------------------------------------------------------------------------------------------------- */
 
+/* One number, or the matrix of the whitening. */
 void sondep_sae_scale_x(const sonde_sae_trainer *t, float *to, const float *x, int64_t n)
 {
     sondep_matrix in = {t->centred, SONDE_F32, t->D, 1}, whitening = {t->whitening, SONDE_F32, t->D, 1};
@@ -98,6 +99,7 @@ static sonde_status pass(sonde_sae_trainer *t, sondep_sae_terms *terms, const fl
 {
     bool is_done = false;
 
+    /* groups have residuals of their own, and say so */
     t->all_residual = t->outer_residual = t->residual;
     t->inner = 0.0;
     terms->n_groups = 1;
@@ -177,6 +179,7 @@ static void gradient_of_b_dec(sonde_sae_trainer *t)
     sondep_matrix dh = {t->bar, SONDE_F32, t->S, 1}, w = {sondep_sae_at(t, t->w, SONDEP_SAE_IN), SONDE_F32, t->D, 1};
     sondep_epilogue onto = {.residual = g, .ld_residual = t->O};
 
+    /* as it stands in the reconstruction, and in the one of gates */
     memset(g, 0, (size_t)t->O * sizeof *g);
     sondep_add_column_sums(g, t->all_residual, t->O, t->N, t->O, t->scratch);
     if (t->rule->has_gate)
@@ -187,6 +190,7 @@ static void gradient_of_b_dec(sonde_sae_trainer *t)
         sondep_add_column_sums(g, t->rest_residual, t->O, t->N, t->O, t->scratch);
         return;
     }
+    /* as it is taken from what is encoded; the room of bars is free by now */
     for (int64_t s = 0; s < t->S; s++)
         t->bar[s] = (float)-t->sums[SONDEP_SAE_SUM_DH][s];
     sondep_product(g, t->O, &dh, &w, 1, t->D, t->S, &onto, SONDEP_F32, t->scratch);
@@ -276,6 +280,7 @@ static void update(sonde_sae_trainer *t, const sondep_sae_terms *terms, double r
                       .correction1 = 1.0 - pow(o->beta1, step),
                       .correction2 = 1.0 - pow(o->beta2, step)};
 
+    /* nothing fails from here on */
     walk_features(t, terms, &a);
     sondep_adamw_step(t->w + first, t->m + first, t->v + first, t->gradient, &a, n);
     for (int64_t s = 0; s < t->S; s++)
@@ -305,6 +310,7 @@ static sonde_status measure(sonde_sae_trainer *t, sondep_sae_terms *terms, sonde
     out->loss = out->mse + out->sparsity + out->aux + t->inner;
     if (!isfinite(out->loss))
         return SONDE_FAIL(SONDE_E_NONFINITE, "the loss is %g", out->loss);
+    /* the weights are as they were until the norm is known */
     form_gradients(t);
     return measure_norm(t, terms, &out->gradient_norm);
 }
@@ -319,6 +325,7 @@ sonde_status sondep_sae_check_rows(const float *x, int64_t N, int64_t width)
                                (long long)(at / width), (long long)(at % width));
 }
 
+/* Rows are looked at first: what is not finite is named by its place. */
 sonde_status sonde_sae_trainer_step(sonde_sae_trainer *t, sonde_sae_train_report *out, const float *x, const float *y)
 {
     sondep_sae_terms terms;

@@ -124,7 +124,7 @@ sonde_status sonde_lm_trainer_save(const sonde_lm_trainer *t, const char *path)
 static const char *const may_differ[] = {"version",     "kernels", "step",    "steps",        "schedule", "warmup",
                                          "decay-steps", "lr",      "last-lr", "weight-decay", "clip",     NULL};
 
-/* All sondep_state_texts of the file against those that this training would write. */
+/* All texts of the file against those that this training would write. */
 static sonde_status check_texts(const sonde_lm_trainer *t, const sonde_safetensors *file, const char *path)
 {
     sonde_status status;

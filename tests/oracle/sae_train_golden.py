@@ -1,6 +1,6 @@
 """Writes tests/golden/sae_train: steps of training in float64 by the trainers of sae-lens and dictionary_learning.
 
-    python tests/oracle/sae_train_golden.py
+    pip install --no-deps dictionary-learning==0.1.0; python tests/oracle/sae_train_golden.py
 
 A file has x (steps,N,D), the parameters before the first step, `silent` (S) (steps since each feature was on), grad.NAME and the loss of
 the first step, after.NAME behind the last, and features (N,S) of the first. test_sae_train_golden.c has the options of each case."""

@@ -47,7 +47,7 @@ function number(x, digits = 3) {
   if (x === null || x === undefined) return "–";
   if (x === 0) return "0";
   const size = Math.abs(x);
-  return size >= 1000 ? x.toLocaleString("en", { maximumFractionDigits: 0 }) : size >= 0.01 ? x.toPrecision(digits) : x.toExponential(1);
+  return size >= 100 ? x.toLocaleString("en", { maximumFractionDigits: 0 }) : size >= 0.01 ? x.toPrecision(digits) : x.toExponential(1);
 }
 const percent = x => x === 0 ? "0" : x >= 0.1 ? (100 * x).toFixed(0) + " %" : x >= 0.0001 ? (100 * x).toPrecision(2) + " %" : (100 * x).toExponential(0) + " %";
 const count = n => n.toLocaleString("en");
