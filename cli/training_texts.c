@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The tokenizer knows best; a config may say it where the tokenizer does not. */
 sonde_status training_separator(int32_t *out, cli_model *m)
 {
     CLI_TRY(cli_model_tokenizer(m));
@@ -46,6 +47,7 @@ static void list_file(json_t *files, const sonde_corpus *corpus, const char *pat
     json_array_append_new(files, row);
 }
 
+/* A file is in the corpus as a whole or not at all, and in the list with it. */
 sonde_status training_add_file(json_t *files, sonde_corpus *corpus, const char *text, int64_t limit, bool is_held_out)
 {
     cli_progress progress;
@@ -60,9 +62,11 @@ sonde_status training_add_file(json_t *files, sonde_corpus *corpus, const char *
     how.limit = limit;
     how.progress = on_read;
     how.ctx = &progress;
+    /* "FILE:3" */
     CLI_TRY(sonde_corpus_split(&path_bytes, &how.repeat, text));
     CLI_TRY(CLI_NEW(path, (int64_t)path_bytes + 1));
     memcpy(path, text, path_bytes);
+    /* large files take minutes: progress is that of reading */
     cli_progress_begin(&progress, "tokens");
     status = sonde_corpus_add(corpus, path, &how);
     cli_progress_end(&progress);

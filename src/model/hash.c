@@ -23,11 +23,13 @@ static uint64_t mix_bytes(uint64_t hash, const char *bytes, size_t n)
         memcpy(&word, bytes, sizeof word);
         hash = mix(hash, word);
     }
+    /* what is left, with its length, so that zeros at the end count */
     word = 0;
     memcpy(&word, bytes, n);
     return mix(hash, word ^ (uint64_t)n << 56);
 }
 
+/* Names differ by their bytes and by their length. */
 static uint64_t mix_text(uint64_t hash, const char *text)
 {
     return mix_bytes(hash, text, strlen(text));
@@ -87,6 +89,7 @@ static uint64_t hash_bytes(const char *bytes, size_t n)
     return sum;
 }
 
+/* Weights in the order in which the family takes them, which is the same for every file. */
 uint64_t sonde_model_hash(const sonde_model *model)
 {
     uint64_t hash = hash_config(&model->config);
