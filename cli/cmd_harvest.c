@@ -74,6 +74,7 @@ static sonde_status check_call(harvesting *h)
     if (h->call->n_arguments > 0)
         model_name = h->call->arguments[0];
     CLI_TRY(training_folder_check(output, &kind, is_resumed));
+    /* what is not given is as it was */
     if (is_resumed)
         CLI_TRY(training_manifest_read(&h->earlier, output, settings));
     if (model_name == NULL)
@@ -93,6 +94,7 @@ static sonde_status list_hooks(harvesting *h)
     int64_t n_points;
     const sonde_hook_point *points = sonde_model_hook_points(h->m.model, &n_points);
 
+    /* a pattern may name many; each is a tensor of its own */
     CLI_TRY(cli_match_hooks(&h->points, &h->n_hooks, h->m.model));
     CLI_TRY(CLI_NEW(h->hooks, h->n_hooks));
     for (int64_t i = 0; i < h->n_hooks; i++)
@@ -105,6 +107,7 @@ static sonde_status list_left_out(harvesting *h, sonde_harvest_opts *how)
 {
     if (left_out == NULL && !with_special)
         return SONDE_OK;
+    /* --with-special: a list that is there, and empty */
     if (left_out != NULL)
         CLI_TRY(cli_parse_integers(&h->ids, &how->n_left_out, left_out, "--leave-out"));
     CLI_TRY(CLI_NEW(h->narrow_ids, how->n_left_out));
@@ -125,12 +128,14 @@ static sonde_status prepare(harvesting *h)
     int32_t separator;
 
     sonde_harvest_opts_init(&how);
+    /* what the options say, in the library's words */
     how.dtype = act_dtype == 1 ? SONDE_BF16 : SONDE_F32;
     how.shard_bytes = shard_bytes;
     how.context = context;
     how.model = model_name;
     if (tokens != NULL)
         CLI_TRY(cli_parse_count(&how.n_rows, tokens, "tokens"));
+    /* the model first: the texts need its tokenizer, the hooks its points */
     CLI_TRY(cli_model_open(&h->m, model_name));
     CLI_TRY(list_hooks(h));
     CLI_TRY(list_left_out(h, &how));
@@ -138,6 +143,7 @@ static sonde_status prepare(harvesting *h)
     CLI_TRY(sonde_corpus_new(&h->corpus, h->m.tokenizer, separator, h->m.config->n_vocab));
     for (int64_t i = 0; i < cli.files.n; i++)
         CLI_TRY(training_add_file(h->files, h->corpus, cli.files.items[i], cli.limit, false));
+    /* counts everything, and looks at what is there */
     CLI_TRY(sonde_harvest_new(&h->harvest, h->m.model, h->corpus, h->hooks, h->n_hooks, output, &how));
     return sonde_harvest_get_plan(&h->plan, h->harvest);
 }
@@ -152,6 +158,7 @@ static double free_bytes(void)
     char above[4096];
 
     snprintf(above, sizeof above, "%.*s", slash ? (int)(slash - output) + 1 : 1, slash ? output : ".");
+    /* the folder may not be there yet; the one above it is */
     if (statvfs(output, &info) != 0 && statvfs(above, &info) != 0)
         return -1;
     return (double)info.f_bavail * (double)info.f_frsize;
@@ -179,6 +186,7 @@ static const char *duration(double seconds)
     static char text[40];
     int64_t minutes = (int64_t)(seconds / 60);
 
+    /* no more digits than such a guess has */
     if (seconds < 120)
         snprintf(text, sizeof text, "%.0f s", seconds);
     else if (minutes < 120)
@@ -205,6 +213,7 @@ static void say_plan(const harvesting *h, void (*say)(const char *format, ...))
 
 /* Results of a plan go where results go. */
 static void say_line(const char *format, ...) SONDE_PRINTF(1, 2);
+/* A line of the plan to stdout: it is the result of --dry-run. */
 static void say_line(const char *format, ...)
 {
     va_list arguments;
@@ -258,6 +267,7 @@ static sonde_status check_disk(const harvesting *h)
 {
     double has = free_bytes();
 
+    /* where the system does not say, the disk will */
     if (has < 0 || has >= (double)h->plan.missing_bytes)
         return SONDE_OK;
     cli_fail(SONDE_E_IO, "'%s' needs %s bytes, the disk has %s free", output, cli_count(h->plan.missing_bytes),
@@ -329,6 +339,7 @@ static sonde_status stop(harvesting *h, sonde_status status)
     sonde_harvest_plan now;
     sonde_error error = *sonde_last_error();
 
+    /* what is asked below must not see the interruption that it answers */
     sonde_interrupt(false);
     CLI_TRY(sonde_harvest_get_plan(&now, h->harvest));
     if (status == SONDE_E_INTERRUPTED)
@@ -348,8 +359,10 @@ static sonde_status gather(harvesting *h)
     double began = cli_seconds();
     sonde_status status;
 
+    /* nothing is written before it is known to fit */
     CLI_TRY(check_disk(h));
     CLI_TRY(training_folder_open(output));
+    /* before the first shard: --resume takes the options from there */
     CLI_TRY(write_manifest(h));
     cli_progress_begin(&h->progress, "rows");
     status = sonde_harvest_run(h->harvest, on_rows, h);
@@ -365,6 +378,7 @@ static sonde_status work(harvesting *h)
 {
     CLI_TRY(check_call(h));
     CLI_TRY(prepare(h));
+    /* nobody asks for the time with -q */
     if (cli.dry_run || !cli.quiet)
         CLI_TRY(sonde_harvest_measure(&h->tokens_per_s, h->harvest, 0.5));
     if (cli.dry_run)

@@ -23,6 +23,7 @@ static sonde_status print_table(const sonde_store *store, const char *folder)
                   cli_counted(sonde_store_n_documents(store), "document"),
                   cli_counted(sonde_store_n_shards(store), "shard"));
     cli_table_row(table, "type\t%s", sonde_dtype_name(sonde_store_dtype(store)));
+    /* a line for each */
     for (int64_t i = 0; i < sonde_store_n_hooks(store); i++)
         cli_table_row(table, "hook point\t%s, width %lld", sonde_store_hook(store, i),
                       (long long)sonde_store_width(store, i));
@@ -47,6 +48,7 @@ static sonde_status print_json(const sonde_store *store, const char *folder)
     return cli_json_write(out);
 }
 
+/* A store that is cut or incomplete is an error here, too: what it has cannot be said. */
 sonde_status info_print_store(const char *folder)
 {
     sonde_store *store;

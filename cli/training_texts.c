@@ -63,9 +63,11 @@ sonde_status training_add_file(json_t *files, sonde_corpus *corpus, const char *
     how.limit = limit;
     how.progress = on_read;
     how.ctx = &progress;
+    /* "FILE:3" */
     CLI_TRY(sonde_corpus_split(&path_bytes, &how.repeat, text));
     CLI_TRY(CLI_NEW(path, (int64_t)path_bytes + 1));
     memcpy(path, text, path_bytes);
+    /* large files take minutes: progress is that of reading */
     cli_progress_begin(&progress, "tokens");
     status = sonde_corpus_add(corpus, path, &how);
     cli_progress_end(&progress);

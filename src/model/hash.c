@@ -23,6 +23,7 @@ static uint64_t mix_bytes(uint64_t hash, const char *bytes, size_t n)
         memcpy(&word, bytes, sizeof word);
         hash = mix(hash, word);
     }
+    /* what is left, with its length, so that zeros at the end count */
     word = 0;
     memcpy(&word, bytes, n);
     return mix(hash, word ^ (uint64_t)n << 56);

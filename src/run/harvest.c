@@ -44,6 +44,7 @@ static void count_documents(sonde_harvest *h, int64_t most_rows)
     const sondep_stream *s = h->stream;
     int64_t first, n, n_bytes;
 
+    /* whole documents: a row more than was asked for is better than half a text */
     while (h->n_documents < s->n_documents && (most_rows == 0 || h->n_rows < most_rows)) {
         int64_t document = h->n_documents++, seen = sondep_stream_length(s, document);
         sonde_corpus_document(&first, &n, &n_bytes, s->corpus, document);
@@ -62,6 +63,7 @@ static sonde_status cut_shards(sonde_harvest *h)
     SONDE_TRY(SONDE_NEW(h->first_row, h->n_documents + 1));
     for (int64_t i = 0; i < h->n_documents; i++) {
         int64_t n = h->stream->n_rows[i];
+        /* a document that is larger than a shard has one of its own */
         if (i == 0 || (held > 0 && held + n > most_rows)) {
             h->first_document[h->n_shards] = i;
             h->first_row[h->n_shards++] = row;
@@ -70,6 +72,7 @@ static sonde_status cut_shards(sonde_harvest *h)
         held += n;
         row += n;
     }
+    /* where the last one ends */
     h->first_document[h->n_shards] = h->n_documents;
     h->first_row[h->n_shards] = row;
     return SONDE_OK;
@@ -89,6 +92,7 @@ static sonde_status measure_shards(sonde_harvest *h)
     SONDE_TRY_DONE(SONDE_NEW(declared, n));
     SONDE_TRY_DONE(SONDE_NEW(names, n));
     for (int64_t i = 0; i < h->n_shards; i++) {
+        /* the header has the numbers of rows in it, so its length differs from shard to shard */
         for (int64_t k = 0; k < n; k++)
             names[k] = sondep_shard_tensor(&declared[k], &h->layout, k, h->first_row[i + 1] - h->first_row[i]);
         sondep_shard_describe(&texts, h->id, i, h->first_row[i]);
@@ -109,6 +113,7 @@ static sonde_status look_for_shards(sonde_harvest *h)
 
     for (int64_t i = 0; h->has_json && i < h->n_shards; i++) {
         sonde_status status = sondep_shard_open(&file, &n_rows, &h->layout, h->folder, h->id, i, h->first_row[i]);
+        /* whole, but of other documents, is not there either */
         h->is_there[i] = status == SONDE_OK && n_rows == h->first_row[i + 1] - h->first_row[i];
         sonde_safetensors_close(file);
         if (status == SONDE_E_NOMEM || status == SONDE_E_IO)
@@ -135,10 +140,12 @@ static int64_t choose_group_rows(const sonde_harvest *h)
 {
     int64_t floats = 0, n;
 
+    /* numbers of a row, all hooks together */
     for (int64_t i = 0; i < h->layout.n_hooks; i++)
         floats += h->layout.widths[i];
     n = GROUP_BYTES / (int64_t)sizeof(float) / floats;
     n = n > h->stream->batch ? n : h->stream->batch;
+    /* no document is taken apart */
     for (int64_t i = 0; i < h->n_documents; i++)
         n = n > h->stream->n_rows[i] ? n : h->stream->n_rows[i];
     return n < h->n_rows ? n : h->n_rows;
@@ -155,16 +162,19 @@ static sonde_status harvest_make(sonde_harvest *h, const sonde_model *model, con
     how.context = o->context;
     how.left_out = o->left_out;
     how.n_left_out = o->n_left_out;
+    /* documents, their rows, the run that will listen */
     SONDE_TRY(sondep_stream_new(&h->stream, model, corpus, hooks, n_hooks, &how));
     SONDE_TRY(check_hooks(h->stream));
     h->dtype = (sonde_dtype)o->dtype;
     h->most_shard_bytes = o->shard_bytes;
     h->layout = (sondep_shard_layout){n_hooks, (const char *const *)h->stream->hooks, h->stream->widths, h->dtype};
+    /* what follows from them: rows, shards, groups */
     count_documents(h, o->n_rows);
     if (h->n_rows == 0)
         return SONDE_FAIL(SONDE_E_RANGE, "there are no rows of activations");
     SONDE_TRY(cut_shards(h));
     h->group_rows = choose_group_rows(h);
+    /* what the store says of itself needs all of that */
     h->model_hash = sonde_model_hash(model);
     SONDE_TRY(sondep_copy_string(&h->model_name, o->model ? o->model : sonde_model_directory(model)));
     return sondep_store_describe(h);
@@ -185,6 +195,7 @@ sonde_status sonde_harvest_new(sonde_harvest **out, const sonde_model *model, co
     SONDE_TRY_DONE(measure_shards(h));
     SONDE_TRY_DONE(sondep_copy_string(&h->folder, folder));
     SONDE_TRY_DONE(sondep_path_join(&h->json_path, folder, "store.json"));
+    /* what is there of it already */
     SONDE_TRY_DONE(sondep_store_look(h));
     SONDE_TRY_DONE(look_for_shards(h));
     *out = h;
@@ -227,6 +238,7 @@ sonde_status sonde_harvest_get_plan(sonde_harvest_plan *out, sonde_harvest *h)
                                 .n_shards = h->n_shards,
                                 .file_bytes = (int64_t)h->json.n,
                                 .missing_bytes = h->has_json ? 0 : (int64_t)h->json.n};
+    /* files, and those of them that are missing */
     for (int64_t i = 0; i < h->n_shards; i++) {
         out->n_there += h->is_there[i];
         out->file_bytes += h->shard_bytes[i];

@@ -33,6 +33,7 @@ sonde_status sondep_harvest_make_room(sonde_harvest *h)
     return SONDE_OK;
 }
 
+/* One document at least, however many rows it has: the buffer has room for the longest. */
 int64_t sondep_harvest_group(const sonde_harvest *h, int64_t first, int64_t end, int64_t most_rows)
 {
     int64_t n = 0, rows = 0;
@@ -86,9 +87,11 @@ static sonde_status write_group(sonde_harvest *h, int64_t *n_rows, sonde_sink *s
     const sondep_shard_layout *l = &h->layout;
     int64_t rows = *n_rows = list_places(h, first, n);
 
+    /* the model, once for all hooks */
     SONDE_TRY(sondep_stream_fill(h->rows, h->documents, n, h->stream));
     for (int64_t i = 0; i < l->n_hooks; i++)
         SONDE_TRY(put_floats(h, sink, i, to * l->widths[i], h->rows[i], rows * l->widths[i]));
+    /* and where each row comes from */
     SONDE_TRY(sonde_sink_put(sink, l->n_hooks + SONDEP_STORE_TOKENS, to, h->tokens, rows));
     SONDE_TRY(sonde_sink_put(sink, l->n_hooks + SONDEP_STORE_DOCUMENT, to, h->document, rows));
     return sonde_sink_put(sink, l->n_hooks + SONDEP_STORE_POSITION, to, h->position, rows);
@@ -175,6 +178,7 @@ static sonde_status begin_folder(sonde_harvest *h)
 
     if (h->has_json)
         return SONDE_OK;
+    /* the folder above it must be there: a wrong path is not made up */
     if (is_new && sondep_syscalls.mkdir(h->folder, 0777) != 0)
         return SONDE_FAIL(SONDE_E_IO, "cannot make the folder '%s': %s", h->folder, strerror(errno));
     SONDE_TRY_DONE(sondep_writer_open(&writer, h->json_path));
@@ -231,6 +235,7 @@ sonde_status sonde_harvest_measure(double *tokens_per_second, sonde_harvest *h, 
         tokens += count_tokens(h, first, n);
         took += sondep_seconds() - began;
     }
+    /* tokens, not rows: what the model computes on */
     *tokens_per_second = (double)tokens / took;
     return SONDE_OK;
 }

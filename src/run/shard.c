@@ -8,12 +8,14 @@
 
 /* ---- what it has ------------------------------------------------------------------------------------------------------------ */
 
+/* Hooks come first, in the order of the harvest; columns behind them. */
 const char *sondep_shard_tensor(sonde_tensor *out, const sondep_shard_layout *layout, int64_t i, int64_t n_rows)
 {
     static const char *const names[] = {"tokens", "document", "position"};
     static const sonde_dtype types[] = {SONDE_I32, SONDE_I64, SONDE_I32};
     int64_t column = i - layout->n_hooks;
 
+    /* a hook: a matrix of the store's type */
     if (column < 0) {
         *out = (sonde_tensor){.dtype = layout->dtype, .rank = 2, .shape = {n_rows, layout->widths[i]}};
         return layout->hooks[i];
@@ -69,12 +71,15 @@ static int64_t promised_bytes(const sondep_file *f)
     uint64_t length = 0;
     int64_t end = 0;
 
+    /* little endian, as the format has it */
     for (size_t i = length_bytes; i > 0 && f->bytes >= length_bytes; i--)
         length = length << 8 | (unsigned char)f->data[i - 1];
+    /* what is not there cannot be read: then the reader's own words stand */
     if (length == 0 || length > f->bytes - length_bytes)
         return 0;
     if (sondep_json_parse_exact(&header, f->data + length_bytes, (size_t)length, f->path, (int64_t)length_bytes) != SONDE_OK)
         return 0;
+    /* the tensor that lies last says where the file ends */
     json_object_foreach(header, name, value)
     {
         int64_t last = json_integer_value(json_array_get(json_object_get(value, "data_offsets"), 1));
@@ -91,8 +96,10 @@ static sonde_status explain(sonde_status status, const char *path)
     sonde_error error = *sonde_last_error();
     int64_t bytes;
 
+    /* no memory, no file: nothing to explain */
     if (status != SONDE_E_FORMAT || sondep_file_map(&file, path) != SONDE_OK)
         return sondep_fail(error.status, error.file, error.line, "%s", error.message);
+    /* looking may have left an error of its own: the one of the reader is put back */
     bytes = promised_bytes(&file);
     if (bytes > (int64_t)file.bytes)
         status = SONDE_FAIL(SONDE_E_FORMAT, "'%s' is cut: it has %zu of %lld bytes, %lld are missing", path, file.bytes,
@@ -126,11 +133,13 @@ static sonde_status check_tensors(int64_t *n_rows, const sonde_safetensors *file
     char have[160], want[160];
     sonde_tensor t, declared;
 
+    /* the tokens say how many rows there are */
     SONDE_TRY(sonde_safetensors_get(&t, file, sondep_shard_tensor(&declared, layout, layout->n_hooks, 0)));
     *n_rows = t.shape[0];
     for (int64_t i = 0; i < layout->n_hooks + SONDEP_N_STORE_COLUMNS; i++) {
         const char *name = sondep_shard_tensor(&declared, layout, i, *n_rows);
         SONDE_TRY(sonde_safetensors_get(&t, file, name));
+        /* both shapes are in the message, so that it can be seen which of them is wrong */
         if (t.dtype != declared.dtype || t.rank != declared.rank || t.shape[0] != *n_rows || t.shape[1] != declared.shape[1])
             return SONDE_FAIL(SONDE_E_FORMAT, "'%s': tensor '%s' is %s %s, not %s %s", path, name, sonde_dtype_name(t.dtype),
                               sonde_tensor_format_shape(have, sizeof have, &t), sonde_dtype_name(declared.dtype),
@@ -139,6 +148,7 @@ static sonde_status check_tensors(int64_t *n_rows, const sonde_safetensors *file
     return SONDE_OK;
 }
 
+/* The reader has checked that the file is a safetensors file without holes; here it is held against the store. */
 sonde_status sondep_shard_open(sonde_safetensors **out, int64_t *n_rows, const sondep_shard_layout *layout,
                                const char *folder, const char *id, int64_t i, int64_t first_row)
 {

@@ -41,6 +41,7 @@ static sonde_status read_hash(uint64_t *out, const char **text, const json_t *js
     char *end;
 
     SONDE_TRY(sondep_json_get_string(text, json, key, path));
+    /* all of the text, and no more than fits */
     *out = strtoull(*text, &end, 16);
     return strlen(*text) == 16 && *end == '\0' ? SONDE_OK
                                                : SONDE_FAIL(SONDE_E_FORMAT, "'%s': '%s' is no hash: '%s'", path, key, *text);
@@ -83,11 +84,13 @@ static sonde_status read_json(sonde_store *s, const char *path)
     SONDE_TRY(sondep_json_get_string(&schema, s->json, "schema", path));
     if (strcmp(schema, SONDEP_STORE_SCHEMA) != 0)
         return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has the schema '%s'; '" SONDEP_STORE_SCHEMA "' is read", path, schema);
+    /* whose activations these are, and what tells this store from others */
     SONDE_TRY(sondep_json_get_string(&s->model, s->json, "model", path));
     SONDE_TRY(read_hash(&s->model_hash, &text, s->json, "model_hash", path));
     SONDE_TRY(read_hash(&s->hash, &s->id, s->json, "id", path));
     SONDE_TRY(read_hooks(s, path));
     SONDE_TRY(read_dtype(s, path));
+    /* sizes: a file that lies about them is found when the shards are opened */
     SONDE_TRY(read_count(&s->n_rows, s->json, "n_rows", path));
     SONDE_TRY(read_count(&s->n_documents, s->json, "n_documents", path));
     SONDE_TRY(read_count(&s->n_shards, s->json, "n_shards", path));
@@ -105,6 +108,7 @@ static sonde_status open_shard(sonde_store *s, int64_t i)
     sonde_tensor declared;
 
     SONDE_TRY(sondep_shard_open(&s->shards[i], &n_rows, &s->layout, s->folder, s->id, i, s->first_row[i]));
+    /* views into the map, so that reading does not look names up */
     s->first_row[i + 1] = s->first_row[i] + n_rows;
     for (int64_t k = 0; k < n; k++)
         SONDE_TRY(sonde_safetensors_get(&s->tensors[i * n + k], s->shards[i],
@@ -126,6 +130,7 @@ static sonde_status explain(const sonde_store *s, sonde_status status, int64_t i
 /* All shards, whose rows are those that store.json promises. */
 static sonde_status open_shards(sonde_store *s)
 {
+    /* n_shards is at most n_rows, but both may be a lie: the first missing shard ends it */
     SONDE_TRY(SONDE_NEW(s->first_row, s->n_shards + 1));
     SONDE_TRY(SONDE_NEW(s->shards, s->n_shards));
     SONDE_TRY(SONDE_NEW(s->tensors, s->n_shards * (s->layout.n_hooks + SONDEP_N_STORE_COLUMNS)));
@@ -249,6 +254,7 @@ sonde_status sonde_store_find_hook(int64_t *out, const sonde_store *store, const
             sondep_string_release(&names);
             return SONDE_OK;
         }
+        /* gathered for the message, in case it is none of them */
         if (status == SONDE_OK)
             status = sondep_string_printf(&names, "%s'%s'", i > 0 ? ", " : "", store->hooks[i]);
     }
@@ -293,6 +299,7 @@ static int64_t together(int64_t *i, const sonde_store *s, int64_t row, int64_t n
 {
     int64_t left;
 
+    /* up to the end of the shard, or of what is wanted */
     *i = shard_of(s, row);
     left = s->first_row[*i + 1] - row;
     return left < n ? left : n;
@@ -314,6 +321,7 @@ sonde_status sonde_store_read(float *out, const sonde_store *s, int64_t hook, in
     for (int64_t some; n > 0; out += some * width, first += some, n -= some) {
         some = together(&i, s, first, n);
         sonde_convert_to_f32(out, element(s, i, hook, (first - s->first_row[i]) * width), s->layout.dtype, some * width);
+        /* a harvest writes none: the disk has lost what was there */
         at = sondep_find_nonfinite(out, some * width, false);
         if (at >= 0)
             return SONDE_FAIL(SONDE_E_NONFINITE, "'%s', shard %lld: '%s' is %g at row %lld, column %lld", s->folder,
@@ -330,12 +338,14 @@ static void copy_column(void *out, const sonde_store *s, int64_t column, int64_t
     char *to = out;
     int64_t i;
 
+    /* as in sonde_store_read, without a conversion */
     for (int64_t some; to != NULL && n > 0; to += (size_t)some * size, first += some, n -= some) {
         some = together(&i, s, first, n);
         memcpy(to, element(s, i, s->layout.n_hooks + column, first - s->first_row[i]), (size_t)some * size);
     }
 }
 
+/* Those of the three that are wanted. */
 void sonde_store_places(int32_t *tokens, int64_t *documents, int32_t *positions, const sonde_store *store, int64_t first,
                         int64_t n)
 {

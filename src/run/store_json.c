@@ -35,16 +35,19 @@ static void put_identity(sondep_json_writer *w, const sonde_harvest *h)
     const sondep_stream *s = h->stream;
 
     sondep_json_put_text(w, "schema", SONDEP_STORE_SCHEMA);
+    /* of the weights and of the tokens: names of files may stay the same */
     put_hash(w, "model_hash", h->model_hash);
     put_hash(w, "corpus_hash", sonde_corpus_hash(s->corpus));
     put_hooks(w, &h->layout);
     sondep_json_put_text(w, "dtype", sonde_dtype_name(h->dtype));
     sondep_json_put_text(w, "products", s->model->precision == SONDEP_BF16 ? "bf16" : "f32");
+    /* what is a row */
     sondep_json_put_int(w, "context", s->context);
     sondep_json_put_begin(w, "left_out", '[');
     for (int64_t i = 0; i < s->n_left_out; i++)
         sondep_json_put_int(w, NULL, s->left_out[i]);
     sondep_json_put_end(w, ']');
+    /* how much there is of it, and how it is cut into files */
     sondep_json_put_int(w, "n_documents", h->n_documents);
     sondep_json_put_int(w, "n_rows", h->n_rows);
     sondep_json_put_int(w, "n_shards", h->n_shards);
@@ -67,9 +70,11 @@ sonde_status sondep_store_describe(sonde_harvest *h)
     sondep_json_writer w = {0};
 
     sondep_json_put_begin(&w, NULL, '{');
+    /* two harvests with the same text up to here have the same rows */
     put_identity(&w, h);
     snprintf(h->id, sizeof h->id, "%016llx", (unsigned long long)hash_text(&w.text));
     sondep_json_put_text(&w, "id", h->id);
+    /* for people; another path to the same model is no other store */
     sondep_json_put_text(&w, "model", h->model_name);
     sondep_json_put_text(&w, "kernels", sonde_kernel_name());
     sondep_json_put_text(&w, "version", sonde_version());
@@ -127,6 +132,7 @@ static sonde_status take_over(sonde_harvest *h, const json_t *other)
     sondep_file file;
     sonde_status status;
 
+    /* not refused: the rows are as good, only the promise of equal bytes is gone */
     if (kernels == NULL || strcmp(kernels, sonde_kernel_name()) != 0)
         sondep_log(SONDE_LOG_WARN, "'%s' was begun with the kernels '%s', here they are '%s': bytes will differ by rounding",
                    h->folder, kernels ? kernels : "", sonde_kernel_name());
@@ -146,6 +152,7 @@ sonde_status sondep_store_look(sonde_harvest *h)
 
     if (!sondep_is_file(h->json_path))
         return SONDE_OK;
+    /* one that is no JSON is nothing to go on with, and the error says so */
     SONDE_TRY_DONE(sondep_json_load(&other, h->json_path));
     SONDE_TRY_DONE(sondep_json_parse(&own, h->json.text, h->json.n, "store.json", 1, 0));
     SONDE_TRY_DONE(compare(own, other, h->json_path));

@@ -39,6 +39,7 @@ static sonde_status fill(float *const *out, const int64_t *pieces, int64_t n, vo
     sonde_status status;
 
     SONDE_TRY(SONDE_NEW(to, n));
+    /* where each piece goes */
     for (int64_t i = 0; i < n; i++) {
         to[i] = row;
         row += r->piece_rows[pieces[i]];
@@ -95,12 +96,14 @@ static sonde_status reading_make(reading *r, const char **names, int64_t *widths
     int64_t n_shards;
     const int64_t *first_row = sondep_store_shards(r->store, &n_shards);
 
+    /* hooks in the order in which they are asked for */
     SONDE_TRY(SONDE_NEW(r->hooks, r->n_hooks));
     for (int64_t i = 0; i < r->n_hooks; i++) {
         SONDE_TRY(sonde_store_find_hook(&r->hooks[i], r->store, hooks[i]));
         names[i] = sonde_store_hook(r->store, r->hooks[i]);
         widths[i] = sonde_store_width(r->store, r->hooks[i]);
     }
+    /* counted, then listed */
     cut_pieces(r, first_row, n_shards, most);
     SONDE_TRY(SONDE_NEW(r->piece_rows, r->n_pieces));
     SONDE_TRY(SONDE_NEW(r->piece_first, r->n_pieces));
@@ -126,6 +129,7 @@ sonde_status sonde_source_store(sonde_source **out, const sonde_store *store, co
     r->store = store;
     r->n_hooks = n_hooks;
     SONDE_TRY_DONE(reading_make(r, names, widths, hooks, o.piece));
+    /* all but the order of rows is said; that is made by the source */
     parts = (sonde_source_parts){.n_pieces = r->n_pieces,
                                  .n_rows = r->piece_rows,
                                  .n_hooks = n_hooks,
@@ -136,6 +140,7 @@ sonde_status sonde_source_store(sonde_source **out, const sonde_store *store, co
                                  .release = reading_free,
                                  .ctx = r};
     SONDE_TRY_DONE(sonde_source_new(out, &parts, o.most_rows, o.seed));
+    /* it is the source's now */
     r = NULL;
 done:
     if (r != NULL)
