@@ -140,10 +140,11 @@ static int64_t choose_group_rows(const sonde_harvest *h)
 {
     int64_t floats = 0, n;
 
+    SONDE_ASSERT(h->layout.n_hooks > 0 && h->n_documents > 0);
     /* numbers of a row, all hooks together */
     for (int64_t i = 0; i < h->layout.n_hooks; i++)
         floats += h->layout.widths[i];
-    n = GROUP_BYTES / (int64_t)sizeof(float) / floats;
+    n = GROUP_BYTES / (int64_t)sizeof(float) / (floats > 0 ? floats : 1);
     n = n > h->stream->batch ? n : h->stream->batch;
     /* no document is taken apart */
     for (int64_t i = 0; i < h->n_documents; i++)
@@ -253,6 +254,7 @@ sonde_status sonde_harvest_get_plan(sonde_harvest_plan *out, sonde_harvest *h)
         int64_t n = sondep_stream_length(s, i);
         longest = n > longest ? n : longest;
     }
+    longest = longest > 0 ? longest : 1;
     B = s->batch / longest > 1 ? s->batch / longest : 1;
     B = B < h->n_documents ? B : h->n_documents;
     return sonde_run_plan(&out->pass, s->run, B, longest);

@@ -140,7 +140,7 @@ static void fold_vectors(sonde_sae *sae, const sonde_sae_trainer *t, int64_t s, 
             if (weights[i] == SONDEP_B_ENC || weights[i] == SONDEP_B_GATE)
                 value = (value - shift) * norm;
             if (weights[i] == SONDEP_B_MAG)
-                value -= shift * exp(r[s]);
+                value -= shift * exp((double)r[s]);
             sae->w[weights[i]][s] = (float)value;
         }
     if (t->rule->is_batch)
