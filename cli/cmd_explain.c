@@ -226,9 +226,10 @@ static sonde_status explain_text(work *w, int64_t first, int64_t n)
     json_t *tokens = json_array();
     sonde_status status = encode_text(w, w->texts.tokens + first, n);
 
-    w->table =
-        cli_table_new(w->db ? "lrrrrll" : "lrr",
-                      w->db ? "token\tfeature\tvalue\tof max\tdensity\tis on at\tmakes likelier" : "token\tfeature\tvalue");
+    if (status == SONDE_OK && !cli.json)
+        w->table = cli_table_new(w->db ? "lrrrrll" : "lrr",
+                                 w->db ? "token\tfeature\tvalue\tof max\tdensity\tis on at\tmakes likelier"
+                                       : "token\tfeature\tvalue");
     for (int64_t t = 0; t < n && status == SONDE_OK; t++)
         if (!w->texts.left_out[first + t])
             status = explain_token(w, w->texts.tokens[first + t], w->features + t * w->config->d_sae, tokens);

@@ -58,6 +58,7 @@ typedef struct sae_unit {
     sonde_sae_train_opts opts;
     int64_t groups[16];          /* of a state, which opts may point to */
     const char *hook, *hook_out; /* hook_out NULL: no transcoder */
+    char *copy;                  /* owned: texts of --also lie in it */
     const char *width;           /* "8x", "2304" */
     int64_t in, out;             /* of the source's hooks; out -1 */
     sonde_sae_trainer *trainer;
@@ -65,7 +66,7 @@ typedef struct sae_unit {
     int64_t saved_step; /* -1: nothing was saved yet */
 } sae_unit;
 
-/* Makes a unit of what --also says ("arch=standard,l1=2"), over what `base` has. Owns: texts lie in a copy that lives until exit.
+/* Makes a unit of what --also says ("arch=standard,l1=2"), over what `base` has. Owns: texts lie in out->copy, which is the caller's (free), on failure too.
  * Errors: SONDE_E_ARG (a name that is no option, a value that it cannot have). */
 sonde_status sae_unit_read(sae_unit *out, const sae_unit *base, const char *also);
 

@@ -76,6 +76,7 @@ void sae_training_free(sae_training *t)
     for (int64_t i = 0; i < t->n_units && t->units != NULL; i++) {
         sonde_sae_trainer_free(t->units[i].trainer);
         free(t->units[i].curve.points);
+        free(t->units[i].copy);
     }
     for (int64_t i = 0; i < t->n_hooks && t->rows != NULL; i++)
         free(t->rows[i]);

@@ -117,6 +117,7 @@ sonde_status sae_unit_read(sae_unit *out, const sae_unit *base, const char *also
 
     *out = *base;
     CLI_TRY(CLI_NEW(copy, (int64_t)strlen(also) + 1));
+    out->copy = copy;
     strcpy(copy, also);
     make_name(out->name, sizeof out->name, also);
     /* the copy stays: hook points and widths are texts of it */

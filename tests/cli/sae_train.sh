@@ -1,7 +1,7 @@
 # tolerance: 2e-3
 # A training of autoencoders, what it leaves, and that one which stopped and went on is the one that did not, byte for byte; several at once.
-common="models/stories --data stories.jsonl:40 --hook blocks.3.hook_resid_post --width 2x --batch 64 --k 8 --lr 1e-3 --warmup 2
-    --buffer 2000 --save-every 3"
+common="models/stories --data stories.jsonl:4 --hook blocks.3.hook_resid_post --width 2x --batch 64 --k 8 --lr 1e-3 --warmup 2
+    --buffer 2000 --save-every 6 --begin-rows 500"
 same() {
     for name in cfg.json sae_weights.safetensors training/state.safetensors training/curve.csv; do
         cmp "$1/$name" "$2/$name" || echo "$name differs"
@@ -10,7 +10,7 @@ same() {
 sonde sae train $common --steps 12 --held-out stories.jsonl --eval-every 6 --eval-documents 5 -o whole -q | grep -v activations/s
 ls whole whole/training
 cut -d , -f 1-7,9 whole/training/curve.csv | sed -n '1p;2p;$p'
-# one that is cut off behind a checkpoint: steps 3 and 6 were saved, --steps makes it longer
+# one that is cut off behind a checkpoint
 sonde sae train $common --steps 12 --held-out stories.jsonl --eval-every 6 --eval-documents 5 -o parts -q >one &
 while [ ! -e parts/training/state.safetensors ]; do sleep 0.05; done
 kill -9 $! 2>/dev/null
@@ -25,7 +25,7 @@ sonde sae train $common --steps 12 --held-out stories.jsonl --eval-every 6 --eva
 same whole both/first
 ls both
 # a transcoder, from the MLP's input to its output
-sonde sae train models/stories --data stories.jsonl:20 --hook blocks.3.ln2.hook_normalized --hook-out blocks.3.hook_mlp_out --skip \
+sonde sae train models/stories --data stories.jsonl:4 --hook blocks.3.ln2.hook_normalized --hook-out blocks.3.hook_mlp_out --skip \
     --width 64 --batch 64 --k 8 --arch batchtopk --steps 5 -o transcoder -q | grep -v activations/s
 grep -o '"architecture": "[a-z_]*"' transcoder/cfg.json
 # from a store in place of texts: no model is needed, and one that stopped and went on is the one that did not

@@ -4,7 +4,7 @@ try() {
     sonde sae train "$@" -q >&2
     echo "status $?" >&2
 }
-new="models/stories --data stories.jsonl:20 --hook blocks.3.hook_resid_post --width 64 --batch 64 --k 8 --steps 3"
+new="models/stories --data stories.jsonl:2 --hook blocks.3.hook_resid_post --width 64 --batch 64 --k 8 --steps 3"
 echo "nothing of a training" >notes.txt
 mkdir other && cp notes.txt other
 ls >before
