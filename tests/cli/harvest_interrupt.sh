@@ -1,7 +1,7 @@
 # Ctrl-C stops a harvest in order: status 130, whole shards alone, and going on ends with the bytes of one that was not stopped.
 python3 - <<'END'
 import json, os, signal, subprocess, time
-common = ["models/stories", "-f", "stories.jsonl:40", "--hook", "blocks.1.hook_resid_post", "--shard-bytes", "200000"]
+common = ["models/stories", "-f", "stories.jsonl:10", "--hook", "blocks.1.hook_resid_post", "--shard-bytes", "50000"]
 program = subprocess.Popen(["sonde", "harvest", *common, "-o", "s"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 while not os.path.exists("s/shard-00000.safetensors"):
     time.sleep(0.01)
