@@ -62,15 +62,15 @@ def documents(path, limit):
         run.kill()
 
 
-def check_texts(pairs, shared, limit):
+def check_texts(pairs, shared, limit, share):
     files = sorted(p for p in (shared / "text").rglob("*") if p.suffix in (".txt", ".jsonl", ".zst"))
-    for pair in pairs:
+    for i, pair in enumerate(pairs):
         start, n_bytes, n = time.time(), 0, 0
-        for path in files:
+        for path in files[i % share::share]:
             texts = list(documents(path, limit))
             n_bytes += pair.check(path.name, texts)
             n += len(texts)
-        print("texts    %-12s %d files, %d documents, %.1f MB, %.0f s" % (pair.name, len(files), n, n_bytes / 1e6, time.time() - start), flush=True)
+        print("texts    %-12s %d files, %d documents, %.1f MB, %.0f s" % (pair.name, len(files[i % share::share]), n, n_bytes / 1e6, time.time() - start), flush=True)
 
 
 def check_strings(pairs, n, seed):
@@ -176,6 +176,7 @@ def main():
     parser.add_argument("--so", default=str(program.parent / "libsonde.so"))
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("SONDE_SHARED", "../shared")))
     parser.add_argument("--documents", type=int, default=100)
+    parser.add_argument("--share", type=int, default=2, help="each tokenizer takes every N-th file of texts, another one than its neighbour; 1: all of them")
     parser.add_argument("--strings", type=int, default=1000)
     parser.add_argument("--configs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
@@ -192,7 +193,7 @@ def main():
     if "strings" in parts:
         check_strings(pairs, a.strings, a.seed)
     if "texts" in parts:
-        check_texts(pairs, a.shared, a.documents)
+        check_texts(pairs, a.shared, a.documents, a.share)
     if "points" in parts:
         check_points(pairs)
     if "configs" in parts:
