@@ -385,8 +385,8 @@ static sonde_status evaluate(const sae_training *t, const sae_unit *u, sae_point
     p->held_out_l0 = report.metrics[SONDE_SAE_L0].value;
     p->held_out_variance = report.metrics[SONDE_SAE_EV].value;
     p->held_out_recovered = report.metrics[SONDE_SAE_RECOVERED].value;
-    cli_note("%sstep %lld: held-out L0 %.1f, explained variance %.4f, CE recovered %.4f", t->n_units > 1 ? u->name : "",
-             (long long)p->step, p->held_out_l0, p->held_out_variance, p->held_out_recovered);
+    cli_note("%s%sstep %lld: held-out L0 %.1f, explained variance %.4f, CE recovered %.4f", t->n_units > 1 ? u->name : "",
+             t->n_units > 1 ? ", " : "", (long long)p->step, p->held_out_l0, p->held_out_variance, p->held_out_recovered);
     return SONDE_OK;
 }
 

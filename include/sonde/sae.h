@@ -306,7 +306,7 @@ typedef enum sonde_sae_scaling {
     REAL(init_norm, "init-norm", 0.1, 1e-6, 1e6, "length of the decoder's rows at the beginning (standard-2023: 1)")       \
     WHOLE(ties_bias, "b-dec-to-input", 1, 0, 1, "1: b_dec is taken from the input (never of transcoders)")                 \
     WHOLE(rescales, "by-norm", 1, 0, 1, "topk and its relatives: 1: features are chosen by h |d_s|")                       \
-    WHOLE(dead_window, "dead-window", 1000, 1, 1e9, "a feature is dead that was silent for more steps than this")          \
+    WHOLE(dead_window, "dead-window", 100, 1, 1e9, "a feature is dead that was silent for more steps than this")           \
     REAL(aux, "aux", 1, 0, 1e9, "topk and its relatives: weight of the loss that brings dead features back")               \
     WHOLE(aux_k, "aux-k", 0, 0, 1e6, "dead features of a row in that loss; 0: half of the width of the output")            \
     REAL(threshold_rate, "threshold-rate", 0.01, 0, 1, "batchtopk: how fast the threshold follows the batches")            \

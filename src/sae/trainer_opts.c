@@ -126,13 +126,13 @@ static sonde_status check_groups(const sonde_sae_train_opts *o)
     return SONDE_OK;
 }
 
-/* Step sizes that were measured to be good (docs/results): at a width of some thousand features, and smaller by the root of it for
- * more. */
+/* Step sizes: of topk and its relatives what was measured to be best at 2,304 features (docs/results/stories15M.md), and smaller by the root
+ * of the width for more, as Gao et al. 2024 find; of the others a careful one. */
 static double good_lr(const sonde_sae_train_opts *o)
 {
     bool is_topk = sondep_sae_rules[o->arch].is_topk;
 
-    return (is_topk ? 1.6e-3 : 1e-3) * fmin(1.0, sqrt(4096.0 / (double)o->d_sae));
+    return (is_topk ? 3.2e-3 : 1e-3) * fmin(1.0, sqrt(2304.0 / (double)o->d_sae));
 }
 
 /* What an option of 0 leaves to us is chosen behind all checks. */
