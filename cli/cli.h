@@ -36,6 +36,8 @@
     X(lm_train)         \
     X(sae_train)        \
     X(sae_eval)         \
+    X(sae_info)         \
+    X(sae_convert)      \
     X(features)         \
     X(explain)          \
     X(dash)             \
@@ -169,6 +171,9 @@ sonde_status cli_parse(cli_call *out, const cli_command *command, int n, char **
 
 /* Whether the command line has an option whose value goes to `to`: else what stands there is the default. */
 bool cli_is_given(const void *to);
+
+/* Place of a name among names between bars, of which each may have others behind a slash ("a|b/also-b|c"); false if it is none of them. */
+bool cli_find_choice(int64_t *out, const char *text, const char *names);
 
 /* Calls `fn` for each option of a command, common ones last. */
 typedef void cli_option_fn(const cli_option *option, void *ctx);

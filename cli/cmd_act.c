@@ -23,7 +23,7 @@ static const char *gradient;
 static int64_t top, act_dtype, gradient_position = -1;
 
 static const cli_option options[] = {
-    {"output", 'o', CLI_TEXT, &output, "FILE", 0, 0, "write the tensors to a .safetensors, .npz, .npy or .json"},
+    {"output", 'o', CLI_TEXT, &output, "FILE", 0, 0, "write the tensors to a .safetensors, .npz, .npy, .pt or .json"},
     {"token", 0, CLI_TEXT, &choice.token, "TEXT", 0, 0,
      "only at the tokens with this text, every one (\" cat\", \"cat\", \"Ġcat\")"},
     {"pos", 0, CLI_TEXT, &choice.pos, "POSITIONS", 0, 0,
@@ -282,7 +282,7 @@ static sonde_status print_plan(const act *a, sonde_run *run)
 /* What can be refused before the model is opened: nothing asked for, an ending that no format has. */
 static sonde_status check_options(void)
 {
-    static const char *const endings[] = {".safetensors", ".npz", ".npy", ".json"};
+    static const char *const endings[] = {".safetensors", ".npz", ".npy", ".pt", ".json"};
     size_t n = output != NULL ? strlen(output) : 0;
 
     if (cli.hooks.n == 0 && !wants_logits && top == 0)
@@ -296,7 +296,7 @@ static sonde_status check_options(void)
         if (n > m && strcmp(output + n - m, endings[i]) == 0)
             return SONDE_OK;
     }
-    return output == NULL ? SONDE_OK : cli_misuse("'%s' ends in none of .safetensors, .npz, .npy, .json", output);
+    return output == NULL ? SONDE_OK : cli_misuse("'%s' ends in none of .safetensors, .npz, .npy, .pt, .json", output);
 }
 
 /* From documents to results; nothing is written if no token matched. */

@@ -177,22 +177,27 @@ static sonde_status parse_real(const cli_option *option, const char *text)
     return SONDE_OK;
 }
 
-/* The index of `text` among choices "a|b|c". */
-static sonde_status parse_choice(const cli_option *option, const char *text)
+/* Names lie between bars; behind a slash are others for the same one: "standard/relu". */
+bool cli_find_choice(int64_t *out, const char *text, const char *names)
 {
     size_t n = strlen(text);
-    int64_t index = 0;
 
-    for (const char *at = option->value; at != NULL; index++) {
-        const char *bar = strchr(at, '|');
-        size_t length = bar != NULL ? (size_t)(bar - at) : strlen(at);
+    for (*out = 0; *names != '\0'; names += *names != '\0') {
+        size_t length = strcspn(names, "|/");
         /* whole words: "f" is not f32 */
-        if (length == n && strncmp(at, text, n) == 0) {
-            *(int64_t *)option->to = index;
-            return SONDE_OK;
-        }
-        at = bar != NULL ? bar + 1 : NULL;
+        if (length == n && strncmp(names, text, n) == 0)
+            return true;
+        names += length;
+        *out += *names == '|';
     }
+    return false;
+}
+
+/* The index of `text` among choices. */
+static sonde_status parse_choice(const cli_option *option, const char *text)
+{
+    if (cli_find_choice(option->to, text, option->value))
+        return SONDE_OK;
     return cli_misuse("option '%s' is '%s', not one of %s", option_title(option), text, option->value);
 }
 

@@ -18,7 +18,7 @@ const char *sae_arch_name(const sonde_sae_train_opts *opts)
 
     for (int64_t i = 0; i < opts->arch; i++)
         names = strchr(names, '|') + 1;
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(names, "|"), names);
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(names, "|/"), names);
     return name;
 }
 

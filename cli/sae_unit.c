@@ -37,20 +37,6 @@ sonde_status sae_read_width(int64_t *out, const char *text, int64_t d_in)
     return SONDE_OK;
 }
 
-/* One of the names of a choice, as its number. */
-static bool read_choice(int64_t *out, const char *text, const char *names)
-{
-    size_t n = strlen(text);
-
-    for (*out = 0; *names != '\0'; (*out)++) {
-        size_t own = strcspn(names, "|");
-        if (own == n && strncmp(names, text, n) == 0)
-            return true;
-        names += own + (names[own] == '|');
-    }
-    return false;
-}
-
 /* An option of the training by its flag; false if there is none of this name, or it cannot have this value. */
 static bool set_option(sonde_sae_train_opts *o, const char *flag, const char *value)
 {
@@ -64,7 +50,7 @@ static bool set_option(sonde_sae_train_opts *o, const char *flag, const char *va
     }
 #define SET_CHOICE(name, own, standard, names, what) \
     if (strcmp(flag, own) == 0)                      \
-        return read_choice(&o->name, value, names);
+        return cli_find_choice(&o->name, value, names);
 #define SET_REAL(name, own, standard, least, most, what) \
     if (strcmp(flag, own) == 0) {                        \
         o->name = x;                                     \

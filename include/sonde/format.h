@@ -70,14 +70,56 @@ SONDE_API const char *sonde_npz_name(const sonde_npz *file, int64_t i);
  * Errors: SONDE_E_NOTFOUND (no such array), SONDE_E_FORMAT (damaged: array and byte), SONDE_E_UNSUPPORTED, SONDE_E_NOMEM. */
 SONDE_API sonde_status sonde_npz_read(sonde_tensor *out, const sonde_npz *file, const char *name) SONDE_MUST_USE;
 
+/* ---- reading PyTorch's files ------------------------------------------------------------------------------------------ */
+
+/* A file of torch.save (the zip of PyTorch 1.6 and later). Nothing in it is run: a file that wants to use anything but tensors and plain
+ * data is refused, and the error names what it wants. */
+typedef struct sonde_torch sonde_torch;
+
+/* What a value of such a file is. */
+typedef enum sonde_torch_kind {
+    SONDE_TORCH_NONE = 0,
+    SONDE_TORCH_BOOL = 1,
+    SONDE_TORCH_WHOLE = 2, /* a whole number */
+    SONDE_TORCH_REAL = 3,
+    SONDE_TORCH_TEXT = 4,
+    SONDE_TORCH_TENSOR = 5
+} sonde_torch_kind;
+
+/* Opens one and reads what is in it, but for the elements of tensors. Dictionaries and lists within each other become one list of values,
+ * with dots in their names: {"a": {"b": t}, "c": [u]} has "a.b" and "c.0"; a value by itself has the name "".
+ *
+ * Owns: *out is yours: sonde_torch_close. One thread at a time.
+ * Errors: SONDE_E_NOTFOUND, SONDE_E_IO, SONDE_E_FORMAT (no such zip; damaged: the byte), SONDE_E_UNSUPPORTED (what it wants to use, by name; big-endian;
+ * the format before PyTorch 1.6), SONDE_E_NOMEM. *out is NULL then.
+ * Source: torch/serialization.py of PyTorch 2.13. Reference: tests/oracle/torch_live.py. */
+SONDE_API sonde_status sonde_torch_open(sonde_torch **out, const char *path) SONDE_MUST_USE;
+SONDE_API void sonde_torch_close(sonde_torch *file);
+
+/* Number of values; name and kind of the i-th, in order of the file; its place by name, or -1. Owns: borrows. Errors: none; i is in [0, n). */
+SONDE_API int64_t sonde_torch_n(const sonde_torch *file);
+SONDE_API const char *sonde_torch_name(const sonde_torch *file, int64_t i);
+SONDE_API sonde_torch_kind sonde_torch_kind_of(const sonde_torch *file, int64_t i);
+SONDE_API int64_t sonde_torch_find(const sonde_torch *file, const char *name);
+
+/* Reads the i-th value, a tensor, row-major however it lies in the file. Owns: *out has memory that sonde_npy_free gives back.
+ * Errors: SONDE_E_SHAPE (it is no tensor), SONDE_E_FORMAT (it does not fit its storage), SONDE_E_UNSUPPORTED (more than 8 axes), SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_torch_read(sonde_tensor *out, const sonde_torch *file, int64_t i) SONDE_MUST_USE;
+
+/* The i-th value as a number: of BOOL 0 or 1; of any other kind than BOOL, WHOLE and REAL, 0. As a text, n bytes with a NUL behind them: of any
+ * other kind than TEXT, "". Owns: borrows. Errors: none; i is in [0, n). */
+SONDE_API double sonde_torch_number(const sonde_torch *file, int64_t i);
+SONDE_API const char *sonde_torch_text(const sonde_torch *file, int64_t i);
+
 /* ---- writing ---------------------------------------------------------------------------------------------------------- */
 
 /* A file of tensors whose names, types and shapes are known before their values: values come in any order and in pieces, so
  * that no tensor need be in memory. The ending of the path chooses the format:
  *
  *   .safetensors   written in place          .npy    one tensor only
- *   .npz           zip, stored               .json   {"schema": "sonde.tensors/1", "tensors": {name: {"shape", "dtype",
- * "data"}}}, flat row-major data; -inf, inf and nan are null
+ *   .npz           zip, stored               .pt     a dictionary of tensors, as torch.save writes it
+ *   .json          {"schema": "sonde.tensors/1", "tensors": {name: {"shape", "dtype", "data"}}}, flat row-major data; -inf, inf and
+ *                  nan are null
  */
 typedef struct sonde_sink sonde_sink;
 

@@ -4,7 +4,8 @@
  * decode the row that they stand for. Legend of shapes: N rows (positions), D width of the input, O width of the output (D,
  * but for transcoders, which read one hook point and write another), S features. Features are S floats for each row.
  *
- * A folder is SAELens's: cfg.json and sae_weights.safetensors.
+ * A folder is SAELens's: cfg.json and sae_weights.safetensors. Those of Gemma Scope, Llama Scope, dictionary_learning, sparsify and
+ * OpenAI are read, too.
  */
 #ifndef SONDE_SAE_H
 #define SONDE_SAE_H
@@ -57,14 +58,25 @@ typedef struct sonde_sae_config {
 } sonde_sae_config;
 
 /* Loads a folder. Folders that SAELens wrote before version 6 are read as it reads them; an input scale that was not folded
- * into the weights is folded (activation_scaler.json).
+ * into the weights is folded (activation_scaler.json). By the files in it the folder may also be one of
+ *
+ *   Gemma Scope          params.npz                                Gemma Scope 2  config.json, params.safetensors
+ *   Llama Scope          hyperparams.json, checkpoints/            sparsify       cfg.json, sae.safetensors
+ *   dictionary_learning  ae.pt, with config.json or without        OpenAI         the .pt itself, in place of a folder
+ *
+ * What becomes of it is SAELens's: names of weights, shapes, conventions. Model and hook point come from where the layout has them, which
+ * for some is the names of folders; else they are empty.
  *
  * Owns: *out is yours: sonde_sae_free. Cost: the weights as floats.
  * Errors: SONDE_E_NOTFOUND (no such folder, file or tensor; an unfolded scale without its file), SONDE_E_FORMAT,
  * SONDE_E_UNSUPPORTED (an architecture or a field that would change the result and is not handled: its name), SONDE_E_SHAPE (a
  * tensor does not fit cfg.json: name and both shapes), SONDE_E_NONFINITE (the tensor and its element), SONDE_E_RANGE, SONDE_E_NOMEM. *out is NULL then.
- * Source: sae_lens 6.54.12, SAE.load_from_disk. */
-SONDE_API sonde_status sonde_sae_load(sonde_sae **out, const char *directory) SONDE_MUST_USE;
+ * Source: sae_lens 6.54.12, SAE.load_from_disk and pretrained_sae_loaders.py; dictionary_learning 0.1.0; eai-sparsify 1.3.3;
+ * openai/sparse_autoencoder. Reference: tests/oracle/sae_foreign_live.py. */
+SONDE_API sonde_status sonde_sae_load(sonde_sae **out, const char *path) SONDE_MUST_USE;
+
+/* The library whose layout it was read from: "SAELens", "Gemma Scope", ... Owns: borrows; a static string. Errors: none. */
+SONDE_API const char *sonde_sae_layout(const sonde_sae *sae);
 
 /* Frees it; NULL is fine. Owns: takes the autoencoder. Errors: none. */
 SONDE_API void sonde_sae_free(sonde_sae *sae);
@@ -77,6 +89,14 @@ SONDE_API sonde_status sonde_sae_save(const sonde_sae *sae, const char *director
 /* Writes the same two files into a folder that may be there, each beside and renamed; what else is in it stays: what training does.
  * Owns: nothing. Errors: SONDE_E_IO, SONDE_E_NOMEM. Each file is the old or the new one then. */
 SONDE_API sonde_status sonde_sae_write(const sonde_sae *sae, const char *directory) SONDE_MUST_USE;
+
+/* Writes it for another library: "sparsify" (TopK, also transcoders), "dictionary_learning" (standard, gated, TopK, JumpReLU), or "saelens", which is
+ * sonde_sae_save. What the other one cannot say otherwise goes into the weights: lengths of decoder rows where features are chosen by them,
+ * b_dec where one takes it from the input and the other does not; features and reconstructions stay what they are, but for rounding. Replaces what
+ * was there as sonde_sae_save does.
+ * Owns: nothing. Cost: a copy of the weights. Errors: SONDE_E_ARG (another layout), SONDE_E_UNSUPPORTED (what the layout cannot say: its name),
+ * those of sonde_sae_save. Source: as sonde_sae_load. Reference: tests/oracle/sae_foreign_live.py. */
+SONDE_API sonde_status sonde_sae_save_as(const sonde_sae *sae, const char *directory, const char *layout) SONDE_MUST_USE;
 
 /* What it is. Owns: borrows. Errors: none. */
 SONDE_API const sonde_sae_config *sonde_sae_get_config(const sonde_sae *sae);
@@ -253,7 +273,8 @@ SONDE_API sonde_status sonde_sae_measure_geometry(sonde_sae_geometry *out, const
  * Sources: Bricken et al. 2023; Conerly et al. 2024 (Circuits Updates, April); Rajamanoharan et al. 2024 (arXiv 2404.16014, 2407.14435);
  * Gao et al. 2024 (2406.04093); Bussmann et al. 2024 (2412.06410), 2025 (2503.17547); Zhu et al. 2026 (2510.00404); Karvonen et al.
  * 2024 (2408.00113); as sae_lens 6.54.12 and dictionary_learning compute them. */
-#define SONDE_SAE_ARCHS "standard-2023|standard|gated|topk|batchtopk|abstopk|matryoshka|jumprelu|panneal|matching-pursuit"
+#define SONDE_SAE_ARCHS \
+    "standard-2023|standard/relu|gated|topk|batchtopk|abstopk|matryoshka|jumprelu|panneal|matching-pursuit"
 typedef enum sonde_sae_arch {
     SONDE_SAE_ARCH_STANDARD_2023 = 0,
     SONDE_SAE_ARCH_STANDARD = 1,

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static const sondep_sink_format *const formats[] = {&sondep_sink_safetensors, &sondep_sink_npy, &sondep_sink_npz,
-                                                    &sondep_sink_json};
+                                                    &sondep_sink_torch, &sondep_sink_json};
 enum { N_FORMATS = sizeof formats / sizeof *formats };
 
 /* The row of the path's ending; a bare ending is no name of a file. */
@@ -23,8 +23,8 @@ static sonde_status pick_format(const sondep_sink_format **out, const char *path
             return SONDE_OK;
         }
     }
-    return SONDE_FAIL(SONDE_E_ARG, "cannot tell the format of '%s': its ending is none of .safetensors, .npy, .npz, .json",
-                      path);
+    return SONDE_FAIL(SONDE_E_ARG,
+                      "cannot tell the format of '%s': its ending is none of .safetensors, .npy, .npz, .pt, .json", path);
 }
 
 /* Order of names as bytes. */

@@ -1,7 +1,7 @@
-/* format/sink.h - what the writers of the four formats share.                   floor 2: format
+/* format/sink.h - what the writers of all formats share.                   floor 2: format
  *
  * Two kinds of writers: the flat ones (.safetensors, .npy) know where every element lies and write in place; the others
- * (.npz, .json) keep the elements in a spill file without a name, and write the real file in one go at the end.
+ * (.npz, .pt, .json) keep the elements in a spill file without a name, and write the real file in one go at the end.
  */
 #ifndef SONDEP_SINK_H
 #define SONDEP_SINK_H
@@ -32,7 +32,8 @@ struct sonde_sink {
     sonde_status failed; /* of an earlier put: the file is not what it should be */
 };
 
-extern const sondep_sink_format sondep_sink_safetensors, sondep_sink_npy, sondep_sink_npz, sondep_sink_json;
+extern const sondep_sink_format sondep_sink_safetensors, sondep_sink_npy, sondep_sink_npz, sondep_sink_torch,
+    sondep_sink_json;
 
 /* Opens the spill file with room for all tensors, in order of declaration, and sets `offsets`. */
 sonde_status sondep_spill_open(sonde_sink *sink);

@@ -4,7 +4,7 @@
  * in both. A field that is absent has SAELens's default; one that would change the result and is not handled is an error.
  * Source: sae_lens 6.54.12, handle_pre_6_0_config and the configs of each architecture.
  */
-#include "sae/sae.h"
+#include "sae/foreign.h"
 
 #include "format/json.h"
 
@@ -31,6 +31,9 @@ static const architecture architectures[] = {
     {"skip_transcoder", SONDE_SAE_RELU, true, true},
     {"jumprelu_transcoder", SONDE_SAE_JUMPRELU, true, false},
     {"jumprelu_skip_transcoder", SONDE_SAE_JUMPRELU, true, true},
+    /* sonde's own: SAELens has no transcoders of TopK */
+    {"topk_transcoder", SONDE_SAE_TOPK, true, false},
+    {"topk_skip_transcoder", SONDE_SAE_TOPK, true, true},
 };
 enum { N_ARCHITECTURES = sizeof architectures / sizeof *architectures };
 
@@ -166,7 +169,7 @@ static sonde_status read_model_changes(sonde_sae_config *out, const json_t *json
 }
 
 /* Sizes are positive and fit in memory: features are counted in 32 bits. */
-static sonde_status check_sizes(const sonde_sae_config *c, const char *path)
+sonde_status sondep_sae_check_sizes(const sonde_sae_config *c, const char *path)
 {
     int64_t n;
 
@@ -198,7 +201,7 @@ static sonde_status read_sizes(sonde_sae_config *out, const json_t *json, const 
     if (out->is_transcoder && out->applies_b_dec)
         return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is a transcoder with 'apply_b_dec_to_input': b_dec belongs to its output",
                           path);
-    return check_sizes(out, path);
+    return sondep_sae_check_sizes(out, path);
 }
 
 sonde_status sondep_sae_config_read(sonde_sae_config *out, const json_t *json, const char *path)
@@ -270,12 +273,26 @@ static void put_fields(growing *g, const sonde_sae_config *c)
     }
 }
 
+/* What SAELens keeps in its metadata of what it had at the top before version 6. */
+static const char *const flat_fields[] = {"model_from_pretrained_kwargs",
+                                          "prepend_bos",
+                                          "context_size",
+                                          "dataset_path",
+                                          "neuronpedia_id",
+                                          "model_class_name",
+                                          "seqpos_slice",
+                                          "sae_lens_training_version"};
+
 /* What belongs to the model: the old metadata, with the names as they are now. */
 static json_t *own_metadata(growing *whole, const sonde_sae_config *c, const json_t *json)
 {
     json_t *old = json_object_get(json, "metadata");
     growing g = {json_is_object(old) ? json_deep_copy(old) : json_object(), false};
 
+    /* before version 6 they stood beside the sizes */
+    for (size_t i = 0; old == NULL && i < sizeof flat_fields / sizeof *flat_fields; i++)
+        if (json_object_get(json, flat_fields[i]) != NULL)
+            put(&g, flat_fields[i], json_deep_copy(json_object_get(json, flat_fields[i])));
     if (g.object == NULL || json_object_get(g.object, "sae_lens_version") == NULL)
         put(&g, "sae_lens_version", json_string(SAELENS_VERSION));
     put_text(&g, "model_name", c->model_name);

@@ -1,9 +1,11 @@
-/* load.c - an autoencoder from a folder: cfg.json and sae_weights.safetensors.         floor 7: sae
+/* load.c - an autoencoder from a folder: cfg.json and sae_weights.safetensors, or what other libraries write.     floor 7: sae
+ *
+ * Which library's folder it is, its files say: each layout has one that no other has.
  *
  * Weights of any element type become floats in one block; their shapes are held against cfg.json, and every number must be finite.
  * A scale of the whole input that SAELens kept beside the weights (activation_scaler.json) is folded into them, as it does itself.
  */
-#include "sae/sae.h"
+#include "sae/foreign.h"
 
 #include <sonde/format.h>
 
@@ -196,7 +198,7 @@ static bool has_outer_scale(const json_t *json)
 }
 
 /* x -> c x before the encoder and y -> y / c behind the decoder: W_enc c, W_dec / c, b_dec / c. Source: SAE.fold_activation_norm_scaling_factor. */
-static void fold_scale(sonde_sae *sae, double scale)
+void sondep_sae_fold_scale(sonde_sae *sae, double scale)
 {
     const double factors[SONDEP_N_SAE_WEIGHTS] = {
         [SONDEP_W_ENC] = scale, [SONDEP_W_DEC] = 1.0 / scale, [SONDEP_B_DEC] = 1.0 / scale};
@@ -231,7 +233,7 @@ static sonde_status read_outer_scale(sonde_sae *sae, const folder *f)
         status = SONDE_FAIL(SONDE_E_RANGE, "'%s' has the scaling factor %g", f->scale, scale);
         goto done;
     }
-    fold_scale(sae, scale);
+    sondep_sae_fold_scale(sae, scale);
 done:
     json_decref(json);
     return status;
@@ -249,7 +251,8 @@ static sonde_status read_weights(sonde_sae *sae, folder *f)
     return sondep_sae_finish(sae);
 }
 
-sonde_status sonde_sae_load(sonde_sae **out, const char *directory)
+/* SAELens's folder. */
+static sonde_status load_saelens(sonde_sae **out, const char *directory, const char *file)
 {
     folder f = {0};
     json_t *json = NULL;
@@ -257,7 +260,7 @@ sonde_status sonde_sae_load(sonde_sae **out, const char *directory)
     sonde_sae *sae = NULL;
     sonde_status status;
 
-    *out = NULL;
+    (void)file;
     SONDE_TRY_DONE(sondep_path_join(&f.config, directory, "cfg.json"));
     SONDE_TRY_DONE(sondep_path_join(&f.weights, directory, "sae_weights.safetensors"));
     SONDE_TRY_DONE(sondep_path_join(&f.scale, directory, "activation_scaler.json"));
@@ -277,4 +280,100 @@ done:
     json_decref(json);
     folder_close(&f);
     return status;
+}
+
+/* ---- which layout --------------------------------------------------------------------------------------------------------- */
+
+/* Each layout with the file that it alone has, its file of weights, and what loads it. */
+typedef struct layout {
+    const char *name, *marker, *weights;
+    sondep_foreign_load_fn *load;
+} layout;
+
+static const layout layouts[] = {
+    {"Gemma Scope", "params.npz", "params.npz", sondep_load_gemma_scope},
+    {"Gemma Scope 2", "params.safetensors", "params.safetensors", sondep_load_gemma_scope_2},
+    {"Llama Scope", "hyperparams.json", "checkpoints/final.safetensors", sondep_load_llama_scope},
+    {"dictionary_learning", "ae.pt", "ae.pt", sondep_load_dictionary_learning},
+    {"sparsify", "sae.safetensors", "sae.safetensors", sondep_load_sparsify},
+};
+enum { N_LAYOUTS = sizeof layouts / sizeof *layouts };
+static const layout saelens = {"SAELens", "cfg.json", "", load_saelens}, openai = {"OpenAI", "", "", sondep_load_openai};
+
+/* A file by itself: one that a layout knows by its name, or a .pt whose tensors say whose it is. */
+static sonde_status find_of_file(const layout **out, const char *path)
+{
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    size_t n = strlen(name);
+    sonde_torch *file;
+
+    *out = NULL;
+    for (int i = 0; i < N_LAYOUTS; i++)
+        if (strcmp(name, layouts[i].weights) == 0) {
+            *out = &layouts[i];
+            return SONDE_OK;
+        }
+    if (n > 4 && strcmp(name + n - 4, ".npz") == 0)
+        *out = &layouts[0];
+    if (n < 3 || strcmp(name + n - 3, ".pt") != 0)
+        return *out ? SONDE_OK : SONDE_FAIL(SONDE_E_ARG, "'%s' is a file, and no autoencoder's: name its folder", path);
+    SONDE_TRY(sonde_torch_open(&file, path));
+    *out = sonde_torch_find(file, "pre_bias") >= 0 ? &openai : &layouts[3];
+    sonde_torch_close(file);
+    return SONDE_OK;
+}
+
+/* Of a folder: the first layout whose marker is there; SAELens's, whose error then says what is missing, if there is none. */
+static sonde_status find_of_folder(const layout **out, char **file, const char *directory)
+{
+    bool is_there;
+    char *marker;
+
+    for (int i = 0; i < N_LAYOUTS; i++) {
+        SONDE_TRY(sondep_path_join(&marker, directory, layouts[i].marker));
+        is_there = sondep_is_file(marker);
+        sondep_free(marker);
+        if (!is_there)
+            continue;
+        *out = &layouts[i];
+        return sondep_path_join(file, directory, layouts[i].weights);
+    }
+    *out = &saelens;
+    return SONDE_OK;
+}
+
+/* The path as it really is: names of folders say what the files do not. */
+sonde_status sonde_sae_load(sonde_sae **out, const char *path)
+{
+    const layout *found = NULL;
+    char *whole = NULL, *file = NULL;
+    sonde_status status;
+
+    *out = NULL;
+    SONDE_TRY_DONE(sondep_path_resolve(&whole, path));
+    if (sondep_is_file(whole)) {
+        SONDE_TRY_DONE(find_of_file(&found, whole));
+        SONDE_TRY_DONE(sondep_copy_string(&file, whole));
+        if (strrchr(whole, '/') != NULL)
+            *strrchr(whole, '/') = '\0';
+    } else {
+        SONDE_TRY_DONE(find_of_folder(&found, &file, whole));
+    }
+    SONDE_TRY_DONE(found->load(out, found == &saelens ? path : whole, file));
+    (*out)->layout = found->name;
+    if (found != &saelens)
+        SONDE_TRY_DONE(sondep_sae_finish(*out));
+done:
+    if (status != SONDE_OK) {
+        sonde_sae_free(*out);
+        *out = NULL;
+    }
+    sondep_free(whole);
+    sondep_free(file);
+    return status;
+}
+
+const char *sonde_sae_layout(const sonde_sae *sae)
+{
+    return sae->layout != NULL ? sae->layout : saelens.name;
 }

@@ -26,6 +26,7 @@ typedef enum sondep_sae_weight { SONDEP_SAE_WEIGHT_LIST(SONDEP_SAE_WEIGHT_ENUM) 
 
 struct sonde_sae {
     sonde_sae_config config;
+    const char *layout;             /* the library whose layout it was read from; NULL: SAELens */
     json_t *json;                   /* cfg.json as it was read: its metadata is kept when it is saved */
     float *block;                   /* all weights, in the order of the list; owned */
     float *w[SONDEP_N_SAE_WEIGHTS]; /* into the block; NULL: it has none */
@@ -39,6 +40,10 @@ sonde_status sondep_sae_config_read(sonde_sae_config *out, const json_t *json, c
 /* The same values as JSON, over what `json` (NULL: nothing) has besides. Owns: *out is the caller's: json_decref. Errors: SONDE_E_NOMEM. */
 sonde_status sondep_sae_config_write(json_t **out, const sonde_sae_config *config, const json_t *json);
 
+/* A JSON file; a file of tensors, whose format the ending of the path says. Errors: SONDE_E_IO, SONDE_E_NOMEM. */
+sonde_status sondep_sae_save_json(const json_t *json, const char *path);
+sonde_status sondep_sae_save_tensors(const char *path, const char *const *names, const sonde_tensor *tensors, int64_t n);
+
 /* Name and shape of a weight; whether an autoencoder of this config has it. */
 const char *sondep_sae_weight_name(int weight);
 void sondep_sae_weight_shape(sonde_tensor *out, const sonde_sae_config *config, int weight);
@@ -49,6 +54,9 @@ sonde_status sondep_sae_new(sonde_sae **out, const sonde_sae_config *config);
 
 /* What follows from the weights, after they were set: the encoder by features, lengths of decoder rows. Errors: SONDE_E_NOMEM. */
 sonde_status sondep_sae_finish(sonde_sae *sae);
+
+/* x -> c x before the encoder and y -> y / c behind the decoder, folded into the weights. */
+void sondep_sae_fold_scale(sonde_sae *sae, double scale);
 
 /* ---- activations: features in place of pre-activations ------------------------------------------------------------------ */
 

@@ -14,9 +14,9 @@
 #include <errno.h>
 
 /* What folders of autoencoders have. */
-static const char *const names[] = {"trainer_state.pt", NULL};
+static const char *const other_names[] = {"trainer_state.pt", NULL};
 static const char *const endings[] = {".json", ".safetensors", NULL};
-static const sondep_folder_kind sae_folder = {"an autoencoder", "cfg.json", names, endings};
+static const sondep_folder_kind sae_folder = {"an autoencoder", "cfg.json", other_names, endings};
 
 /* A JSON value as text, in a buffer of its exact size. (json_dumps loses pieces where memory runs out while its text grows.)
  * Owns: *out is the caller's: sondep_free. */
@@ -31,16 +31,13 @@ static sonde_status print_json(char **out, size_t *n, const json_t *json, const 
     return SONDE_FAIL(SONDE_E_NOMEM, "out of memory while writing '%s'", path);
 }
 
-/* cfg.json. */
-static sonde_status save_config(const sonde_sae *sae, const char *path)
+sonde_status sondep_sae_save_json(const json_t *json, const char *path)
 {
     sondep_writer writer = {.fd = -1};
-    json_t *json = NULL;
     char *text = NULL;
     size_t n = 0;
     sonde_status status;
 
-    SONDE_TRY_DONE(sondep_sae_config_write(&json, &sae->config, sae->json));
     SONDE_TRY_DONE(print_json(&text, &n, json, path));
     SONDE_TRY_DONE(sondep_writer_open(&writer, path));
     SONDE_TRY_DONE(sondep_writer_put(&writer, text, n));
@@ -49,8 +46,36 @@ static sonde_status save_config(const sonde_sae *sae, const char *path)
 done:
     sondep_writer_abort(&writer);
     sondep_free(text);
+    return status;
+}
+
+/* cfg.json. */
+static sonde_status save_config(const sonde_sae *sae, const char *path)
+{
+    json_t *json = NULL;
+    sonde_status status;
+
+    SONDE_TRY_DONE(sondep_sae_config_write(&json, &sae->config, sae->json));
+    status = sondep_sae_save_json(json, path);
+done:
     json_decref(json);
     return status;
+}
+
+sonde_status sondep_sae_save_tensors(const char *path, const char *const *names, const sonde_tensor *tensors, int64_t n)
+{
+    static const char *const metadata[] = {"format", "pt"};
+    sonde_sink *sink;
+
+    SONDE_TRY(sonde_sink_open(&sink, path, names, tensors, n, metadata, 1));
+    for (int64_t i = 0; i < n; i++) {
+        sonde_status status = sonde_sink_put(sink, i, 0, tensors[i].data, sonde_tensor_n_elements(&tensors[i]));
+        if (status != SONDE_OK) {
+            sonde_sink_abort(sink);
+            return status;
+        }
+    }
+    return sonde_sink_commit(sink);
 }
 
 /* sae_weights.safetensors: what it has, in the order of the list. */
@@ -58,8 +83,6 @@ static sonde_status save_weights(const sonde_sae *sae, const char *path)
 {
     const char *weights[SONDEP_N_SAE_WEIGHTS];
     sonde_tensor tensors[SONDEP_N_SAE_WEIGHTS];
-    static const char *const metadata[] = {"format", "pt"};
-    sonde_sink *sink;
     int64_t n = 0;
 
     for (int i = 0; i < SONDEP_N_SAE_WEIGHTS; i++) {
@@ -69,15 +92,7 @@ static sonde_status save_weights(const sonde_sae *sae, const char *path)
         sondep_sae_weight_shape(&tensors[n], &sae->config, i);
         tensors[n++].data = sae->w[i];
     }
-    SONDE_TRY(sonde_sink_open(&sink, path, weights, tensors, n, metadata, 1));
-    for (int64_t i = 0; i < n; i++) {
-        sonde_status status = sonde_sink_put(sink, i, 0, tensors[i].data, sonde_tensor_n_elements(&tensors[i]));
-        if (status != SONDE_OK) {
-            sonde_sink_abort(sink);
-            return status;
-        }
-    }
-    return sonde_sink_commit(sink);
+    return sondep_sae_save_tensors(path, weights, tensors, n);
 }
 
 sonde_status sonde_sae_save(const sonde_sae *sae, const char *directory)

@@ -21,7 +21,7 @@ static const char *architecture_of(const sonde_sae_trainer *t)
 
     switch (t->opts.arch) {
     case SONDE_SAE_ARCH_GATED: return "gated";
-    case SONDE_SAE_ARCH_TOPK: return "topk";
+    case SONDE_SAE_ARCH_TOPK: return !t->is_transcoder ? "topk" : has_skip ? "topk_skip_transcoder" : "topk_transcoder";
     case SONDE_SAE_ARCH_ABSTOPK: return "abstopk";
     case SONDE_SAE_ARCH_PURSUIT: return "matching_pursuit";
     case SONDE_SAE_ARCH_BATCHTOPK:

@@ -50,9 +50,27 @@ static sonde_status read_archive(void *path)
     return status;
 }
 
+static sonde_status read_torch(void *path)
+{
+    sonde_torch *file;
+    sonde_tensor t;
+    sonde_status status = SONDE_OK;
+    SONDE_TRY(sonde_torch_open(&file, path));
+    for (int64_t i = 0; i < sonde_torch_n(file) && status == SONDE_OK; i++) {
+        if (sonde_torch_kind_of(file, i) != SONDE_TORCH_TENSOR)
+            continue;
+        status = sonde_torch_read(&t, file, i);
+        if (status == SONDE_OK)
+            sonde_npy_free(&t);
+    }
+    sonde_torch_close(file);
+    return status;
+}
+
 static void arrays_are_read(void **unused)
 {
     (void)unused;
+    fault_everywhere(read_torch, "tests/golden/format/nested.pt", "torch");
     fault_everywhere(read_array, "tests/golden/format/fortran_big_u2_v1.npy", "npy");
     fault_everywhere(read_archive, "tests/golden/format/deflated.npz", "npz");
 }

@@ -3,6 +3,7 @@ import json
 import pathlib
 import struct
 import subprocess
+import zipfile
 
 HERE = pathlib.Path(__file__).parent
 GOLDEN = HERE.parent / "golden"
@@ -53,8 +54,29 @@ def config():
         put("config", path.parent.name, json.dumps(json.loads(path.read_text())).encode())
 
 
+def archives():
+    for path in sorted((GOLDEN / "format").glob("*.npz")):
+        put("zip", path.stem, b"\0" + path.read_bytes())
+    for path in sorted((GOLDEN / "format").glob("*.pt")):
+        put("zip", path.stem + "_pt", b"\1" + path.read_bytes())
+        if zipfile.is_zipfile(path):
+            archive = zipfile.ZipFile(path)
+            put("pickle", path.stem, archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl"))))
+    put("pickle", "itself", b"\x80\x02]q\0h\0a.")
+    put("pickle", "marks", b"\x80\x02" + b"(" * 400 + b"t" * 400 + b".")
+
+
+def sae_config():
+    for path in sorted((GOLDEN / "sae").glob("*/cfg.json")):
+        put("sae_config", path.parent.name, json.dumps(json.loads(path.read_text())).encode())
+    put("sae_config", "flat", b'{"d_in": 4, "d_sae": 8, "hook_point": "blocks.0.hook_z", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 2}, '
+        b'"normalize_activations": true, "prepend_bos": true}')
+
+
 if __name__ == "__main__":
     safetensors()
     npy()
     jsonl()
     config()
+    archives()
+    sae_config()

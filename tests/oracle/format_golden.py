@@ -53,6 +53,29 @@ def write_npy():
     np.savez_compressed(f"{OUT}/deflated.npz", a=np.arange(6, dtype=np.float32).reshape(2, 3), b=np.arange(4, dtype=np.int64))
 
 
+class Wants:
+    def __reduce__(self):
+        return (os.system, ("true",))
+
+
+def write_torch():
+    types = {name: dtype for name, dtype in TYPES.items() if name[0] != "U" or name == "U8"}
+    tensors = {name: counting([2, 3], dtype) for name, dtype in types.items()}
+    whole = torch.arange(24.0).reshape(4, 6)
+    tensors |= {"scalar": torch.tensor(0.0, dtype=torch.float64), "empty": torch.empty([0, 4]), "turned": whole.T, "part": whole[1:3, 1::2]}
+    torch.save(tensors, f"{OUT}/all_types.pt")
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
+    with torch.no_grad():
+        for p in module.parameters():
+            p.copy_(counting(p.shape, torch.float32))
+    torch.save(module.state_dict(), f"{OUT}/state.pt")
+    torch.save({"a": {"b": [torch.nn.Parameter(counting([3], torch.float32)), 3, -2.5, "text", None, True]}, 7: 1 << 40}, f"{OUT}/nested.pt",
+               pickle_protocol=4)
+    torch.save({"x": whole.expand(1000, 4, 6)}, f"{OUT}/repeated.pt")
+    torch.save(Wants(), f"{OUT}/wants.pt")
+    torch.save({"x": whole}, f"{OUT}/old.pt", _use_new_zipfile_serialization=False)
+
+
 def fnv1a(data):
     h = 0xCBF29CE484222325
     for byte in data:
@@ -102,6 +125,7 @@ if __name__ == "__main__":
     os.makedirs(OUT, exist_ok=True)
     write_safetensors()
     write_npy()
+    write_torch()
     write_halves()
     with open(f"{OUT}/VERSIONS", "w") as f:
         f.write(f"tests/oracle/format_golden.py with numpy {np.__version__}, torch {torch.__version__}, safetensors {safetensors.__version__}\n")

@@ -145,6 +145,91 @@ static void test_saved_again(void **unused)
     assert_int_equal(system(line), 0);
 }
 
+/* Writes params.npz as Gemma Scope has it, of an autoencoder of JumpReLU that takes nothing from its input. */
+static void write_gemma_scope(const char *path, const sonde_sae *sae)
+{
+    static const char *const names[] = {"W_enc", "W_dec", "b_enc", "b_dec", "threshold"};
+    sonde_tensor tensors[5];
+    sonde_sink *sink;
+
+    for (int i = 0; i < 5; i++)
+        assert_ok(sonde_sae_weight(&tensors[i], sae, names[i]));
+    assert_ok(sonde_sink_open(&sink, path, names, tensors, 5, NULL, 0));
+    for (int i = 0; i < 5; i++)
+        assert_ok(sonde_sink_put(sink, i, 0, tensors[i].data, sonde_tensor_n_elements(&tensors[i])));
+    assert_ok(sonde_sink_commit(sink));
+}
+
+/* What other libraries' layouts keep of an autoencoder are its features and reconstructions. */
+static void test_other_layouts(void **unused)
+{
+    static const struct {
+        const char *name, *layout, *read_as;
+    } layouts[] = {{"standard", "dictionary_learning", "dictionary_learning"},
+                   {"gated", "dictionary_learning", "dictionary_learning"},
+                   {"jumprelu", "dictionary_learning", "dictionary_learning"},
+                   {"topk", "dictionary_learning", "dictionary_learning"},
+                   {"topk", "sparsify", "sparsify"}};
+    char folder[] = "/tmp/sonde-sae-XXXXXX", path[300], line[400];
+    sonde_sae *sae;
+
+    (void)unused;
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+        snprintf(path, sizeof path, "tests/golden/sae/%s", layouts[i].name);
+        assert_ok(sonde_sae_load(&sae, path));
+        assert_string_equal(sonde_sae_layout(sae), "SAELens");
+        snprintf(path, sizeof path, "%s/%s-%s", folder, layouts[i].name, layouts[i].layout);
+        assert_ok(sonde_sae_save_as(sae, path, layouts[i].layout));
+        assert_ok(sonde_sae_save_as(sae, path, layouts[i].layout)); /* an old one is replaced */
+        sonde_sae_free(sae);
+        assert_ok(sonde_sae_load(&sae, path));
+        assert_string_equal(sonde_sae_layout(sae), layouts[i].read_as);
+        sonde_sae_free(sae);
+        check_against(layouts[i].name, path);
+    }
+    snprintf(path, sizeof path, "%s/jumprelu-dictionary_learning/ae.pt", folder);
+    assert_ok(sonde_sae_load(&sae, path)); /* the file by itself */
+    snprintf(path, sizeof path, "%s/params.npz", folder);
+    write_gemma_scope(path, sae);
+    sonde_sae_free(sae);
+    assert_ok(sonde_sae_load(&sae, folder));
+    assert_string_equal(sonde_sae_layout(sae), "Gemma Scope");
+    sonde_sae_free(sae);
+    check_against("jumprelu", folder);
+    snprintf(line, sizeof line, "rm -r '%s'", folder);
+    assert_int_equal(system(line), 0);
+}
+
+/* What a layout cannot say is no folder of it. */
+static void test_layouts_that_cannot(void **unused)
+{
+    static const struct {
+        const char *name, *layout;
+        sonde_status status;
+    } no[] = {{"standard", "sparsify", SONDE_E_UNSUPPORTED},
+              {"abstopk", "dictionary_learning", SONDE_E_UNSUPPORTED},
+              {"transcoder", "dictionary_learning", SONDE_E_UNSUPPORTED},
+              {"matching_pursuit", "dictionary_learning", SONDE_E_UNSUPPORTED},
+              {"standard_layer_norm", "dictionary_learning", SONDE_E_UNSUPPORTED},
+              {"topk", "gguf", SONDE_E_ARG}};
+    char path[200];
+    sonde_sae *sae;
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
+        snprintf(path, sizeof path, "tests/golden/sae/%s", no[i].name);
+        assert_ok(sonde_sae_load(&sae, path));
+        assert_int_equal(sonde_sae_save_as(sae, "/tmp/sonde-not-written", no[i].layout), no[i].status);
+        assert_int_equal(access("/tmp/sonde-not-written", F_OK), -1);
+        sonde_sae_free(sae);
+    }
+    assert_int_equal(sonde_sae_load(&sae, "tests/golden/format/wants.pt"), SONDE_E_UNSUPPORTED);
+    assert_null(sae);
+    assert_int_equal(sonde_sae_load(&sae, "tests/golden/format/state.pt"), SONDE_E_NOTFOUND);
+    assert_int_equal(sonde_sae_load(&sae, "README.md"), SONDE_E_ARG);
+}
+
 /* A folder that is something else stays. */
 static void test_other_folders_stay(void **unused)
 {
@@ -213,8 +298,9 @@ static void test_geometry(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_architecture), cmocka_unit_test(test_many_rows), cmocka_unit_test(test_saved_again),
-        cmocka_unit_test(test_other_folders_stay), cmocka_unit_test(test_geometry),
+        cmocka_unit_test(test_every_architecture),  cmocka_unit_test(test_many_rows), cmocka_unit_test(test_saved_again),
+        cmocka_unit_test(test_other_folders_stay),  cmocka_unit_test(test_geometry),  cmocka_unit_test(test_other_layouts),
+        cmocka_unit_test(test_layouts_that_cannot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
