@@ -136,6 +136,7 @@ static void summary_row(cli_table *table, const char *name, const sonde_tensor *
                   mean_of(sums), deviation_of(sums), sums->smallest, sums->largest);
 }
 
+/* A line for each hook point and token: numbers in full are for files and --json. */
 static sonde_status print_summary(const act *a)
 {
     cli_table *table = cli_table_new("llrrrr", "hook\tshape\tmean\tstd\tmin\tmax");

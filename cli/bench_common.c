@@ -10,6 +10,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Sorts in place: repeats are few, and of no use afterwards. */
 double bench_median(double *x, int64_t n)
 {
     /* an even number of them has two in the middle */

@@ -14,22 +14,24 @@
 #include <unistd.h>
 
 static const char *model_path, *directory = "build/demo";
+static int64_t n_tokens = 400000;
 
 static const cli_option options[] = {
     {"model", 0, CLI_TEXT, &model_path, "DIR", 0, 0,
      "model to show; else the environment variable SONDE_MODEL, else the one that comes with sonde"},
     {"output", 'o', CLI_TEXT, &directory, "DIR", 0, 0, "folder to write to (build/demo)"},
+    {"tokens", 0, CLI_INT, &n_tokens, "N", 1024, 1e9, "activations that the tour's autoencoder is trained on (400000)"},
     {0},
 };
 
 /* Short enough for a line of the terminal, with a name, a full stop and a second sentence to compare with. */
 #define SENTENCE "Once upon a time, there was a little girl named Lily. She had a big red ball."
 
-/* A stop of the tour. In words, {model}, {dir} and {layer} (the middle one) stand for themselves; `file` is what the command
- * writes, `keep` where its stdout goes, NULL: to the reader. */
+/* A stop of the tour. In words, {model}, {dir}, {layer} (the middle one), {sae}, {texts} and {tokens} stand for themselves; `file` is what
+ * the command writes, `keep` where its stdout goes, NULL: to the reader. */
 typedef struct stop {
     const char *title, *explanation, *file, *keep;
-    const char *words[12]; /* the command line behind "sonde", NULL ends it */
+    const char *words[20]; /* the command line behind "sonde", NULL ends it */
 } stop;
 
 /* From what the model is to what it can do. Most leave BOS out, whose values dwarf the rest. */
@@ -113,6 +115,44 @@ static const stop stops[] = {
      "story.txt",
      {"generate", "{model}", "Once upon a time", "--max-tokens", "120", "--temperature", "0.8", "--top-p", "0.95", "--seed",
       "7"}},
+    {"Many texts",
+     "What follows needs texts to look at. The model writes them itself:",
+     "texts.jsonl",
+     NULL,
+     {"generate", "{model}", "-n", "{texts}", "--max-tokens", "200", "--batch", "64", "--seed", "1", "-o",
+      "{dir}/texts.jsonl"}},
+    {"A sparse autoencoder, trained from nothing",
+     "One neuron often means several things. A sparse autoencoder writes each activation as a sum of a few directions out "
+     "of many,\n"
+     "and such features often mean one thing. This one learns from the middle layer, while you wait (L0: features of a "
+     "token; EV:\n"
+     "share of the variance that they explain):",
+     "sae/training/curve.png",
+     NULL,
+     {"sae", "train", "{model}", "--data", "{dir}/texts.jsonl:40", "--hook", "blocks.{layer}.hook_resid_post", "--arch",
+      "topk", "--k", "16", "--width", "4x", "--batch", "1024", "--tokens", "{tokens}", "-o", "{dir}/sae"}},
+    {"What an autoencoder keeps",
+     "{sae} is measured: the model reads on with the reconstruction in place of the activation. CE recovered is the share "
+     "of its\n"
+     "predictions that survives:",
+     NULL,
+     NULL,
+     {"sae", "eval", "{model}", "{sae}", "-f", "{dir}/texts.jsonl", "--limit", "40"}},
+    {"What its features respond to",
+     "Every feature with the places where it is strongest, the tokens that it makes likelier, its neighbours:",
+     "features.db",
+     NULL,
+     {"features", "{model}", "{sae}", "-f", "{dir}/texts.jsonl", "-o", "{dir}/features.db"}},
+    {"The same as a page",
+     "To search, sort and read in a browser; one file, which needs no network:",
+     "features.html",
+     NULL,
+     {"dash", "{dir}/features.db", "-o", "{dir}/features.html"}},
+    {"The features of each token",
+     "And in the terminal: what is on in our sentence, and what is known of it:",
+     NULL,
+     NULL,
+     {"explain", "{model}", "{sae}", SENTENCE, "--db", "{dir}/features.db", "--top", "2"}},
 };
 enum { N_STOPS = sizeof stops / sizeof *stops };
 
@@ -121,7 +161,8 @@ enum { N_STOPS = sizeof stops / sizeof *stops };
 /* What the words in braces stand for. */
 typedef struct setting {
     const char *model, *directory;
-    char layer[24];
+    char layer[24], tokens[24], texts[24];
+    char sae[4200]; /* the one that comes with the program, of its own model; else the tour's */
 } setting;
 
 /* `word` with what stands in braces put in. Owns: *out (free). */
@@ -129,18 +170,20 @@ static sonde_status expand(char **out, const char *word, const setting *s)
 {
     const struct {
         const char *name, *value;
-    } names[] = {{"{model}", s->model}, {"{dir}", s->directory}, {"{layer}", s->layer}};
+    } names[] = {{"{model}", s->model},   {"{dir}", s->directory}, {"{layer}", s->layer},
+                 {"{tokens}", s->tokens}, {"{texts}", s->texts},   {"{sae}", s->sae}};
+    enum { N_NAMES = sizeof names / sizeof *names };
     /* Room for each of them once: no word names one twice. */
-    size_t n = 0, room = strlen(word) + strlen(s->model) + strlen(s->directory) + sizeof s->layer;
+    size_t n = 0, room = strlen(word) + strlen(s->model) + strlen(s->directory) + sizeof *s;
     char *to;
 
     CLI_TRY(CLI_NEW(to, (int64_t)room + 1));
     while (*word != '\0') {
         int i = 0;
-        /* The name that begins here; 3 if there is none, and the character stands for itself. */
-        while (i < 3 && strncmp(word, names[i].name, strlen(names[i].name)) != 0)
+        /* The name that begins here; N_NAMES if there is none, and the character stands for itself. */
+        while (i < N_NAMES && strncmp(word, names[i].name, strlen(names[i].name)) != 0)
             i++;
-        if (i == 3) {
+        if (i == N_NAMES) {
             to[n++] = *word++;
             continue;
         }
@@ -152,7 +195,7 @@ static sonde_status expand(char **out, const char *word, const setting *s)
     return SONDE_OK;
 }
 
-enum { MOST_WORDS = 14 };
+enum { MOST_WORDS = 22 };
 /* A command line as words of its own. */
 typedef struct command_line {
     char *words[MOST_WORDS]; /* "sonde" first, NULL behind the last */
@@ -280,6 +323,7 @@ static bool ends_with(const char *text, const char *end)
 static void write_stop(FILE *to, const stop *s, const setting *with)
 {
     command_line line;
+    char *explanation = NULL;
 
     /* Stops without a file were for the terminal only. */
     if (s->file == NULL)
@@ -287,7 +331,9 @@ static void write_stop(FILE *to, const stop *s, const setting *with)
     fprintf(to, "<h2>");
     print_html(to, s->title);
     fprintf(to, "</h2>\n<p>");
-    print_html(to, s->explanation);
+    if (expand(&explanation, s->explanation, with) == SONDE_OK)
+        print_html(to, explanation);
+    free(explanation);
     fprintf(to, "</p>\n<pre>$ ");
     if (command_line_init(&line, s, with) == SONDE_OK)
         print_command(to, &line);
@@ -335,10 +381,11 @@ static sonde_status visit(int i, const setting *with)
 {
     const stop *s = &stops[i];
     command_line line;
-    char *keep = NULL;
+    char *keep = NULL, *explanation = NULL;
     sonde_status status;
 
     CLI_TRY_DONE(command_line_init(&line, s, with));
+    CLI_TRY_DONE(expand(&explanation, s->explanation, with));
     /* stdout of a stop goes to a file of the folder where a program is to read it. */
     if (s->keep != NULL) {
         CLI_TRY_DONE(CLI_NEW(keep, (int64_t)(strlen(with->directory) + strlen(s->keep)) + 2));
@@ -346,7 +393,7 @@ static sonde_status visit(int i, const setting *with)
     }
     /* The command as a person would type it, its redirection included, before its output. */
     if (!cli.json) {
-        printf("\n%d. %s\n%s\n\n$ ", i + 1, s->title, s->explanation);
+        printf("\n%d. %s\n%s\n\n$ ", i + 1, s->title, explanation);
         print_command(stdout, &line);
         printf("%s%s\n", keep != NULL ? " > " : "", keep != NULL ? keep : "");
     }
@@ -354,6 +401,7 @@ static sonde_status visit(int i, const setting *with)
 done:
     command_line_release(&line);
     free(keep);
+    free(explanation);
     return status;
 }
 
@@ -387,6 +435,15 @@ static void print_files(const setting *with)
         printf("\n'sonde --help' lists the commands; each has examples in its own --help\n");
 }
 
+/* An earlier tour's training would be gone on with: without its state, this one begins anew in the same folder. */
+static void forget_training(void)
+{
+    char path[4300];
+
+    if ((size_t)snprintf(path, sizeof path, "%s/sae/training/state.safetensors", directory) < sizeof path)
+        (void)unlink(path); /* most tours are the first ones */
+}
+
 /* The middle layer; the model is closed again before any child is made. */
 static sonde_status look_at_model(setting *with)
 {
@@ -398,20 +455,30 @@ static sonde_status look_at_model(setting *with)
     return SONDE_OK;
 }
 
+/* The model is looked at first: a wrong one is one clean error, and no half of a tour. */
 static sonde_status run(const cli_call *call)
 {
     /* The option wins over the environment, and that over the model that comes with the program. */
     setting with = {.model = model_path != NULL ? model_path : getenv("SONDE_MODEL"), .directory = directory};
 
     (void)call;
-    /* the tour is the same for any model; with none of its own it shows the one that came along */
-    if (with.model == NULL || with.model[0] == '\0')
+    /* the tour is the same for any model; with none of its own it shows the one that came along, and its autoencoder */
+    snprintf(with.sae, sizeof with.sae, "%s/sae", directory);
+    if (with.model == NULL || with.model[0] == '\0') {
+        const char *sae = cli_shipped_model("stories-sae");
+        if (sae != NULL)
+            snprintf(with.sae, sizeof with.sae, "%s", sae);
         with.model = cli_shipped_model("stories");
+    }
+    snprintf(with.tokens, sizeof with.tokens, "%lld", (long long)n_tokens);
+    /* three hundred of some two hundred tokens, read several times; fewer for a short training */
+    snprintf(with.texts, sizeof with.texts, "%d", n_tokens >= 300000 ? 300 : 8 + (int)(n_tokens / 1000));
     if (with.model == NULL)
         return cli_fail(SONDE_E_NOTFOUND, "no model to show: give --model DIR or set SONDE_MODEL");
     /* Before the first stop: it needs the middle layer, and a bad model should fail with its own message. */
     CLI_TRY(look_at_model(&with));
     CLI_TRY(make_directory(directory));
+    forget_training();
     if (!cli.json)
         printf("sonde: a tour of '%s'\n", with.model);
     for (int i = 0; i < N_STOPS; i++)
@@ -425,14 +492,14 @@ static sonde_status run(const cli_call *call)
 
 const cli_command cli_cmd_demo = {
     .name = "demo",
-    .summary = "a tour of a model: activations, heatmaps, attention, similarity, statistics, a story",
+    .summary = "a tour of a model: activations, heatmaps, attention, statistics, a story, an autoencoder and its features",
     .arguments = "",
     .min_arguments = 0,
     .max_arguments = 0,
     .examples = {"sonde demo", "SONDE_MODEL=stories15M sonde demo -o /tmp/tour"},
     .options = {options},
-    .notes = "Shows each command line and what it prints, and writes pictures, activations, statistics and a story to one "
-             "folder,\n"
-             "with a page (index.html) that has them all.",
+    .notes = "Shows each command line and what it prints, and writes pictures, activations, statistics, a story, an "
+             "autoencoder and a page\n"
+             "of features to one folder, with a page (index.html) that has them all.",
     .run = run,
 };

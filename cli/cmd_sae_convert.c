@@ -11,7 +11,7 @@ static int64_t layout;
 
 static const cli_option options[] = {
     {"output", 'o', CLI_TEXT, &output, "DIR", 0, 0, "folder that is written"},
-    {"to", 0, CLI_CHOICE, &layout, LAYOUTS, 0, 0, "whose layout it has (default: saelens)"},
+    {"to", 0, CLI_CHOICE, &layout, LAYOUTS, 0, 0, "whose layout it has"},
     {0},
 };
 
@@ -38,7 +38,8 @@ const cli_command cli_cmd_sae_convert = {
     .arguments = "SAE",
     .min_arguments = 1,
     .max_arguments = 1,
-    .examples = {"sonde sae convert sae -o for-dictionary-learning --to dictionary_learning"},
+    .examples = {"sonde sae convert sae -o theirs --to dictionary_learning",
+                 "sonde sae convert sae -o theirs --to dictionary_learning && sonde sae convert theirs/ae.pt -o ours"},
     .options = {options},
     .notes =
         "SAE is anything that 'sonde sae info' reads. What the other layout cannot say goes into the weights: features and\n"

@@ -17,6 +17,7 @@ typedef struct summary {
     double mean, rms, least, most;
 } summary;
 
+/* In doubles: matrices have millions of numbers. */
 static summary summarise(const sonde_tensor *t)
 {
     const float *x = t->data;
@@ -51,6 +52,7 @@ static const char *input_of(const sonde_sae_config *c)
     return text;
 }
 
+/* What it is, and its weights at one look: a weight that is all zeros or huge is seen at once. */
 static sonde_status print_table(const sonde_sae *sae, const char *path)
 {
     const sonde_sae_config *c = sonde_sae_get_config(sae);
@@ -138,7 +140,7 @@ const cli_command cli_cmd_sae_info = {
     .arguments = "SAE",
     .min_arguments = 1,
     .max_arguments = 1,
-    .examples = {"sonde sae info sae"},
+    .examples = {"sonde sae info sae", "sonde sae info sae --json"},
     .options = {options},
     .notes = "SAE is a folder of SAELens, Gemma Scope (params.npz), Gemma Scope 2 (params.safetensors), Llama Scope "
              "(hyperparams.json),\n"

@@ -224,6 +224,7 @@ static sonde_status set_option(const cli_option *option, const char *text, bool 
     return SONDE_OK;
 }
 
+/* By where its value goes: that is the only name that an option has in the code. */
 bool cli_is_given(const void *to)
 {
     for (int64_t i = 0; i < given.n; i++)

@@ -126,6 +126,7 @@ int cli_report(sonde_status status)
     return sonde_status_exit_code(status);
 }
 
+/* A reader that has gone away (head) is no failure; a full disk is one. */
 sonde_status cli_stdout_failed(int error_number)
 {
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
@@ -369,6 +370,7 @@ const char *cli_counted(int64_t n, const char *what)
     return out;
 }
 
+/* In UTC: files are read at other places, too. */
 const char *cli_now(void)
 {
     static char text[32];

@@ -61,6 +61,7 @@ static int64_t terminal_columns(void)
     return 100;
 }
 
+/* What the command line says, over the defaults. */
 sonde_status cli_picture_opts(sonde_plot_opts *out)
 {
     sonde_plot_opts_init(out);
@@ -73,6 +74,7 @@ sonde_status cli_picture_opts(sonde_plot_opts *out)
     return cli_picture.range != NULL ? parse_range(out, cli_picture.range) : SONDE_OK;
 }
 
+/* To a file, or to the terminal where none is named. */
 sonde_status cli_draw(const sonde_plot_matrix *panels, int64_t n_panels, const sonde_plot_opts *opts)
 {
     char *text;

@@ -32,6 +32,7 @@ static bool program_folder(char *out, size_t out_bytes)
     return true;
 }
 
+/* Nothing of the environment is asked: a tour should be the same everywhere. */
 const char *cli_shipped_model(const char *name)
 {
     static const char *const places[] = {"../models", "../share/sonde/models"};

@@ -41,6 +41,7 @@ void cli_table_row(cli_table *table, const char *format, ...)
     table->rows[table->n++] = row;
 }
 
+/* Without memory there is no table, and rows go nowhere: printing it says so. */
 cli_table *cli_table_new(const char *align, const char *headers)
 {
     cli_table *table = cli_alloc(1, sizeof *table);

@@ -52,6 +52,7 @@ void cli_model_close(cli_model *m)
     *m = (cli_model){0};
 }
 
+/* That of the tokenizer, or of the config where there is no tokenizer. */
 int32_t cli_bos_id(const cli_model *m)
 {
     int32_t id = m->tokenizer != NULL ? sonde_tokenizer_bos(m->tokenizer) : -1;

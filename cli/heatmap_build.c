@@ -342,6 +342,7 @@ static sonde_status refuse(const char *option, const char *why)
     return cli_misuse("option '%s' does not go with this picture: %s", option, why);
 }
 
+/* What is shown decides what is kept: the model runs once, whatever the picture. */
 sonde_status heatmap_build(picture *p, const view *v)
 {
     int64_t n_attention = 0;

@@ -21,6 +21,7 @@ sonde_status lm_curve_add(lm_curve *curve, const lm_point *point)
     return SONDE_OK;
 }
 
+/* An empty curve, too. */
 void lm_curve_free(lm_curve *curve)
 {
     free(curve->points);
@@ -45,6 +46,7 @@ static double read_field(char **at)
     return x;
 }
 
+/* Lines behind the last checkpoint are of steps that were lost: they come again. */
 sonde_status lm_curve_read(lm_curve *curve, const char *folder, int64_t last_step)
 {
     FILE *file = fopen(training_path(folder, "curve.csv"), "rb");

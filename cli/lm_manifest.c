@@ -47,6 +47,7 @@ static void put_results(json_t *out, const lm_training *t)
     json_object_set_new(out, "peak_memory_bytes", json_integer(cli_peak_bytes()));
 }
 
+/* With each checkpoint, so that it says what the weights beside it are. */
 sonde_status lm_manifest_write(const lm_training *t)
 {
     json_t *out = cli_json("sonde.manifest/1");

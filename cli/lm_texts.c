@@ -1,6 +1,7 @@
 /* lm_texts.c - the texts of a training as corpora, and what the manifest says of them.     floor 10: cli */
 #include "lm.h"
 
+/* One tokenizer and one separator for both: what is held out is like what is trained on. */
 sonde_status lm_read_texts(lm_training *t, const cli_strings *data, const char *held_out_path)
 {
     CLI_TRY(sonde_corpus_new(&t->corpus, t->tokenizer, t->separator, t->config.n_vocab));

@@ -116,6 +116,7 @@ static sonde_status run_builtin(bool *is_done, int argc, char **argv)
     return SONDE_OK;
 }
 
+/* Also of a child of the tour, which has its own arguments. */
 int cli_main(int argc, char **argv)
 {
     const cli_command *command;
@@ -151,6 +152,7 @@ static void calm_waiting_threads(char **argv)
 #endif
 }
 
+/* All of the program is behind cli_main. */
 int main(int argc, char **argv)
 {
     calm_waiting_threads(argv);

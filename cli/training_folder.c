@@ -73,6 +73,7 @@ static sonde_status check_names(const char *folder, const training_kind *kind)
     return status;
 }
 
+/* Looked at before anything slow is done: a wrong folder should not cost an hour. */
 sonde_status training_folder_check(const char *folder, const training_kind *kind, bool is_resumed)
 {
     const char *state = training_path(folder, kind->state);
@@ -199,6 +200,7 @@ static sonde_status read_stream(char **out, size_t *n_bytes, FILE *file, const c
     return SONDE_OK;
 }
 
+/* Whole: such files are small. */
 sonde_status training_read_text(char **out, size_t *n_bytes, const char *path)
 {
     FILE *file = fopen(path, "rb");

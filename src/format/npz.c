@@ -44,6 +44,7 @@ done:
     return status;
 }
 
+/* Takes a half-made file, too. */
 void sonde_npz_close(sonde_npz *file)
 {
     if (file == NULL)
@@ -56,6 +57,7 @@ void sonde_npz_close(sonde_npz *file)
     sondep_free(file);
 }
 
+/* Of the arrays, not of the members. */
 int64_t sonde_npz_n(const sonde_npz *file)
 {
     return file->n;

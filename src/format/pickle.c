@@ -71,6 +71,7 @@ static sonde_status damaged(const machine *m, const char *what)
     return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is damaged: %s at byte %zu of its pickle", m->path, what, m->op);
 }
 
+/* Doubling: n of them cost n copies in all. */
 static sonde_status push_number(numbers *list, int32_t value)
 {
     if (list->n == list->capacity) {
@@ -106,6 +107,7 @@ static sonde_status make(sondep_pickle_node **out, machine *m, sondep_pickle_kin
     return SONDE_OK;
 }
 
+/* A value that is one whole number: also a truth value, or a name by its place among those that are known. */
 static sonde_status make_whole(machine *m, sondep_pickle_kind kind, int64_t value)
 {
     sondep_pickle_node *node;
@@ -453,6 +455,7 @@ static sonde_status note(machine *m, uint64_t place)
     return SONDE_OK;
 }
 
+/* The same value again, not a copy of it: a list that is filled later is filled in both places. */
 static sonde_status recall(machine *m, uint64_t place)
 {
     if (place >= (uint64_t)m->memo.n || m->memo.at[place] < 0)
@@ -497,51 +500,51 @@ static sonde_status operate(machine *m, unsigned char op, uint64_t x)
     sondep_pickle_node *made;
 
     switch (op) {
-    case 0x80: /* protocol */
-    case 0x95: /* frame: nothing is buffered here */ return x > 5 && op == 0x80 ? damaged(m, "a newer protocol") : SONDE_OK;
-    case '(': return push_number(&m->stack, MARK);
-    case '1': return drop_marked(m);
-    case '0': return m->stack.n > 0 ? (m->stack.n--, SONDE_OK) : damaged(m, "a missing value");
-    case 'N': return make(&made, m, SONDEP_PICKLE_NONE);
-    case 0x88:
-    case 0x89: return make_whole(m, SONDEP_PICKLE_BOOL, op == 0x88);
-    case 'K':
-    case 'M': return make_whole(m, SONDEP_PICKLE_WHOLE, (int64_t)x);
-    case 'J': return make_whole(m, SONDEP_PICKLE_WHOLE, (int32_t)(uint32_t)x);
-    case 0x8a: return make_long(m, (size_t)x);
-    case 0x8b: return make_long(m, (size_t)x);
-    case 'G': return make_real(m);
-    case 'X':
-    case 'T':
-    case 'B': return make_text(m, 4);
-    case 0x8c:
-    case 'U':
-    case 'C': return make_text(m, 1);
-    case 0x8d:
-    case 0x8e: return make_text(m, 8);
-    case ')':
-    case ']': return make(&made, m, SONDEP_PICKLE_LIST);
-    case '}': return make(&made, m, SONDEP_PICKLE_DICT);
-    case 't':
-    case 'l': return collect(m, SONDEP_PICKLE_LIST);
-    case 'd': return collect(m, SONDEP_PICKLE_DICT);
-    case 0x85:
-    case 0x86:
-    case 0x87: return collect_few(m, op - 0x84);
-    case 'a': return extend(m, SONDEP_PICKLE_LIST, m->stack.n - 1, false);
-    case 's': return extend(m, SONDEP_PICKLE_DICT, m->stack.n - 2, false);
-    case 'e': return extend_marked(m, SONDEP_PICKLE_LIST);
-    case 'u': return extend_marked(m, SONDEP_PICKLE_DICT);
-    case 'c': return read_name(m);
-    case 0x93: return stack_name(m);
-    case 'R': return reduce(m);
-    case 'b': return build(m);
-    case 'Q': return make_storage(m);
-    case 'q':
-    case 'r': return note(m, x);
-    case 0x94: return note(m, (uint64_t)m->memo.n);
-    case 'h':
-    case 'j': return recall(m, x);
+    case 0x80: /* PROTO */
+    case 0x95: /* FRAME: nothing is buffered here */ return x > 5 && op == 0x80 ? damaged(m, "a newer protocol") : SONDE_OK;
+    case '(': /* MARK */ return push_number(&m->stack, MARK);
+    case '1': /* POP_MARK */ return drop_marked(m);
+    case '0': /* POP */ return m->stack.n > 0 ? (m->stack.n--, SONDE_OK) : damaged(m, "a missing value");
+    case 'N': /* NONE */ return make(&made, m, SONDEP_PICKLE_NONE);
+    case 0x88: /* NEWTRUE */
+    case 0x89: /* NEWFALSE */ return make_whole(m, SONDEP_PICKLE_BOOL, op == 0x88);
+    case 'K': /* BININT1 */
+    case 'M': /* BININT2 */ return make_whole(m, SONDEP_PICKLE_WHOLE, (int64_t)x);
+    case 'J': /* BININT */ return make_whole(m, SONDEP_PICKLE_WHOLE, (int32_t)(uint32_t)x);
+    case 0x8a: /* LONG1 */ return make_long(m, (size_t)x);
+    case 0x8b: /* LONG4 */ return make_long(m, (size_t)x);
+    case 'G': /* BINFLOAT */ return make_real(m);
+    case 'X': /* BINUNICODE */
+    case 'T': /* BINSTRING */
+    case 'B': /* BINBYTES */ return make_text(m, 4);
+    case 0x8c: /* SHORT_BINUNICODE */
+    case 'U':  /* SHORT_BINSTRING */
+    case 'C': /* SHORT_BINBYTES */ return make_text(m, 1);
+    case 0x8d: /* BINUNICODE8 */
+    case 0x8e: /* BINBYTES8 */ return make_text(m, 8);
+    case ')': /* EMPTY_TUPLE */
+    case ']': /* EMPTY_LIST */ return make(&made, m, SONDEP_PICKLE_LIST);
+    case '}': /* EMPTY_DICT */ return make(&made, m, SONDEP_PICKLE_DICT);
+    case 't': /* TUPLE */
+    case 'l': /* LIST */ return collect(m, SONDEP_PICKLE_LIST);
+    case 'd': /* DICT */ return collect(m, SONDEP_PICKLE_DICT);
+    case 0x85: /* TUPLE1 */
+    case 0x86: /* TUPLE2 */
+    case 0x87: /* TUPLE3 */ return collect_few(m, op - 0x84);
+    case 'a': /* APPEND */ return extend(m, SONDEP_PICKLE_LIST, m->stack.n - 1, false);
+    case 's': /* SETITEM */ return extend(m, SONDEP_PICKLE_DICT, m->stack.n - 2, false);
+    case 'e': /* APPENDS */ return extend_marked(m, SONDEP_PICKLE_LIST);
+    case 'u': /* SETITEMS */ return extend_marked(m, SONDEP_PICKLE_DICT);
+    case 'c': /* GLOBAL */ return read_name(m);
+    case 0x93: /* STACK_GLOBAL */ return stack_name(m);
+    case 'R': /* REDUCE */ return reduce(m);
+    case 'b': /* BUILD */ return build(m);
+    case 'Q': /* BINPERSID */ return make_storage(m);
+    case 'q': /* BINPUT */
+    case 'r': /* LONG_BINPUT */ return note(m, x);
+    case 0x94: /* MEMOIZE */ return note(m, (uint64_t)m->memo.n);
+    case 'h': /* BINGET */
+    case 'j': /* LONG_BINGET */ return recall(m, x);
     default: return damaged(m, "an operation that files of tensors do not have");
     }
 }
@@ -563,6 +566,7 @@ static sonde_status run(machine *m)
     return look(&m->out->root, m, 0);
 }
 
+/* Stack and memo are of no use behind the last operation; what was made is the caller's. */
 sonde_status sondep_pickle_read(sondep_pickle *out, const char *bytes, size_t n, const char *path)
 {
     machine m = {.bytes = (const unsigned char *)bytes, .n = n, .path = path, .out = out};
@@ -575,6 +579,7 @@ sonde_status sondep_pickle_read(sondep_pickle *out, const char *bytes, size_t n,
     return status;
 }
 
+/* Items are lists of numbers: nothing in them is to be followed, so that a value within itself is no trouble. */
 void sondep_pickle_release(sondep_pickle *pickle)
 {
     for (int64_t i = 0; i < pickle->n; i++)
@@ -583,6 +588,7 @@ void sondep_pickle_release(sondep_pickle *pickle)
     *pickle = (sondep_pickle){0};
 }
 
+/* The one list of types serves reading and writing. */
 const char *sondep_pickle_storage(sonde_dtype dtype)
 {
     for (int i = 0; i < N_KNOWN; i++)

@@ -26,6 +26,7 @@ static sonde_status put_whole(sondep_string *out, int64_t value)
     return sondep_string_append(out, bytes, sizeof bytes);
 }
 
+/* Operations that have no zero byte in them. */
 static sonde_status put(sondep_string *out, const char *bytes)
 {
     return sondep_string_append(out, bytes, strlen(bytes));
@@ -66,6 +67,7 @@ static sonde_status put_tensor(sondep_string *out, const sonde_tensor *t, int64_
                     "ccollections\nOrderedDict\n)RtR");
 }
 
+/* An empty dictionary, a mark, keys and values, and one operation that takes all of them. */
 sonde_status sondep_pickle_write(sondep_string *out, char *const *names, const sonde_tensor *tensors, int64_t n)
 {
     SONDE_TRY(put(out, "\x80\x02"

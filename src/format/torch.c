@@ -157,6 +157,7 @@ static sonde_status hint_at_old(sonde_status status, const sonde_torch *file)
         "load it with PyTorch and save it again");
 }
 
+/* The pickle is read at once and whole; storages are read when their tensors are. */
 sonde_status sonde_torch_open(sonde_torch **out, const char *path)
 {
     sonde_torch *file;
@@ -180,6 +181,7 @@ done:
     return status;
 }
 
+/* Takes a half-made file, too. */
 void sonde_torch_close(sonde_torch *file)
 {
     if (file == NULL)
@@ -210,11 +212,13 @@ static const entry *entry_at(const sonde_torch *file, int64_t i)
     return &file->entries[i];
 }
 
+/* Dots between the keys that lead to it. */
 const char *sonde_torch_name(const sonde_torch *file, int64_t i)
 {
     return entry_at(file, i)->name;
 }
 
+/* Of the tree only its leaves are left. */
 sonde_torch_kind sonde_torch_kind_of(const sonde_torch *file, int64_t i)
 {
     return entry_at(file, i)->kind;
@@ -229,6 +233,7 @@ int64_t sonde_torch_find(const sonde_torch *file, const char *name)
     return -1;
 }
 
+/* Whole numbers of more than 53 bits are rounded. */
 double sonde_torch_number(const sonde_torch *file, int64_t i)
 {
     const entry *e = entry_at(file, i);
@@ -239,6 +244,7 @@ double sonde_torch_number(const sonde_torch *file, int64_t i)
     return e->kind == SONDE_TORCH_WHOLE || e->kind == SONDE_TORCH_BOOL ? (double)value->whole : 0.0;
 }
 
+/* A copy was made when it was opened: in the pickle it has no NUL behind it. */
 const char *sonde_torch_text(const sonde_torch *file, int64_t i)
 {
     const char *text = entry_at(file, i)->text;
@@ -331,6 +337,7 @@ static void gather(char *to, const layout *x, const char *from)
     }
 }
 
+/* Without elements there is no storage to look for: PyTorch gives such tensors one of no bytes, or none. */
 sonde_status sonde_torch_read(sonde_tensor *out, const sonde_torch *file, int64_t i)
 {
     const entry *e = entry_at(file, i);

@@ -5,6 +5,7 @@
  */
 #include "format/zip.h"
 
+/* Mapped, since archives of weights are large, and most of one is never looked at. */
 sonde_status sondep_zip_open(sondep_zip *out, const char *path, const char *what)
 {
     zip_error_t error;
@@ -26,6 +27,7 @@ sonde_status sondep_zip_open(sondep_zip *out, const char *path, const char *what
     return status;
 }
 
+/* Discarded, not closed: nothing was changed, and nothing may be written. */
 void sondep_zip_close(sondep_zip *zip)
 {
     if (zip->zip != NULL)
@@ -34,11 +36,13 @@ void sondep_zip_close(sondep_zip *zip)
     sondep_free(zip->path);
 }
 
+/* Members that were deleted do not count. */
 int64_t sondep_zip_n(const sondep_zip *zip)
 {
     return zip_get_num_entries(zip->zip, 0);
 }
 
+/* In whatever encoding the archive has it: libzip guesses, as it has no better way. */
 const char *sondep_zip_name(const sondep_zip *zip, int64_t i)
 {
     const char *name = zip_get_name(zip->zip, (zip_uint64_t)i, ZIP_FL_ENC_GUESS);

@@ -200,6 +200,7 @@ done:
     return status;
 }
 
+/* Members that were not filled yet have nothing. */
 void sondep_zip_members_free(sondep_zip_member *members, int64_t n)
 {
     for (int64_t i = 0; members != NULL && i < n; i++) {

@@ -204,6 +204,7 @@ static sonde_status read_sizes(sonde_sae_config *out, const json_t *json, const 
     return sondep_sae_check_sizes(out, path);
 }
 
+/* Names first: whether rows are heads, and whether they are centred, the hook point says. */
 sonde_status sondep_sae_config_read(sonde_sae_config *out, const json_t *json, const char *path)
 {
     sonde_sae_config c = {.k = 100, .residual_threshold = 1e-2, .stops_on_duplicate = true};
@@ -304,6 +305,7 @@ static json_t *own_metadata(growing *whole, const sonde_sae_config *c, const jso
     return g.object;
 }
 
+/* What there was no memory for is noticed at the end, once. */
 sonde_status sondep_sae_config_write(json_t **out, const sonde_sae_config *config, const json_t *json)
 {
     growing g = {0};

@@ -11,6 +11,7 @@ static bool ends_in(const char *text, const char *ending)
     return n >= m && strcmp(text + n - m, ending) == 0;
 }
 
+/* The ending, not the content: each layout has one format. */
 sonde_status sondep_bag_open(sondep_bag *out, const char *path)
 {
     *out = (sondep_bag){0};
@@ -24,6 +25,7 @@ sonde_status sondep_bag_open(sondep_bag *out, const char *path)
     return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' ends in none of .safetensors, .npz, .pt", path);
 }
 
+/* One of the three is open, or none. */
 void sondep_bag_close(sondep_bag *bag)
 {
     sondep_free(bag->path);
@@ -32,6 +34,7 @@ void sondep_bag_close(sondep_bag *bag)
     sonde_torch_close(bag->torch);
 }
 
+/* By the name as it stands in the file. */
 bool sondep_bag_has(const sondep_bag *bag, const char *name)
 {
     if (bag->safetensors != NULL)
@@ -59,6 +62,7 @@ static sonde_status read_raw(sonde_tensor *out, bool *owned, const sondep_bag *b
                   : SONDE_FAIL(SONDE_E_NOTFOUND, "tensor '%s' is missing in '%s'", name, bag->path);
 }
 
+/* A copy even of floats: most weights are turned or scaled afterwards. */
 sonde_status sondep_bag_read(sonde_tensor *out, const sondep_bag *bag, const char *name)
 {
     sonde_tensor raw = {0};
@@ -95,6 +99,7 @@ static const char *name_in(const sondep_bag *bag, const char *name, const char *
     return other != NULL && !sondep_bag_has(bag, name) && sondep_bag_has(bag, other) ? other : name;
 }
 
+/* Layouts that have no config say their sizes by the shapes of their matrices. */
 sonde_status sondep_foreign_sizes(int64_t *rows, int64_t *columns, const sondep_bag *bag, const char *name,
                                   const char *other)
 {
@@ -152,6 +157,7 @@ static sonde_status fill_weight(sonde_sae *sae, const sondep_bag *bag, const son
     return SONDE_OK;
 }
 
+/* What an autoencoder of this config does not have is passed over: one list of places serves several architectures. */
 sonde_status sondep_foreign_fill(sonde_sae **out, const sonde_sae_config *config, const sondep_bag *bag,
                                  const sondep_place *places, int64_t n)
 {
@@ -169,6 +175,7 @@ done:
     return status;
 }
 
+/* The first place with a number behind it: "layer_norm/layer_3" has 3. */
 int64_t sondep_number_behind(const char *text, const char *before)
 {
     for (const char *at = strstr(text, before); at != NULL; at = strstr(at + 1, before)) {

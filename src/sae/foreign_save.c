@@ -21,6 +21,7 @@ typedef struct outgoing {
     int64_t n;
 } outgoing;
 
+/* Also of a list that is half-made. */
 static void outgoing_free(outgoing *o)
 {
     for (int64_t i = 0; i < o->n; i++)
@@ -77,6 +78,7 @@ static sonde_status add_matrix(outgoing *o, const char *name, int weight, bool i
     return SONDE_OK;
 }
 
+/* Vectors of features are not scaled here: only b_enc would be, which has its own function. */
 static sonde_status add_vector(outgoing *o, const char *name, int weight)
 {
     sonde_tensor shape;
@@ -232,6 +234,7 @@ static sonde_status add_dictionary(outgoing *o, const char **class)
     return add_vector(o, c->applies_b_dec ? "bias" : "decoder.bias", SONDEP_B_DEC);
 }
 
+/* Its own loader reads k, class and sizes from config.json; sae_lens also the layer, the model and the context. */
 static sonde_status save_dictionary(outgoing *o, const char *directory)
 {
     static const char *const names[] = {"config.json", "ae.pt", NULL}, *const endings[] = {NULL};
@@ -254,6 +257,7 @@ done:
     return status;
 }
 
+/* The layout is looked at before anything is made. */
 sonde_status sonde_sae_save_as(const sonde_sae *sae, const char *directory, const char *layout)
 {
     outgoing o = {.sae = sae};

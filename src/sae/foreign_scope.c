@@ -73,6 +73,7 @@ static void scale_embedding(sonde_sae *sae)
     }
 }
 
+/* There is no config: everything is in the shapes and in the path. */
 sonde_status sondep_load_gemma_scope(sonde_sae **out, const char *directory, const char *file)
 {
     bool is_embedding = strstr(directory, "/embedding/") != NULL;
@@ -123,6 +124,7 @@ static sonde_status describe_gemma_scope_2(sonde_sae_config *c, const json_t *js
     return SONDE_OK;
 }
 
+/* config.json has the model, and the path the hook point. */
 sonde_status sondep_load_gemma_scope_2(sonde_sae **out, const char *directory, const char *file)
 {
     sonde_sae_config c = {.is_transcoder = strstr(directory, "transcoder") != NULL};

@@ -105,6 +105,7 @@ static sonde_status read_dictionary(sonde_sae **out, sonde_sae_config *c, const 
     return SONDE_OK;
 }
 
+/* Weights without config.json are read, too: then model and hook point are empty. */
 sonde_status sondep_load_dictionary_learning(sonde_sae **out, const char *directory, const char *file)
 {
     sonde_sae_config c = {0};
@@ -280,6 +281,7 @@ static sonde_status read_openai_activation(sonde_sae_config *c, const sonde_torc
     return SONDE_OK;
 }
 
+/* All is in the one file, and in its path. */
 sonde_status sondep_load_openai(sonde_sae **out, const char *directory, const char *file)
 {
     static const sondep_place places[] = {{SONDEP_W_ENC, "encoder.weight", NULL, true},

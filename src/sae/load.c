@@ -21,11 +21,13 @@
 static const char *const names[] = {SONDEP_SAE_WEIGHT_LIST(NAME)};
 static const char *const axes_of[] = {SONDEP_SAE_WEIGHT_LIST(AXES)};
 
+/* As SAELens has it. */
 const char *sondep_sae_weight_name(int weight)
 {
     return names[weight];
 }
 
+/* The letters of the list are axes. */
 void sondep_sae_weight_shape(sonde_tensor *out, const sonde_sae_config *config, int weight)
 {
     *out = (sonde_tensor){.dtype = SONDE_F32};
@@ -48,6 +50,7 @@ bool sondep_sae_has_weight(const sonde_sae_config *config, int weight)
     }
 }
 
+/* One block: what an autoencoder has is allocated, freed and counted as a whole. */
 sonde_status sondep_sae_new(sonde_sae **out, const sonde_sae_config *config)
 {
     sonde_sae *sae;
@@ -77,6 +80,7 @@ sonde_status sondep_sae_new(sonde_sae **out, const sonde_sae_config *config)
     return SONDE_OK;
 }
 
+/* Takes a half-made one, too. */
 void sonde_sae_free(sonde_sae *sae)
 {
     if (sae == NULL)
@@ -100,6 +104,7 @@ static sonde_status turn_encoder(sonde_sae *sae)
     return SONDE_OK;
 }
 
+/* Done once, behind the last change of a weight: folding a scale changes both. */
 sonde_status sondep_sae_finish(sonde_sae *sae)
 {
     const sonde_sae_config *c = &sae->config;
@@ -114,11 +119,13 @@ sonde_status sondep_sae_finish(sonde_sae *sae)
     return SONDE_OK;
 }
 
+/* Borrowed: it lives as long as the autoencoder. */
 const sonde_sae_config *sonde_sae_get_config(const sonde_sae *sae)
 {
     return &sae->config;
 }
 
+/* By name, so that callers need no list of what each architecture has. */
 sonde_status sonde_sae_weight(sonde_tensor *out, const sonde_sae *sae, const char *name)
 {
     for (int i = 0; i < SONDEP_N_SAE_WEIGHTS; i++)
@@ -139,6 +146,7 @@ typedef struct folder {
     sonde_safetensors *file;
 } folder;
 
+/* Also one that is half-open. */
 static void folder_close(folder *f)
 {
     sondep_free(f->config);
@@ -373,6 +381,7 @@ done:
     return status;
 }
 
+/* One that was trained here and never saved has the layout that it would be saved in. */
 const char *sonde_sae_layout(const sonde_sae *sae)
 {
     return sae->layout != NULL ? sae->layout : saelens.name;

@@ -13,6 +13,7 @@
 
 #include <math.h>
 
+/* In place: pre-activations are not needed any more. */
 sonde_status sondep_sae_relu(const sondep_sae_rows *r)
 {
     sondep_activate(r->v, r->v, SONDEP_ACT_RELU, r->N * r->sae->config.d_sae);

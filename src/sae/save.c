@@ -31,6 +31,7 @@ static sonde_status print_json(char **out, size_t *n, const json_t *json, const 
     return SONDE_FAIL(SONDE_E_NOMEM, "out of memory while writing '%s'", path);
 }
 
+/* Written beside and renamed, as every file. */
 sonde_status sondep_sae_save_json(const json_t *json, const char *path)
 {
     sondep_writer writer = {.fd = -1};
@@ -62,6 +63,7 @@ done:
     return status;
 }
 
+/* Whole tensors, one after the other; "format": "pt" is what PyTorch's users expect in safetensors. */
 sonde_status sondep_sae_save_tensors(const char *path, const char *const *names, const sonde_tensor *tensors, int64_t n)
 {
     static const char *const metadata[] = {"format", "pt"};
@@ -95,6 +97,7 @@ static sonde_status save_weights(const sonde_sae *sae, const char *path)
     return sondep_sae_save_tensors(path, weights, tensors, n);
 }
 
+/* Both files appear together, or neither. */
 sonde_status sonde_sae_save(const sonde_sae *sae, const char *directory)
 {
     sondep_folder folder = {0};
@@ -115,6 +118,7 @@ done:
     return status;
 }
 
+/* Weights first: a cfg.json without them would look like an autoencoder. */
 sonde_status sonde_sae_write(const sonde_sae *sae, const char *directory)
 {
     char *config = NULL, *weights = NULL;
