@@ -60,7 +60,7 @@ def check_page(path, build, updates):
                 problems.append(f"{place}: nothing is run before it")
             elif mark == "printed" and workplace.differs(printed.rstrip().encode(), body.rstrip().encode(), TOLERANCE):
                 if updates:
-                    page = page.replace(block.group(), block.group().replace(body, printed.rstrip() + "\n"))
+                    page = page.replace(block.group(), block.group().replace("\n" + body, "\n" + printed.rstrip() + "\n", 1))
                 else:
                     problems.append(f"{place}: printed\n{printed}want\n{body}")
     if page != text:
