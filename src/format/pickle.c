@@ -511,7 +511,7 @@ static sonde_status operate(machine *m, unsigned char op, uint64_t x)
     case 'K': /* BININT1 */
     case 'M': /* BININT2 */ return make_whole(m, SONDEP_PICKLE_WHOLE, (int64_t)x);
     case 'J': /* BININT */ return make_whole(m, SONDEP_PICKLE_WHOLE, (int32_t)(uint32_t)x);
-    case 0x8a: /* LONG1 */ return make_long(m, (size_t)x);
+    case 0x8a: /* LONG1 */
     case 0x8b: /* LONG4 */ return make_long(m, (size_t)x);
     case 'G': /* BINFLOAT */ return make_real(m);
     case 'X': /* BINUNICODE */

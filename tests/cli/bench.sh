@@ -1,4 +1,5 @@
 # stderr: any
+# sanitizer: timed loops
 # The benchmark names every number that it promises, and refuses nothing silently.
 sonde bench forward tiny --batch 2 --tokens 16 --hook '*.hook_resid_post' --repeat 2 --json | python3 -c 'import json, sys
 r = json.load(sys.stdin)

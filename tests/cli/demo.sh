@@ -1,12 +1,12 @@
 # The tour: of the model that comes with sonde, or of another; every file that it names, and a page.
+# sanitizer: each of its commands has a case of its own
 sonde demo -o shipped --tokens 2000 >said.txt
 tail -n 19 said.txt
-sonde demo -o shipped --tokens 2000 -q >again.txt && tail -n 1 again.txt
 grep -c '^\$ sonde .*/models/stories ' said.txt
 sonde demo --model no-such-folder
 echo "status $?" >&2
 sonde demo --model tiny --tokens 2000 -o tour/here >said.txt
-SONDE_MODEL=tiny sonde demo -o other --tokens 2000 --json
+SONDE_MODEL=tiny sonde demo -o tour/here --tokens 2000 --json
 grep -c '^\$ sonde' said.txt
 ls tour/here
 python3 -c '

@@ -11,6 +11,7 @@ NAME.stderr (absent means empty) and NAME.status (absent means 0). Lines of the 
     # needs: shared        skipped where the real models are not there
     # tolerance: 1e-4      numbers of stdout and stderr may differ by this much relatively; texts may not
     # stderr: any          what goes to stderr is not compared
+    # sanitizer: REASON    not run under AddressSanitizer, where it takes minutes
 
 The folder's own path is written as $PWD in what is expected, the repository's as $ROOT.
 """
@@ -72,6 +73,11 @@ def complaints(script, results):
     return "\n".join(lines)
 
 
+def is_sanitized(build):
+    cache = Path(build) / "CMakeCache.txt"
+    return cache.exists() and re.search(r"^SONDE_SANITIZE:BOOL=(ON|1)$", cache.read_text(), re.M) is not None
+
+
 def main():
     words = [w for w in sys.argv[1:] if w != "--update"]
     build, names = words[0], words[1:]
@@ -80,6 +86,8 @@ def main():
     scripts = [s for s in scripts if s not in skipped]
     for script in skipped:
         print(f"skip: cli/{script.stem}: no models in '{workplace.SHARED}'")
+    if not names and is_sanitized(build):
+        scripts = [s for s in scripts if not says(s.read_text(), "sanitizer")]
     with tempfile.TemporaryDirectory(prefix="sonde-cli-") as folder, ThreadPoolExecutor(2) as pool:
         model = Path(folder).resolve() / "tiny"
         workplace.write_model(model)
