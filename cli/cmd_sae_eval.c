@@ -3,6 +3,7 @@
  * Each text is a context of its own, cut at the model's. Special tokens are neither measured nor changed, unless they are asked
  * for. All texts are held as tokens: two walks go over them.
  */
+#include "sae_eval.h"
 #include "token_texts.h"
 
 #include <math.h>
@@ -12,7 +13,7 @@
 /* What the command line says. */
 static const char *hook, *hook_out;
 static int64_t protocol, n_resamples = 1000, seed;
-static bool no_loss, include_special;
+static bool no_loss, include_special, saebench;
 
 static const cli_option options[] = {
     {"hook", 0, CLI_TEXT, &hook, "NAME", 0, 0, "hook point that is read (as cfg.json says)"},
@@ -22,6 +23,7 @@ static const cli_option options[] = {
      "which positions are ablated, which losses count (see below)"},
     {"include-special", 0, CLI_FLAG, &include_special, NULL, 0, 0, "measure and change special tokens (BOS), too"},
     {"resamples", 0, CLI_INT, &n_resamples, "N", 0, 1e6, "drawings of texts for the intervals; 0: none (1000)"},
+    {"saebench", 0, CLI_FLAG, &saebench, NULL, 0, 0, "print JSON as SAEBench's core evaluation writes it"},
     {"seed", 0, CLI_INT, &seed, "N", 0, 1e18, "of these drawings"},
     {0},
 };
@@ -39,33 +41,6 @@ typedef struct work {
 
 /* ---- results ---------------------------------------------------------------------------------------------------------------- */
 
-/* How dense features are: how many never fired, and which share fires at more than 1 % and 10 % of positions. */
-typedef struct density {
-    int64_t n_dead, n_over_1, n_over_10;
-    double total, total_over_1, total_over_10;
-    int64_t bins[28]; /* of log10, from -7 in steps of a quarter */
-} density;
-
-/* From how often each feature fired. */
-static density measure_density(const work *w)
-{
-    density d = {0};
-
-    for (int64_t s = 0; s < w->config->d_sae; s++) {
-        double share = (double)w->features[s].n_fired / (double)w->report.n_positions;
-        int bin = share > 0 ? (int)floor((log10(share) + 7.0) * 4.0) : 0;
-        d.n_dead += share == 0;
-        d.n_over_1 += share > 0.01;
-        d.n_over_10 += share > 0.1;
-        d.total += share;
-        d.total_over_1 += share > 0.01 ? share : 0;
-        d.total_over_10 += share > 0.1 ? share : 0;
-        if (share > 0)
-            d.bins[bin < 0 ? 0 : bin > 27 ? 27 : bin]++;
-    }
-    return d;
-}
-
 /* Whether a metric was measured at all. */
 static bool is_measured(const work *w, int i)
 {
@@ -73,7 +48,7 @@ static bool is_measured(const work *w, int i)
 }
 
 /* Shares, and the histogram. */
-static json_t *density_json(const density *d, int64_t S)
+static json_t *density_json(const sae_density *d, int64_t S)
 {
     json_t *out = json_pack("{s:I, s:f, s:f, s:f}", "dead", (json_int_t)d->n_dead, "dead_share",
                             (double)d->n_dead / (double)S, "freq_over_1_percent", (double)d->n_over_1 / (double)S,
@@ -94,7 +69,7 @@ static json_t *density_json(const density *d, int64_t S)
 /* All digits. */
 static sonde_status print_json(const work *w, const char *path)
 {
-    density d = measure_density(w);
+    sae_density d = sae_measure_density(w->features, w->config->d_sae, w->report.n_positions);
     json_t *out = cli_json("sonde.sae.eval/1"), *metrics = json_object();
 
     json_object_set_new(out, "model", json_string(w->m.path));
@@ -116,10 +91,24 @@ static sonde_status print_json(const work *w, const char *path)
     return cli_json_write(out);
 }
 
+/* The same in the words of SAEBench. */
+static sonde_status print_saebench(const work *w)
+{
+    sae_results r = {.model = w->m.path,
+                     .dataset = cli.files.n > 0 ? cli.files.items[0] : "texts of the command line",
+                     .context = w->m.config->n_context,
+                     .leaves_out_special = !include_special,
+                     .sae = w->sae,
+                     .report = &w->report,
+                     .features = w->features};
+
+    return sae_print_saebench(&r);
+}
+
 /* A row for each metric, with what it is. */
 static sonde_status print_table(const work *w)
 {
-    density d = measure_density(w);
+    sae_density d = sae_measure_density(w->features, w->config->d_sae, w->report.n_positions);
     double S = (double)w->config->d_sae;
     cli_table *table = cli_table_new("lrrrl", "metric\tvalue\t2.5 %\t97.5 %\tis");
 
@@ -174,6 +163,8 @@ static sonde_status run(const cli_call *call)
     sonde_sae_eval_opts opts;
     sonde_status status;
 
+    if (saebench && no_loss)
+        return cli_misuse("'--saebench' needs the losses that '--no-loss' leaves out");
     cli_progress_begin(&w.progress, "tokens");
     CLI_TRY_DONE(cli_model_open(&w.m, call->arguments[0]));
     CLI_TRY_DONE(sonde_sae_load(&w.sae, call->arguments[1]));
@@ -190,7 +181,7 @@ static sonde_status run(const cli_call *call)
     opts.seed = (uint64_t)seed;
     CLI_TRY_DONE(sonde_sae_evaluate(&w.report, w.features, w.m.model, w.sae, &w.texts.texts, &opts, on_progress, &w));
     cli_progress_end(&w.progress);
-    status = cli.json ? print_json(&w, call->arguments[1]) : print_table(&w);
+    status = saebench ? print_saebench(&w) : cli.json ? print_json(&w, call->arguments[1]) : print_table(&w);
 done:
     free_work(&w);
     return status;
@@ -203,7 +194,8 @@ const cli_command cli_cmd_sae_eval = {
     .min_arguments = 2,
     .max_arguments = 1 << 20,
     .examples = {"sonde sae eval models/stories sae -f stories.jsonl",
-                 "sonde sae eval models/stories sae -f stories.jsonl --hook resid_post2 --no-loss --json"},
+                 "sonde sae eval models/stories sae -f stories.jsonl --hook resid_post2 --no-loss --json",
+                 "sonde sae eval models/stories sae -f stories.jsonl --saebench > stories_sae_eval_results.json"},
     .options = {options, cli_text_options, cli_model_options},
     .notes =
         "SAE is a folder with cfg.json and sae_weights.safetensors. Each text is a context of its own, cut at the model's.\n"

@@ -159,6 +159,8 @@ typedef struct sonde_sae_texts {
     X(SONDE_SAE_FVU, "fvu", "E |x - y|^2 / E |x - mean|^2")                                                               \
     X(SONDE_SAE_EV, "explained_variance", "1 - fvu")                                                                      \
     X(SONDE_SAE_COSINE, "cosine", "E x.y / (|x| |y|)")                                                                    \
+    X(SONDE_SAE_L2_IN, "l2_norm_in", "E |x|")                                                                             \
+    X(SONDE_SAE_L2_OUT, "l2_norm_out", "E |y|")                                                                           \
     X(SONDE_SAE_L2_RATIO, "l2_ratio", "E |y| / |x|")                                                                      \
     X(SONDE_SAE_BIAS, "relative_bias", "E |y|^2 / E x.y")                                                                 \
     X(SONDE_SAE_CE_CLEAN, "ce_clean", "CE of the model as it is")                                                         \

@@ -64,6 +64,8 @@ void sondep_sae_add_position(double sums[N_SUMS], const float *x, const float *y
     sums[SUM_RATIO] += share(sqrt(yy), sqrt(xx));
     sums[SUM_DOT] += xy;
     sums[SUM_OUTPUT] += yy;
+    sums[SUM_LENGTH] += sqrt(xx);
+    sums[SUM_OUTPUT_LENGTH] += sqrt(yy);
 }
 
 /* ---- metrics ------------------------------------------------------------------------------------------------------------ */
@@ -80,6 +82,8 @@ static void reconstruction(double *m, const double *s, int64_t O)
     m[SONDE_SAE_FVU] = s[SUM_ERROR] / s[SUM_VARIANCE];
     m[SONDE_SAE_EV] = 1.0 - m[SONDE_SAE_FVU];
     m[SONDE_SAE_COSINE] = s[SUM_COSINE] / n;
+    m[SONDE_SAE_L2_IN] = s[SUM_LENGTH] / n;
+    m[SONDE_SAE_L2_OUT] = s[SUM_OUTPUT_LENGTH] / n;
     m[SONDE_SAE_L2_RATIO] = s[SUM_RATIO] / n;
     m[SONDE_SAE_BIAS] = s[SUM_OUTPUT] / s[SUM_DOT];
     m[SONDE_SAE_EV_LEGACY] = 1.0 - s[SUM_ERROR_SHARE] / n;

@@ -18,6 +18,8 @@ typedef enum sondep_sae_sum {
     SUM_RATIO,
     SUM_DOT,
     SUM_OUTPUT, /* |y|^2 */
+    SUM_LENGTH, /* |x| */
+    SUM_OUTPUT_LENGTH,
     SUM_PREDICTED,
     SUM_CE_CLEAN,
     SUM_CE, /* spliced, zero, mean */

@@ -21,7 +21,7 @@ warnings.filterwarnings("ignore")
 from sae_lens import SAE
 
 import common
-from sonde_cli import Score, Sonde
+from sonde_cli import Score, Sonde, bare_package
 
 logging.disable(logging.WARNING)
 SHARED = pathlib.Path(os.environ.get("SONDE_SHARED", "../shared"))
@@ -75,6 +75,7 @@ def expected(model, sae, texts, takes_all):
     out = dict(l0=(f != 0).double().sum(1).mean(), l1=f.abs().sum(1).mean(), mse=error.mean(), nmse=(error / squares).mean(),
                fvu=error.sum() / variance.sum(), explained_variance=1 - error.sum() / variance.sum(),
                cosine=torch.cosine_similarity(x, y).mean(), l2_ratio=(y.norm(dim=1) / x.norm(dim=1)).mean(),
+               l2_norm_in=x.norm(dim=1).mean(), l2_norm_out=y.norm(dim=1).mean(),
                relative_bias=(y ** 2).sum() / (x * y).sum(), ev_legacy=(1 - error / variance).mean(),
                ev_saebench_060=1 - error.mean() / (squares.mean() - (squares.mean() / x.shape[1]) ** 2))
     everywhere = (lambda change: change) if takes_all else behind_bos
@@ -117,11 +118,26 @@ def one(score, sonde, folder, name, protocol):
     print(f"{name}, {protocol}: {len(want)} metrics over {got['positions']} positions, largest difference {worst:.1e}")
 
 
+def saebench(score, sonde):
+    """SAEBench's own class takes what --saebench prints; without the shared models, too."""
+    for name in ("sae_bench", "sae_bench.evals", "sae_bench.evals.core"):
+        bare_package(name)
+    from pydantic import TypeAdapter
+    from sae_bench.evals.core.eval_output import CoreEvalOutput
+    printed = sonde.run("sae", "eval", "models/stories", "models/stories-sae", "Once upon a time, there was a little girl named Lily.", "--saebench").stdout
+    result = TypeAdapter(CoreEvalOutput).validate_python(json.loads(printed))
+    score.check("SAEBench's class reads the results", len(result.eval_result_details) == 1536)
+    metrics = result.eval_result_metrics
+    score.check("its numbers", metrics.sparsity.l0 == 16 and 0 < metrics.model_performance_preservation.ce_loss_score < 1
+                and 0 < metrics.misc_metrics.frac_alive < 1 and metrics.shrinkage.l2_norm_out > 0)
+
+
 def main(program):
+    score, sonde = Score(), Sonde(program)
+    score.attempt("SAEBench", saebench, score, sonde)
     if not (SHARED / "saes").is_dir() or not (SHARED / "models/stories15M").is_dir():
         print(f"skipped: no model and autoencoders under '{SHARED}' (SONDE_SHARED)")
-        return 77
-    score, sonde = Score(), Sonde(program)
+        return 1 if score.wrong else 77
     with tempfile.TemporaryDirectory() as temporary:
         for name in ("topk-k32", "batchtopk-k32", "gated"):
             score.attempt(name, one, score, sonde, pathlib.Path(temporary), name, "sonde")

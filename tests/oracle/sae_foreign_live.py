@@ -9,7 +9,6 @@ these loaders are given the local files in place of downloads. OpenAI's class is
 """
 import ctypes
 import importlib
-import importlib.util
 import json
 import sys
 import tempfile
@@ -26,21 +25,11 @@ from sae_lens.loading import pretrained_sae_loaders as loaders
 from sae_lens.registry import get_sae_class
 
 from sae_live import Library, relative_error
-from sonde_cli import Score
+from sonde_cli import Score, bare_package
 from tokenizer_common import SondeError
 
 D, S, K, N = 24, 70, 5, 40
 LIMIT = 2e-5  # of the largest value
-
-
-def bare_package(name):
-    """A package without what its __init__ imports."""
-    if name in sys.modules:
-        return
-    spec = importlib.util.find_spec(name)
-    module = types.ModuleType(name)
-    module.__path__ = list(spec.submodule_search_locations)
-    sys.modules[name] = module
 
 
 def rows(generator, n=N, d=D):
