@@ -1,6 +1,6 @@
 """Speed and memory of the program beside the peer libraries, on this machine, in one run.
 
-    run.py [--program build/sonde] [--python PYTHON] [--rounds 3] [--only forward,train,generate] [--out build/bench/results.json]
+    run.py [--program build/sonde] [--python PYTHON] [--rounds 3] [--only forward,train,sae,generate] [--out build/bench/results.json]
 
 Each round runs the program, then each peer, so that a change of the machine's clock or load meets all of them; medians are
 compared. PYTHON is one that has torch, transformers and transformer_lens (default: .venv/bin/python); a peer that cannot be
@@ -24,6 +24,8 @@ LIMITS = {("transformers", 1, 1024): 1.5, ("transformers", 8, 128): 1.3, ("trans
           ("transformer_lens", 8, 128): 2.0}
 STEP_LIMITS = {"one-layer": 3.0, "small": 1.8}  # times the peer's rate
 STEP_MB, GENERATE_SHARE = 500, 0.50
+SAE_LIMITS = {"torch-sparse-topk": 3.0, "saelens-topk": 10.0, "saelens-relu": 2.5}  # times the peer's rate, ...
+SAE_SHARE, SAE_MB = 0.85, 700  # ... or this much of the machine's limit
 PEAK_SHARE, FIRST_SECONDS, KEEP_MB, STREAM_MB = 0.70, 0.25, 150, 250
 MB = 1e6
 
@@ -164,6 +166,44 @@ def train(options, peers, limits):
     return results
 
 
+def sae_peer(options, name):
+    """A peer's step; None where it cannot be measured."""
+    try:
+        return json.loads(Measured([options.python, HERE / "peers/sae_step.py", name]).out.splitlines()[-1])
+    except (RuntimeError, OSError) as error:
+        print(f"{name}: left out: {str(error).splitlines()[-1]}", file=sys.stderr)
+        return None
+
+
+def sae(options, limits):
+    """Steps of sparse autoencoders, 768 to 24,576, 4,096 rows, each beside its peers."""
+    results = {}
+    for arch, peers in (("topk", ("torch-sparse-topk", "saelens-topk")), ("relu", ("saelens-relu", "torch-products"))):
+        ours, theirs = [], {name: [] for name in peers}
+        for _ in range(options.rounds):
+            ours.append(json.loads(Measured([options.program, "bench", "sae", "--d", 768, "--width", 24576, "--batch", 4096, "--arch", arch,
+                                             "--k", 32, "--json", "-q"]).out))
+            for name in peers:
+                theirs[name] += filter(None, [sae_peer(options, name)])
+        rate, share, memory = median(ours), median(ours, "share"), max(row["peak_memory_bytes"] for row in ours) / MB
+        print(f"\nstep of an autoencoder, {arch}, 768 x 24576, 4096 rows, fp32, {ours[0]['kernel']}, {ours[0]['threads']} threads")
+        print(f"  {'sonde':18} {rate:9.1f} tokens/s  {100 * share:5.1f} % of {median(ours, 'peak_gflops'):.0f} GFLOP/s  {memory:7.0f} MB")
+        for name, rows in theirs.items():
+            if not rows:
+                continue
+            print(f"  {name:18} {median(rows):9.1f} tokens/s  sonde is {rate / median(rows):5.2f} x"
+                  f"  {max(row['peak_memory_bytes'] for row in rows) / MB:16.0f} MB")
+        # a bar counts as met, too, near the limit that this machine has
+        for name, rows in theirs.items():
+            near = max(share, rate / median(theirs["torch-products"]) if theirs.get("torch-products") else 0.0)
+            if rows and name in SAE_LIMITS and near < SAE_SHARE:
+                limits.add(f"step of an autoencoder / {name}", rate / median(rows), SAE_LIMITS[name], at_least=True)
+        if arch == "topk":
+            limits.add("memory of a step, topk (MB)", memory, SAE_MB, at_least=False)
+        results[arch] = {"sonde": ours, "peers": theirs}
+    return results
+
+
 def generate(options, limits):
     """Batched generation of stories15M, where the shared test data has it."""
     model = pathlib.Path(os.environ.get("SONDE_SHARED", "../shared")) / "models/stories15M"
@@ -210,7 +250,7 @@ def main():
     parser.add_argument("--program", default="build/sonde")
     parser.add_argument("--python", default=os.environ.get("SONDE_VENV", ".venv") + "/bin/python")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="forward,train,generate", help="parts that are measured")
+    parser.add_argument("--only", default="forward,train,sae,generate", help="parts that are measured")
     parser.add_argument("--out", default="build/bench/results.json")
     options = parser.parse_args()
     limits = Limits()
@@ -229,6 +269,8 @@ def main():
             results["first_activation"] = first_activation(options, folder, limits, peers)
     if "train" in parts:
         results["train"] = train(options, peers, limits)
+    if "sae" in parts:
+        results["sae"] = sae(options, limits)
     if "generate" in parts:
         results["generate"] = generate(options, limits)
     results["limits"] = limits.rows

@@ -78,11 +78,53 @@ static void autoencoders_are_saved(void **unused)
     assert_int_equal(system(line), 0);
 }
 
+/* The same for another library: however it ends, what is there is whole. */
+static sonde_status save_as(void *layout)
+{
+    char directory[300];
+    sonde_sae *sae, *again;
+    sonde_status status;
+    enum fault_mode mode = fault.mode;
+
+    snprintf(directory, sizeof directory, "%s/%s", folder, (char *)layout);
+    fault.mode = FAULT_NONE;
+    assert_int_equal(sonde_sae_load(&sae, "tests/golden/sae/topk"), SONDE_OK);
+    fault.mode = mode;
+    status = sonde_sae_save_as(sae, directory, layout);
+    fault.mode = FAULT_NONE;
+    if (access(directory, F_OK) == 0) {
+        if (sonde_sae_load(&again, directory) != SONDE_OK)
+            fail_msg("what is there cannot be loaded: %s", sonde_last_error()->message);
+        sonde_sae_free(again);
+    }
+    sonde_sae_free(sae);
+    fault.mode = mode;
+    return status;
+}
+
+static void other_layouts(void **unused)
+{
+    static const char *const layouts[] = {"sparsify", "dictionary_learning"};
+    char path[300], line[320];
+
+    (void)unused;
+    for (int i = 0; i < 2; i++) {
+        fault_everywhere(save_as, (void *)layouts[i], layouts[i]);
+        fault.mode = FAULT_NONE;
+        snprintf(path, sizeof path, "%s/%s", folder, layouts[i]);
+        fault_everywhere(use, path, layouts[i]);
+        fault.mode = FAULT_NONE;
+        snprintf(line, sizeof line, "rm -r '%s'", path);
+        assert_int_equal(system(line), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(autoencoders_are_used),
         cmocka_unit_test(autoencoders_are_saved),
+        cmocka_unit_test(other_layouts),
     };
     return cmocka_run_group_tests(tests, fault_setup, fault_teardown);
 }
