@@ -92,7 +92,7 @@ typedef enum sonde_torch_kind {
  * Owns: *out is yours: sonde_torch_close. One thread at a time.
  * Errors: SONDE_E_NOTFOUND, SONDE_E_IO, SONDE_E_FORMAT (no such zip; damaged: the byte), SONDE_E_UNSUPPORTED (what it wants to use, by name; big-endian;
  * the format before PyTorch 1.6), SONDE_E_NOMEM. *out is NULL then.
- * Source: torch/serialization.py of PyTorch 2.13. Reference: tests/oracle/torch_live.py. */
+ * Source: torch/serialization.py of PyTorch 2.13. Reference: tests/oracle/format_live.py. */
 SONDE_API sonde_status sonde_torch_open(sonde_torch **out, const char *path) SONDE_MUST_USE;
 SONDE_API void sonde_torch_close(sonde_torch *file);
 

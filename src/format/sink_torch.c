@@ -1,6 +1,6 @@
 /* sink_torch.c - .pt: an ordered dictionary of tensors as torch.save writes it, a zip of a pickle and of storages.    floor 2: format
  *
- * Source: torch/serialization.py of PyTorch 2.13, _save. Reference: tests/oracle/torch_live.py.
+ * Source: torch/serialization.py of PyTorch 2.13, _save. Reference: tests/oracle/format_live.py.
  */
 #include "format/pickle.h"
 #include "format/zip.h"

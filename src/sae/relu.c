@@ -33,15 +33,16 @@ static inline double relu_back(const sondep_sae_row *row, const int32_t *index, 
 {
     const float *restrict value = row->value;
     float *restrict dvalue = row->dvalue;
-    double sum = 0.0;
+    double sums[4] = {0.0};
 
-#pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < row->n; i++) {
-        float norm = norms[index != NULL ? index[i] : i], by_value = dvalue[i] + share * norm;
-        sum += (double)(value[i] * norm);
+        float by_value = dvalue[i] + share * norms[index != NULL ? index[i] : i];
         dvalue[i] = value[i] > 0.0f ? by_value : 0.0f;
     }
-    return sum;
+    /* four sums: one would wait for itself at each addition */
+    for (int64_t i = 0; i < row->n; i++)
+        sums[i % 4] += (double)(value[i] * norms[index != NULL ? index[i] : i]);
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 /* Where decoder rows have length 1, the penalty is of features alone. */

@@ -70,6 +70,21 @@ class Sonde:
         self.lib.sonde_npy_free(ctypes.byref(t))
         return out
 
+    def read_torch(self, path):
+        """{name: (dtype name, shape, bytes)} of the tensors of a .pt."""
+        handle, out = ctypes.c_void_p(), {}
+        self.check(self.lib.sonde_torch_open(ctypes.byref(handle), os.fsencode(path)))
+        self.lib.sonde_torch_n.restype = ctypes.c_int64
+        self.lib.sonde_torch_name.restype = ctypes.c_char_p
+        for i in range(self.lib.sonde_torch_n(handle)):
+            if self.lib.sonde_torch_kind_of(handle, ctypes.c_int64(i)) == 5:
+                t = Tensor()
+                self.check(self.lib.sonde_torch_read(ctypes.byref(t), handle, ctypes.c_int64(i)))
+                out[self.lib.sonde_torch_name(handle, ctypes.c_int64(i)).decode()] = unpack(t)
+                self.lib.sonde_npy_free(ctypes.byref(t))
+        self.lib.sonde_torch_close(handle)
+        return out
+
     def write(self, path, tensors, metadata, rng):
         """Writes {name: (dtype name, shape, bytes)} in pieces, in a random order."""
         names = (ctypes.c_char_p * len(tensors))(*[name.encode() for name in tensors])
@@ -106,7 +121,8 @@ def random_tensor(rng, dtype=None):
 
 
 def torch_bytes(t):
-    return t.contiguous().view(torch.uint8).numpy().tobytes() if t.dim() else t.reshape(1).view(torch.uint8).numpy().tobytes()
+    t = t.contiguous().clone(memory_format=torch.contiguous_format)
+    return t.reshape(-1).clone().view(torch.uint8).numpy().tobytes() if t.dim() else t.reshape(1).view(torch.uint8).numpy().tobytes()
 
 
 def from_torch(tensors):
@@ -195,6 +211,33 @@ def round_trips(sonde, folder, rng, n):
         assert sonde.read_npy(path) == one, (one[:2], order)
 
 
+def views(rng, tensors):
+    """Tensors as PyTorch keeps them: turned, cut, sharing their storage, of any stride."""
+    out = {}
+    for name, t in tensors.items():
+        out[name] = t
+        if t.dim() >= 2:
+            out[name + ".turned"] = t.transpose(0, rng.randrange(t.dim()))
+        if t.dim() >= 1 and t.shape[0] > 1:
+            out[name + ".cut"] = t[rng.randrange(t.shape[0]):: rng.randint(1, 3)]
+    return out
+
+
+def torch_round_trips(sonde, folder, rng, n):
+    path = os.path.join(folder, "x.pt")
+    for _ in range(n):
+        # PyTorch has no storages of U16, U32, U64
+        tensors = {f"layer.{i}": random_tensor(rng, rng.choice(DTYPES[:10])) for i in range(rng.randint(1, 9))}
+        sonde.write(path, tensors, {}, rng)
+        assert from_torch(torch.load(path, weights_only=True)) == tensors
+        assert sonde.read_torch(path) == tensors
+
+        kept = views(rng, {k: to_torch(*v) for k, v in tensors.items()})
+        nested = rng.random() < 0.5
+        torch.save({"state": kept, "step": 3} if nested else kept, path, pickle_protocol=rng.choice([2, 3, 4, 5]))
+        assert sonde.read_torch(path) == {("state." if nested else "") + k: v for k, v in from_torch(kept).items()}
+
+
 def mutate(header, body, rng):
     """A header that is wrong in one way, most of the time."""
     names = [k for k in header if k != "__metadata__"]
@@ -266,9 +309,10 @@ def main():
     sonde = Sonde(sys.argv[1] if len(sys.argv) > 1 else "build/libsonde.so")
     with tempfile.TemporaryDirectory() as folder:
         round_trips(sonde, folder, rng, 150)
+        torch_round_trips(sonde, folder, rng, 150)
         n_short = shortest_numbers(sonde, folder, rng)
         refused = same_refusals(sonde, folder, rng, 4000)
-    print(f"format: 150 sets of tensors through 5 formats, {n_short} shortest floats, 4000 headers ({refused} refused): no difference")
+    print(f"format: 150 sets of tensors through 6 formats, {n_short} shortest floats, 4000 headers ({refused} refused): no difference")
 
 
 if __name__ == "__main__":

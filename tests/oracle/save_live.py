@@ -152,7 +152,7 @@ def special_tokens(score, save, folder):
 def shipped(score, sonde):
     """The models that come with sonde, as people load them: names, logits, token ids, and the loss of a text."""
     worst, text = 0.0, TEXTS[0] + " Once upon a time there was a little girl named Lily. She had a big red ball."
-    for directory in sorted(p for p in pathlib.Path("models").iterdir() if p.is_dir()):
+    for directory in sorted(p.parent for p in pathlib.Path("models").glob("*/config.json")):
         tokenizer, model = AutoTokenizer.from_pretrained(directory), common.load_float64(directory)
         loads_whole(score, directory, directory, torch.bfloat16)
         ids = tokenizer(text)["input_ids"]
