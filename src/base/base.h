@@ -66,7 +66,11 @@ void *sondep_alloc(int64_t n, size_t size);
 /* As realloc for n objects: the old block is untouched on failure; what is new is not zeroed. */
 void *sondep_resize(void *p, int64_t n, size_t size);
 
-/* Frees what the two above gave; NULL is fine. */
+/* Room for n objects of `size` bytes at least, in the array whose pointer `array` is the address of; what is new is not zeroed. Twice as much
+ * each time: n objects, added one by one, cost O(n) copies in all. The array is untouched on failure. */
+sonde_status sondep_grow(void *array, int64_t *capacity, int64_t n, size_t size);
+
+/* Frees what the three above gave; NULL is fine. */
 void sondep_free(void *p);
 
 /* `p = n zeroed objects of its type`, as a status. */

@@ -69,6 +69,25 @@ void *sondep_resize(void *p, int64_t n, size_t size)
     return q ? q : fail_no_memory(n, size);
 }
 
+/* Copied, not cast: the pointer may be one of any type. */
+sonde_status sondep_grow(void *array, int64_t *capacity, int64_t n, size_t size)
+{
+    void *old, *grown;
+    int64_t wanted = *capacity ? *capacity : 64;
+
+    if (n <= *capacity)
+        return SONDE_OK;
+    while (wanted < n)
+        wanted *= 2;
+    memcpy(&old, array, sizeof old);
+    grown = sondep_resize(old, wanted, size);
+    if (grown == NULL)
+        return SONDE_E_NOMEM;
+    memcpy(array, &grown, sizeof grown);
+    *capacity = wanted;
+    return SONDE_OK;
+}
+
 void sondep_free(void *p)
 {
     if (p != NULL)

@@ -71,17 +71,10 @@ static sonde_status damaged(const machine *m, const char *what)
     return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is damaged: %s at byte %zu of its pickle", m->path, what, m->op);
 }
 
-/* Doubling: n of them cost n copies in all. */
+/* On the stack, in the memo, or in a list. */
 static sonde_status push_number(numbers *list, int32_t value)
 {
-    if (list->n == list->capacity) {
-        int64_t capacity = list->capacity ? 2 * list->capacity : 64;
-        int32_t *at = sondep_resize(list->at, capacity, sizeof *at);
-        if (at == NULL)
-            return SONDE_E_NOMEM;
-        list->at = at;
-        list->capacity = capacity;
-    }
+    SONDE_TRY(sondep_grow(&list->at, &list->capacity, list->n + 1, sizeof *list->at));
     list->at[list->n++] = value;
     return SONDE_OK;
 }
@@ -91,14 +84,7 @@ static sonde_status make(sondep_pickle_node **out, machine *m, sondep_pickle_kin
 {
     sondep_pickle *p = m->out;
 
-    if (p->n == p->capacity) {
-        int64_t capacity = p->capacity ? 2 * p->capacity : 64;
-        sondep_pickle_node *nodes = sondep_resize(p->nodes, capacity, sizeof *nodes);
-        if (nodes == NULL)
-            return SONDE_E_NOMEM;
-        p->nodes = nodes;
-        p->capacity = capacity;
-    }
+    SONDE_TRY(sondep_grow(&p->nodes, &p->capacity, p->n + 1, sizeof *p->nodes));
     if (p->n == INT32_MAX)
         return damaged(m, "too many values");
     SONDE_TRY(push_number(&m->stack, (int32_t)p->n));

@@ -90,14 +90,7 @@ static sonde_status add_entry(sonde_torch *file, const char *name, int32_t node)
     const sondep_pickle_node *value = &file->pickle.nodes[node];
     entry *made;
 
-    if (file->n == file->capacity) {
-        int64_t capacity = file->capacity ? 2 * file->capacity : 32;
-        entry *entries = sondep_resize(file->entries, capacity, sizeof *entries);
-        if (entries == NULL)
-            return SONDE_E_NOMEM;
-        file->entries = entries;
-        file->capacity = capacity;
-    }
+    SONDE_TRY(sondep_grow(&file->entries, &file->capacity, file->n + 1, sizeof *file->entries));
     made = &file->entries[file->n++];
     /* types of elements and storages by themselves are nothing that could be read */
     *made = (entry){.kind = value->kind < SONDEP_PICKLE_NAME || value->kind == SONDEP_PICKLE_TENSOR ? kinds[value->kind]

@@ -62,14 +62,7 @@ static sonde_status globs_add(globs *list, const char *text)
 {
     if (list->n == MAX_GLOBS)
         return SONDE_FAIL(SONDE_E_HOOK, "a pattern stands for more than %d texts", (int)MAX_GLOBS);
-    if (list->n == list->capacity) {
-        int64_t capacity = list->capacity ? 2 * list->capacity : 8;
-        char **larger = sondep_resize(list->text, capacity, sizeof *larger);
-        if (larger == NULL)
-            return SONDE_E_NOMEM;
-        list->text = larger;
-        list->capacity = capacity;
-    }
+    SONDE_TRY(sondep_grow(&list->text, &list->capacity, list->n + 1, sizeof *list->text));
     SONDE_TRY(sondep_copy_string(&list->text[list->n], text));
     list->n++;
     return SONDE_OK;

@@ -14,29 +14,11 @@
 #include <omp.h>
 #include <stdio.h>
 
-/* Makes room for one more entry of a list. */
-#define GROW(list, n, capacity) grow((void **)&(list), (n), &(capacity), sizeof *(list))
-static sonde_status grow(void **list, int64_t n, int64_t *capacity, size_t size)
-{
-    /* Lists double, so that n tensors cost n log n copies at most. */
-    int64_t larger = *capacity ? 2 * *capacity : 16;
-    void *resized;
-
-    if (n < *capacity)
-        return SONDE_OK;
-    resized = sondep_resize(*list, larger, size);
-    if (resized == NULL)
-        return SONDE_E_NOMEM;
-    *list = resized;
-    *capacity = larger;
-    return SONDE_OK;
-}
-
 /* A block of the model's own, freed with it. */
 static sonde_status own_block(sonde_model *model, void **out, size_t bytes)
 {
     /* Room in the list first: a block that is not in it would never be freed. */
-    SONDE_TRY(GROW(model->mapped, model->n_mapped, model->mapped_capacity));
+    SONDE_TRY(sondep_grow(&model->mapped, &model->mapped_capacity, model->n_mapped + 1, sizeof *model->mapped));
     SONDE_TRY(sondep_map_block(out, bytes));
     model->mapped[model->n_mapped++] = (sondep_mapped){*out, bytes};
     return SONDE_OK;
@@ -45,7 +27,7 @@ static sonde_status own_block(sonde_model *model, void **out, size_t bytes)
 /* A small array of the model's own, freed with it. */
 static sonde_status own_floats(sonde_model *model, float **out, int64_t n)
 {
-    SONDE_TRY(GROW(model->owned, model->n_owned, model->owned_capacity));
+    SONDE_TRY(sondep_grow(&model->owned, &model->owned_capacity, model->n_owned + 1, sizeof *model->owned));
     SONDE_TRY(SONDE_NEW(*out, n));
     model->owned[model->n_owned++] = *out;
     return SONDE_OK;
@@ -54,7 +36,7 @@ static sonde_status own_floats(sonde_model *model, float **out, int64_t n)
 /* Adds a tensor to the list that the model's name, size and weights are read from. */
 static sonde_status remember(sonde_model *model, const char *name, const sonde_tensor *tensor)
 {
-    SONDE_TRY(GROW(model->named, model->n_named, model->named_capacity));
+    SONDE_TRY(sondep_grow(&model->named, &model->named_capacity, model->n_named + 1, sizeof *model->named));
     SONDE_TRY(sondep_copy_string(&model->named[model->n_named].name, name));
     model->named[model->n_named++].tensor = *tensor;
     return SONDE_OK;

@@ -161,14 +161,7 @@ sonde_status sonde_run_capture(sonde_run *run, const char *pattern, const sonde_
 
 sonde_status sondep_run_add_hook(sondep_listeners *l, const char *pattern, sondep_hook hook, int64_t *id)
 {
-    if (l->n_hooks == l->hooks_capacity) {
-        int64_t capacity = l->hooks_capacity ? 2 * l->hooks_capacity : 8;
-        sondep_hook *larger = sondep_resize(l->hooks, capacity, sizeof *larger);
-        if (larger == NULL)
-            return SONDE_E_NOMEM;
-        l->hooks = larger;
-        l->hooks_capacity = capacity;
-    }
+    SONDE_TRY(sondep_grow(&l->hooks, &l->hooks_capacity, l->n_hooks + 1, sizeof *l->hooks));
     /* Nothing was changed until here, so a pattern that matches nothing leaves the run as it was. */
     SONDE_TRY(points_of(&hook.points, l->run, pattern));
     hook.id = l->run->next_id++;

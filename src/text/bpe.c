@@ -115,14 +115,7 @@ sonde_status sondep_bpe_add_merge(sondep_bpe *m, int32_t left, int32_t right, so
     if (entry < 0)
         return SONDE_E_NOTFOUND;
     m->next_joined = entry + 1;
-    if (m->n_ranks == m->ranks_capacity) {
-        int64_t capacity = m->ranks_capacity ? 2 * m->ranks_capacity : 1024;
-        struct sondep_rank *ranks = sondep_resize(m->ranks, capacity, sizeof *ranks);
-        if (ranks == NULL)
-            return SONDE_E_NOMEM;
-        m->ranks = ranks;
-        m->ranks_capacity = capacity;
-    }
+    SONDE_TRY(sondep_grow(&m->ranks, &m->ranks_capacity, m->n_ranks + 1, sizeof *m->ranks));
     m->ranks[m->n_ranks].pair = (uint64_t)(uint32_t)a->id << 32 | (uint32_t)b->id;
     m->ranks[m->n_ranks++].id = m->vocab.entries[entry].id;
     note_neighbours(m, joined->text, joined->n);

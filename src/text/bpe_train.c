@@ -105,7 +105,7 @@ static sonde_status push(learner *l, queued entry)
 {
     int64_t at = l->n_heap;
 
-    SONDE_TRY(sondep_room_grow(&l->heap, &l->heap_capacity, l->n_heap + 1, sizeof *l->heap));
+    SONDE_TRY(sondep_grow(&l->heap, &l->heap_capacity, l->n_heap + 1, sizeof *l->heap));
     l->n_heap++;
     for (; at > 0 && goes_first(&entry, &l->heap[(at - 1) / 2]); at = (at - 1) / 2)
         l->heap[at] = l->heap[(at - 1) / 2];
@@ -166,7 +166,7 @@ static sonde_status find_pair(uint32_t *out, learner *l, uint64_t pair)
     }
     if (l->n_pairs == UINT32_MAX - 1)
         return SONDE_FAIL(SONDE_E_RANGE, "the texts have more than %u different pairs", UINT32_MAX - 1);
-    SONDE_TRY(sondep_room_grow(&l->pairs, &l->pairs_capacity, l->n_pairs + 1, sizeof *l->pairs));
+    SONDE_TRY(sondep_grow(&l->pairs, &l->pairs_capacity, l->n_pairs + 1, sizeof *l->pairs));
     l->pairs[l->n_pairs] = (pair_count){pair, 0, 0};
     *out = (uint32_t)l->n_pairs++;
     l->slots[at] = *out + 1;
@@ -183,7 +183,7 @@ static sonde_status take_place(uint32_t *out, learner *l)
     }
     if (l->n_places > UINT32_MAX)
         return SONDE_FAIL(SONDE_E_RANGE, "the words have more than %u places of pairs", UINT32_MAX);
-    SONDE_TRY(sondep_room_grow(&l->places, &l->places_capacity, l->n_places + 1, sizeof *l->places));
+    SONDE_TRY(sondep_grow(&l->places, &l->places_capacity, l->n_places + 1, sizeof *l->places));
     *out = (uint32_t)l->n_places++;
     return SONDE_OK;
 }
@@ -209,7 +209,7 @@ static sonde_status add_pair(learner *l, int32_t left, int32_t right, int64_t wo
     if (p->places != 0 && l->places[p->places].word == word)
         return SONDE_OK;
     if (p->places == 0) {
-        SONDE_TRY(sondep_room_grow(&l->touched, &l->touched_capacity, l->n_touched + 1, sizeof *l->touched));
+        SONDE_TRY(sondep_grow(&l->touched, &l->touched_capacity, l->n_touched + 1, sizeof *l->touched));
         l->touched[l->n_touched++] = index;
     }
     SONDE_TRY(take_place(&at, l));
@@ -294,7 +294,7 @@ static sonde_status merge(learner *l, const queued *top)
     sondep_learned *out = l->out;
 
     SONDE_TRY(make_token(&id, l, left, right));
-    SONDE_TRY(sondep_room_grow(&out->merges, &out->capacity, out->n_merges + 1, sizeof *out->merges));
+    SONDE_TRY(sondep_grow(&out->merges, &out->capacity, out->n_merges + 1, sizeof *out->merges));
     out->merges[out->n_merges++] = (sondep_learned_merge){left, right};
     for (uint32_t at = top->places; at != 0; at = give_place(l, at))
         SONDE_TRY(merge_word(l, l->places[at].word, left, right, id));
@@ -327,7 +327,7 @@ static sonde_status split_words(learner *l, const sondep_words *words)
 static sonde_status count_pairs(learner *l, int64_t n_words)
 {
     /* place 0 stands for none */
-    SONDE_TRY(sondep_room_grow(&l->places, &l->places_capacity, 1, sizeof *l->places));
+    SONDE_TRY(sondep_grow(&l->places, &l->places_capacity, 1, sizeof *l->places));
     l->n_places = 1;
     for (int64_t i = 0; i < n_words; i++) {
         const int32_t *s = l->symbols + l->words[i].at;

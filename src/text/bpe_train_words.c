@@ -63,8 +63,8 @@ static sonde_status put_word(sondep_words *words, const char *text, int64_t n, u
 {
     if (words->n == INT32_MAX)
         return SONDE_FAIL(SONDE_E_RANGE, "the texts have more than %d different words", INT32_MAX);
-    SONDE_TRY(sondep_room_grow(&words->items, &words->capacity, words->n + 1, sizeof *words->items));
-    SONDE_TRY(sondep_room_grow(&words->blob, &words->blob_capacity, words->blob_bytes + n, 1));
+    SONDE_TRY(sondep_grow(&words->items, &words->capacity, words->n + 1, sizeof *words->items));
+    SONDE_TRY(sondep_grow(&words->blob, &words->blob_capacity, words->blob_bytes + n, 1));
     memcpy(words->blob + words->blob_bytes, text, (size_t)n);
     words->items[words->n++] = (sondep_word){words->blob_bytes, n, count, hash};
     words->blob_bytes += n;

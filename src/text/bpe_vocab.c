@@ -70,14 +70,7 @@ static sonde_status grow_slots(sondep_vocab *v)
 /* Room for one more entry, and n more bytes and a NUL in the blob. Places in the blob are 32 bits wide. */
 static sonde_status grow_storage(sondep_vocab *v, size_t n)
 {
-    if (v->n == v->capacity) {
-        int64_t capacity = v->capacity ? 2 * v->capacity : 1024;
-        sondep_entry *entries = sondep_resize(v->entries, capacity, sizeof *entries);
-        if (entries == NULL)
-            return SONDE_E_NOMEM;
-        v->entries = entries;
-        v->capacity = capacity;
-    }
+    SONDE_TRY(sondep_grow(&v->entries, &v->capacity, v->n + 1, sizeof *v->entries));
     if (v->blob_capacity - v->blob_bytes < n + 1) {
         size_t capacity = 2 * v->blob_capacity + n + 4096;
         char *blob = capacity < UINT32_MAX ? sondep_resize(v->blob, (int64_t)capacity, 1) : NULL;

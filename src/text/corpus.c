@@ -98,8 +98,8 @@ static void adding_release(adding *a)
 /* One more document; its text is copied, since the reader keeps only the last. */
 static sonde_status put_waiting(batch *b, const char *text, size_t n_bytes)
 {
-    SONDE_TRY(sondep_room_grow(&b->documents, &b->capacity, b->n + 1, sizeof *b->documents));
-    SONDE_TRY(sondep_room_grow(&b->bytes, &b->bytes_capacity, b->n_bytes + (int64_t)n_bytes + 1, 1));
+    SONDE_TRY(sondep_grow(&b->documents, &b->capacity, b->n + 1, sizeof *b->documents));
+    SONDE_TRY(sondep_grow(&b->bytes, &b->bytes_capacity, b->n_bytes + (int64_t)n_bytes + 1, 1));
     memcpy(b->bytes + b->n_bytes, text, n_bytes);
     b->documents[b->n++] = (waiting){.at = b->n_bytes, .n_bytes = (int64_t)n_bytes};
     b->n_bytes += (int64_t)n_bytes;
@@ -136,7 +136,7 @@ static sonde_status encode(const adding *a, batch *b, int64_t i, int64_t which)
     /* The separator is all that is added: what the file's post-processor would add belongs to a prompt. */
     SONDE_TRY(
         sonde_tokenizer_encode(&l->tokens, a->corpus->tokenizer, b->bytes + w->at, (size_t)w->n_bytes, SONDE_SPECIALS_NONE));
-    SONDE_TRY(sondep_room_grow(&l->ids, &l->capacity, l->n + l->tokens.n, sizeof *l->ids));
+    SONDE_TRY(sondep_grow(&l->ids, &l->capacity, l->n + l->tokens.n, sizeof *l->ids));
     if (l->tokens.n > 0)
         memcpy(l->ids + l->n, l->tokens.ids, (size_t)l->tokens.n * sizeof *l->ids);
     w->lane = which;
@@ -221,8 +221,8 @@ static sonde_status store_batch(adding *a, const batch *b)
     /* Room for all first, so that storing cannot fail half-way through a document. */
     for (int i = 0; i < a->n_lanes; i++)
         n_ids += a->lanes[i].n;
-    SONDE_TRY(sondep_room_grow(&c->ids, &c->ids_capacity, c->n_ids + n_ids, (size_t)size));
-    SONDE_TRY(sondep_room_grow(&c->documents, &c->documents_capacity, c->n_documents + b->n, sizeof *c->documents));
+    SONDE_TRY(sondep_grow(&c->ids, &c->ids_capacity, c->n_ids + n_ids, (size_t)size));
+    SONDE_TRY(sondep_grow(&c->documents, &c->documents_capacity, c->n_documents + b->n, sizeof *c->documents));
     for (int64_t i = 0; i < b->n; i++) {
         const waiting *w = &b->documents[i];
         const int32_t *ids = a->lanes[w->lane].ids + w->first;
@@ -276,7 +276,7 @@ static sonde_status put_part(const adding *a)
     SONDE_TRY(sondep_mul_i64(&ids, p.n_ids, repeat, "number of tokens"));
     SONDE_TRY(sondep_mul_i64(&documents, p.n_documents, repeat, "number of documents"));
     SONDE_TRY(sondep_mul_i64(&bytes, n_bytes, repeat, "number of bytes"));
-    SONDE_TRY(sondep_room_grow(&c->parts, &c->parts_capacity, c->n_parts + 1, sizeof *c->parts));
+    SONDE_TRY(sondep_grow(&c->parts, &c->parts_capacity, c->n_parts + 1, sizeof *c->parts));
     c->parts[c->n_parts++] = p;
     c->stream_ids += ids;
     c->stream_documents += documents;
@@ -361,9 +361,9 @@ sonde_status sonde_corpus_add_ids(sonde_corpus *corpus, const int32_t *ids, int6
         if (ids[i] < 0)
             return SONDE_FAIL(SONDE_E_RANGE, "token %lld is %d, below 0", (long long)i, (int)ids[i]);
     SONDE_TRY(check_ids(&a, ids, n, 1));
-    SONDE_TRY(sondep_room_grow(&corpus->ids, &corpus->ids_capacity, corpus->n_ids + n + 1, corpus->is_wide ? 4 : 2));
-    SONDE_TRY(sondep_room_grow(&corpus->documents, &corpus->documents_capacity, corpus->n_documents + 1,
-                               sizeof *corpus->documents));
+    SONDE_TRY(sondep_grow(&corpus->ids, &corpus->ids_capacity, corpus->n_ids + n + 1, corpus->is_wide ? 4 : 2));
+    SONDE_TRY(
+        sondep_grow(&corpus->documents, &corpus->documents_capacity, corpus->n_documents + 1, sizeof *corpus->documents));
     corpus->documents[corpus->n_documents++] = (document){corpus->n_ids, 0};
     store_ids(corpus, &corpus->separator, 1);
     store_ids(corpus, ids, n);

@@ -213,8 +213,8 @@ static sonde_status classify(sondep_room *room, const sondep_regex *r, const cha
 {
     int length;
 
-    SONDE_TRY(sondep_room_grow(&room->classes, &room->classes_capacity, n + 1, 1));
-    SONDE_TRY(sondep_room_grow(&room->places, &room->places_capacity, n + 1, sizeof *room->places));
+    SONDE_TRY(sondep_grow(&room->classes, &room->classes_capacity, n + 1, 1));
+    SONDE_TRY(sondep_grow(&room->places, &room->places_capacity, n + 1, sizeof *room->places));
     *n_chars = 0;
     for (int64_t at = 0; at < n; at += length) {
         room->classes[*n_chars] = (char)r->class_of[sondep_utf8_next(&length, text + at)];

@@ -66,7 +66,7 @@ static sonde_status new_set(sondep_syntax *p, int *out)
 /* The place of a set in the output; what is written there is known only when all sets are. */
 static sonde_status put_set(sondep_syntax *p, int set)
 {
-    SONDE_TRY(sondep_room_grow(&p->uses, &p->uses_capacity, p->n_uses + 1, sizeof *p->uses));
+    SONDE_TRY(sondep_grow(&p->uses, &p->uses_capacity, p->n_uses + 1, sizeof *p->uses));
     p->uses[p->n_uses++] = (sondep_use){p->out.n, set};
     p->last_literal = 0;
     return SONDE_OK;

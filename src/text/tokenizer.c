@@ -23,9 +23,9 @@ void sonde_tokens_release(sonde_tokens *tokens)
 static sonde_status grow_tokens(sonde_tokens *tokens, int64_t n)
 {
     int64_t ids = tokens->capacity, starts = tokens->capacity;
-    SONDE_TRY(sondep_room_grow(&tokens->ids, &ids, n, sizeof *tokens->ids));
-    SONDE_TRY(sondep_room_grow(&tokens->start, &starts, n, sizeof *tokens->start));
-    return sondep_room_grow(&tokens->end, &tokens->capacity, n, sizeof *tokens->end);
+    SONDE_TRY(sondep_grow(&tokens->ids, &ids, n, sizeof *tokens->ids));
+    SONDE_TRY(sondep_grow(&tokens->start, &starts, n, sizeof *tokens->start));
+    return sondep_grow(&tokens->end, &tokens->capacity, n, sizeof *tokens->end);
 }
 
 /* One more token; start and end are bytes of the text. */

@@ -72,8 +72,6 @@ sonde_status sondep_put_piece(sondep_pieces *pieces,
                               sondep_piece piece); /* empty pieces are left out, as the library does */
 sonde_status sondep_put_match(sondep_matches *matches, int64_t start, int64_t end, bool is_match);
 sonde_status sondep_room_keep(sondep_room *room, void *block); /* takes the block over; frees it if there is no room */
-sonde_status sondep_room_grow(void *array, int64_t *capacity, int64_t n,
-                              size_t size); /* `array` is the address of a pointer */
 
 /* A piece's part [start, end). */
 sondep_piece sondep_piece_part(const sondep_piece *p, int64_t start, int64_t end);

@@ -24,7 +24,7 @@ void sondep_trie_release(sondep_trie *trie)
 /* A leaf for a byte; its number in *out. */
 static sonde_status new_node(sondep_trie *trie, unsigned char byte, int32_t *out)
 {
-    SONDE_TRY(sondep_room_grow(&trie->nodes, &trie->capacity, trie->n + 1, sizeof *trie->nodes));
+    SONDE_TRY(sondep_grow(&trie->nodes, &trie->capacity, trie->n + 1, sizeof *trie->nodes));
     if (trie->n == INT32_MAX)
         return SONDE_FAIL(SONDE_E_RANGE, "the added tokens are too long: %lld bytes", (long long)trie->n);
     trie->nodes[trie->n].child = trie->nodes[trie->n].sibling = trie->nodes[trie->n].token = -1;

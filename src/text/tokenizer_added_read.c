@@ -61,7 +61,7 @@ static sonde_status put_added(sonde_tokenizer *t, sondep_added a)
         all->items[i] = a;
         return SONDE_OK;
     }
-    if (sondep_room_grow(&all->items, &all->capacity, all->n + 1, sizeof *all->items) != SONDE_OK) {
+    if (sondep_grow(&all->items, &all->capacity, all->n + 1, sizeof *all->items) != SONDE_OK) {
         free_added(&a);
         return SONDE_E_NOMEM;
     }

@@ -12,7 +12,7 @@
 sonde_status sondep_list_put(sondep_list *list, const char *text, size_t n)
 {
     SONDE_TRY(sondep_string_append(&list->text, text, n));
-    SONDE_TRY(sondep_room_grow(&list->ends, &list->capacity, list->n + 1, sizeof *list->ends));
+    SONDE_TRY(sondep_grow(&list->ends, &list->capacity, list->n + 1, sizeof *list->ends));
     list->ends[list->n++] = (int64_t)list->text.n;
     return SONDE_OK;
 }

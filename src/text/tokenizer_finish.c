@@ -40,7 +40,7 @@ static sonde_status put_item(encodings *out, int32_t id, const char *path)
 {
     if (out->n == MAX_TEMPLATE)
         return SONDE_FAIL(SONDE_E_FORMAT, "field 'post_processor' of '%s' adds more than %d tokens", path, MAX_TEMPLATE);
-    SONDE_TRY(sondep_room_grow(&out->items, &out->capacity, out->n + 1, sizeof *out->items));
+    SONDE_TRY(sondep_grow(&out->items, &out->capacity, out->n + 1, sizeof *out->items));
     out->items[out->n++] = id;
     return SONDE_OK;
 }
@@ -48,7 +48,7 @@ static sonde_status put_item(encodings *out, int32_t id, const char *path)
 /* What was put since the last end is an encoding. */
 static sonde_status end_encoding(encodings *out)
 {
-    SONDE_TRY(sondep_room_grow(&out->ends, &out->ends_capacity, out->n_ends + 1, sizeof *out->ends));
+    SONDE_TRY(sondep_grow(&out->ends, &out->ends_capacity, out->n_ends + 1, sizeof *out->ends));
     out->ends[out->n_ends++] = out->n;
     return SONDE_OK;
 }

@@ -6,31 +6,12 @@
  */
 #include "text/tokenizer.h"
 
-/* Twice as much each time: n elements cost O(n) copies in all. */
-sonde_status sondep_room_grow(void *array, int64_t *capacity, int64_t n, size_t size)
-{
-    void *old, *grown;
-    int64_t wanted = *capacity ? *capacity : 64;
-
-    if (n <= *capacity)
-        return SONDE_OK;
-    while (wanted < n)
-        wanted *= 2;
-    memcpy(&old, array, sizeof old);
-    grown = sondep_resize(old, wanted, size);
-    if (grown == NULL)
-        return SONDE_E_NOMEM;
-    memcpy(array, &grown, sizeof grown);
-    *capacity = wanted;
-    return SONDE_OK;
-}
-
 /* The list keeps its memory between texts. */
 sonde_status sondep_put_piece(sondep_pieces *pieces, sondep_piece piece)
 {
     if (piece.n == 0)
         return SONDE_OK;
-    SONDE_TRY(sondep_room_grow(&pieces->items, &pieces->capacity, pieces->n + 1, sizeof *pieces->items));
+    SONDE_TRY(sondep_grow(&pieces->items, &pieces->capacity, pieces->n + 1, sizeof *pieces->items));
     pieces->items[pieces->n++] = piece;
     return SONDE_OK;
 }
@@ -38,7 +19,7 @@ sonde_status sondep_put_piece(sondep_pieces *pieces, sondep_piece piece)
 /* The list keeps its memory between texts. */
 sonde_status sondep_put_match(sondep_matches *matches, int64_t start, int64_t end, bool is_match)
 {
-    SONDE_TRY(sondep_room_grow(&matches->items, &matches->capacity, matches->n + 1, sizeof *matches->items));
+    SONDE_TRY(sondep_grow(&matches->items, &matches->capacity, matches->n + 1, sizeof *matches->items));
     matches->items[matches->n++] = (sondep_match){start, end, is_match};
     return SONDE_OK;
 }
@@ -67,8 +48,8 @@ sondep_span sondep_piece_cover(const sondep_piece *p, int64_t start, int64_t end
 static sonde_status write_grow(sondep_writing *w, int64_t n)
 {
     int64_t capacity = w->capacity;
-    SONDE_TRY(sondep_room_grow(&w->text, &capacity, w->n + n, 1));
-    return sondep_room_grow(&w->spans, &w->capacity, w->n + n, sizeof *w->spans);
+    SONDE_TRY(sondep_grow(&w->text, &capacity, w->n + n, 1));
+    return sondep_grow(&w->spans, &w->capacity, w->n + n, sizeof *w->spans);
 }
 
 /* What is put in place of something, or from nowhere. */
@@ -128,7 +109,7 @@ sonde_status sondep_room_keep(sondep_room *room, void *block)
 {
     if (block == NULL)
         return SONDE_OK;
-    if (sondep_room_grow(&room->blocks, &room->blocks_capacity, room->n_blocks + 1, sizeof *room->blocks) != SONDE_OK) {
+    if (sondep_grow(&room->blocks, &room->blocks_capacity, room->n_blocks + 1, sizeof *room->blocks) != SONDE_OK) {
         sondep_free(block);
         return SONDE_E_NOMEM;
     }

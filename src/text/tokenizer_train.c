@@ -144,8 +144,8 @@ static sonde_status put_waiting(sonde_bpe_trainer *t, const char *text, int64_t 
 {
     if (n == 0)
         return SONDE_OK;
-    SONDE_TRY(sondep_room_grow(&t->texts, &t->texts_capacity, at + n, 1));
-    SONDE_TRY(sondep_room_grow(&t->ends, &t->ends_capacity, t->n_ends + 1, sizeof *t->ends));
+    SONDE_TRY(sondep_grow(&t->texts, &t->texts_capacity, at + n, 1));
+    SONDE_TRY(sondep_grow(&t->ends, &t->ends_capacity, t->n_ends + 1, sizeof *t->ends));
     memcpy(t->texts + at, text, (size_t)n);
     t->ends[t->n_ends++] = at + n;
     return SONDE_OK;

@@ -16,7 +16,7 @@ typedef struct segment {
 /* One more code point of the segment. */
 static sonde_status put_point(segment *s, uint32_t c)
 {
-    SONDE_TRY(sondep_room_grow(&s->points, &s->capacity, s->n + 1, sizeof *s->points));
+    SONDE_TRY(sondep_grow(&s->points, &s->capacity, s->n + 1, sizeof *s->points));
     s->points[s->n++] = c;
     return SONDE_OK;
 }
