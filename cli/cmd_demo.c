@@ -496,7 +496,7 @@ const cli_command cli_cmd_demo = {
     .arguments = "",
     .min_arguments = 0,
     .max_arguments = 0,
-    .examples = {"sonde demo", "SONDE_MODEL=stories15M sonde demo -o /tmp/tour"},
+    .examples = {"sonde demo --tokens 20000", "SONDE_MODEL=stories15M sonde demo --tokens 20000 -o /tmp/tour"},
     .options = {options},
     .notes = "Shows each command line and what it prints, and writes pictures, activations, statistics, a story, an "
              "autoencoder and a page\n"

@@ -32,6 +32,7 @@ void sondep_bag_close(sondep_bag *bag)
     sonde_safetensors_close(bag->safetensors);
     sonde_npz_close(bag->npz);
     sonde_torch_close(bag->torch);
+    sonde_npy_free(&bag->last);
 }
 
 /* By the name as it stands in the file. */
@@ -47,50 +48,54 @@ bool sondep_bag_has(const sondep_bag *bag, const char *name)
     return false;
 }
 
-/* A tensor as it lies in the file; `owned`: its elements are to be freed. */
-static sonde_status read_raw(sonde_tensor *out, bool *owned, const sondep_bag *bag, const char *name)
+/* Reads a tensor of an .npz or a .pt in the place of the one before it. */
+static sonde_status read_anew(sondep_bag *bag, const char *name)
 {
-    int64_t i;
+    int64_t i = bag->torch != NULL ? sonde_torch_find(bag->torch, name) : 0;
 
-    *owned = bag->safetensors == NULL;
+    sonde_npy_free(&bag->last);
+    bag->name = NULL;
+    if (i < 0)
+        return SONDE_FAIL(SONDE_E_NOTFOUND, "tensor '%s' is missing in '%s'", name, bag->path);
+    SONDE_TRY(bag->torch != NULL ? sonde_torch_read(&bag->last, bag->torch, i) : sonde_npz_read(&bag->last, bag->npz, name));
+    bag->name = name;
+    return SONDE_OK;
+}
+
+/* A tensor as it lies in the file; a view, until the next one. */
+static sonde_status look_at(sonde_tensor *out, sondep_bag *bag, const char *name)
+{
     if (bag->safetensors != NULL)
         return sonde_safetensors_get(out, bag->safetensors, name);
-    if (bag->npz != NULL)
-        return sonde_npz_read(out, bag->npz, name);
-    i = sonde_torch_find(bag->torch, name);
-    return i >= 0 ? sonde_torch_read(out, bag->torch, i)
-                  : SONDE_FAIL(SONDE_E_NOTFOUND, "tensor '%s' is missing in '%s'", name, bag->path);
+    if (bag->name == NULL || strcmp(bag->name, name) != 0)
+        SONDE_TRY(read_anew(bag, name));
+    *out = bag->last;
+    return SONDE_OK;
 }
 
 /* A copy even of floats: most weights are turned or scaled afterwards. */
-sonde_status sondep_bag_read(sonde_tensor *out, const sondep_bag *bag, const char *name)
+sonde_status sondep_bag_read(sonde_tensor *out, sondep_bag *bag, const char *name)
 {
-    sonde_tensor raw = {0};
-    bool owned = false;
-    float *floats = NULL;
+    sonde_tensor raw;
+    float *floats;
     int64_t n, at;
-    sonde_status status;
 
     *out = (sonde_tensor){0};
-    SONDE_TRY(read_raw(&raw, &owned, bag, name));
+    SONDE_TRY(look_at(&raw, bag, name));
     n = sonde_tensor_n_elements(&raw);
-    SONDE_TRY_DONE(SONDE_NEW(floats, n));
+    SONDE_TRY(SONDE_NEW(floats, n));
     sonde_convert_to_f32(floats, raw.data, raw.dtype, n);
     at = sondep_find_nonfinite(floats, n, false);
     if (at >= 0) {
-        status = SONDE_FAIL(SONDE_E_NONFINITE, "weight '%s' in '%s' is %g at element %lld", name, bag->path,
-                            (double)floats[at], (long long)at);
-        goto done;
+        SONDE_FAIL(SONDE_E_NONFINITE, "weight '%s' in '%s' is %g at element %lld", name, bag->path, (double)floats[at],
+                   (long long)at);
+        sondep_free(floats);
+        return SONDE_E_NONFINITE;
     }
     *out = raw;
     out->dtype = SONDE_F32;
     out->data = floats;
-    floats = NULL;
-done:
-    sondep_free(floats);
-    if (owned)
-        sonde_npy_free(&raw);
-    return status;
+    return SONDE_OK;
 }
 
 /* The name under which it is there. */
@@ -100,27 +105,21 @@ static const char *name_in(const sondep_bag *bag, const char *name, const char *
 }
 
 /* Layouts that have no config say their sizes by the shapes of their matrices. */
-sonde_status sondep_foreign_sizes(int64_t *rows, int64_t *columns, const sondep_bag *bag, const char *name,
-                                  const char *other)
+sonde_status sondep_foreign_sizes(int64_t *rows, int64_t *columns, sondep_bag *bag, const char *name, const char *other)
 {
-    sonde_tensor t = {0};
-    bool owned = false;
-    int rank;
+    sonde_tensor t;
 
     name = name_in(bag, name, other);
-    SONDE_TRY(read_raw(&t, &owned, bag, name));
-    rank = t.rank;
+    SONDE_TRY(look_at(&t, bag, name));
+    if (t.rank != 2)
+        return SONDE_FAIL(SONDE_E_SHAPE, "'%s' in '%s' has %d axes, not the 2 of a matrix", name, bag->path, t.rank);
     *rows = t.shape[0];
     *columns = t.shape[1];
-    if (owned)
-        sonde_npy_free(&t);
-    if (rank != 2)
-        return SONDE_FAIL(SONDE_E_SHAPE, "'%s' in '%s' has %d axes, not the 2 of a matrix", name, bag->path, rank);
     return SONDE_OK;
 }
 
 /* One weight from its place. */
-static sonde_status fill_weight(sonde_sae *sae, const sondep_bag *bag, const sondep_place *p)
+static sonde_status fill_weight(sonde_sae *sae, sondep_bag *bag, const sondep_place *p)
 {
     const char *name = name_in(bag, p->name, p->other);
     sonde_tensor want, got, turned;
@@ -158,7 +157,7 @@ static sonde_status fill_weight(sonde_sae *sae, const sondep_bag *bag, const son
 }
 
 /* What an autoencoder of this config does not have is passed over: one list of places serves several architectures. */
-sonde_status sondep_foreign_fill(sonde_sae **out, const sonde_sae_config *config, const sondep_bag *bag,
+sonde_status sondep_foreign_fill(sonde_sae **out, const sonde_sae_config *config, sondep_bag *bag,
                                  const sondep_place *places, int64_t n)
 {
     sonde_status status;

@@ -12,6 +12,9 @@ typedef struct sondep_bag {
     sonde_safetensors *safetensors;
     sonde_npz *npz;
     sonde_torch *torch;
+    sonde_tensor
+        last; /* what was read last of .npz and .pt, so that what is asked for its shape first is not read twice; owned */
+    const char *name; /* of it; NULL: nothing was read */
 } sondep_bag;
 
 /* Opens the file by its ending. What a failed opening leaves behind is for close. Errors: SONDE_E_UNSUPPORTED (another ending), those of the format. */
@@ -21,7 +24,7 @@ bool sondep_bag_has(const sondep_bag *bag, const char *name);
 
 /* A tensor as floats, each of them finite. Owns: out->data is the caller's: sondep_free.
  * Errors: SONDE_E_NOTFOUND, SONDE_E_NONFINITE (its element), those of the format; out->data is NULL then. */
-sonde_status sondep_bag_read(sonde_tensor *out, const sondep_bag *bag, const char *name);
+sonde_status sondep_bag_read(sonde_tensor *out, sondep_bag *bag, const char *name);
 
 /* Where a weight lies: under the first of two names that is there; with its axes the other way round. */
 typedef struct sondep_place {
@@ -32,12 +35,11 @@ typedef struct sondep_place {
 
 /* An autoencoder of `config` with the weights of the places, of which those that it does not have are passed over; a number by itself stands for all.
  * Owns: *out is the caller's. Errors: those of sonde_sae_load. */
-sonde_status sondep_foreign_fill(sonde_sae **out, const sonde_sae_config *config, const sondep_bag *bag,
+sonde_status sondep_foreign_fill(sonde_sae **out, const sonde_sae_config *config, sondep_bag *bag,
                                  const sondep_place *places, int64_t n);
 
 /* Rows and columns of a matrix, under the first of two names that is there. Errors: SONDE_E_NOTFOUND, SONDE_E_SHAPE. */
-sonde_status sondep_foreign_sizes(int64_t *rows, int64_t *columns, const sondep_bag *bag, const char *name,
-                                  const char *other);
+sonde_status sondep_foreign_sizes(int64_t *rows, int64_t *columns, sondep_bag *bag, const char *name, const char *other);
 
 /* The number behind `before` in a text: of "layer_12" behind "layer_" 12; -1 if there is none. */
 int64_t sondep_number_behind(const char *text, const char *before);

@@ -45,14 +45,16 @@ static void describe_gemma_scope(sonde_sae_config *c, const char *path)
     }
 }
 
-/* Sizes from the matrices; jumprelu, and nothing taken from the input. */
-static sonde_status read_gemma_sizes(sonde_sae_config *c, const sondep_bag *bag)
+/* Sizes by what is there; jumprelu, and nothing taken from the input. The matrix is looked at last: it is what is wanted next. */
+static sonde_status read_gemma_sizes(sonde_sae_config *c, sondep_bag *bag)
 {
-    int64_t rows;
+    sonde_tensor bias;
 
     c->activation = SONDE_SAE_JUMPRELU;
+    SONDE_TRY(sondep_bag_read(&bias, bag, "b_dec"));
+    c->d_out = sonde_tensor_n_elements(&bias);
+    sondep_free(bias.data);
     SONDE_TRY(sondep_foreign_sizes(&c->d_in, &c->d_sae, bag, "W_enc", "w_enc"));
-    SONDE_TRY(sondep_foreign_sizes(&rows, &c->d_out, bag, "W_dec", "w_dec"));
     c->is_transcoder = c->is_transcoder || c->d_out != c->d_in;
     snprintf(c->architecture, sizeof c->architecture, "%s",
              !c->is_transcoder ? "jumprelu"

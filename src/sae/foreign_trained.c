@@ -47,7 +47,7 @@ static sonde_status read_trainer(sonde_sae_config *c, const char **class, const 
 }
 
 /* Which class it is, by what config.json says and by what is there. */
-static sonde_status read_class(sonde_sae_config *c, const sondep_bag *bag, const char *class)
+static sonde_status read_class(sonde_sae_config *c, sondep_bag *bag, const char *class)
 {
     int64_t k = sonde_torch_find(bag->torch, "k");
     bool is_gated = sondep_bag_has(bag, "gate_bias"), has_threshold = sondep_bag_has(bag, "threshold");
@@ -81,17 +81,18 @@ static sonde_status read_class(sonde_sae_config *c, const sondep_bag *bag, const
 }
 
 /* Class, sizes and weights. */
-static sonde_status read_dictionary(sonde_sae **out, sonde_sae_config *c, const sondep_bag *bag, const char *class)
+static sonde_status read_dictionary(sonde_sae **out, sonde_sae_config *c, sondep_bag *bag, const char *class)
 {
     bool is_linear = sondep_bag_has(bag, "encoder.weight");
     sondep_place places[N_LINEAR];
 
+    SONDE_TRY(read_class(c, bag, class));
+    /* the matrix is looked at last: it is what is wanted next */
     if (is_linear)
         SONDE_TRY(sondep_foreign_sizes(&c->d_sae, &c->d_in, bag, "encoder.weight", NULL));
     else
         SONDE_TRY(sondep_foreign_sizes(&c->d_in, &c->d_sae, bag, "W_enc", NULL));
     c->d_out = c->d_in;
-    SONDE_TRY(read_class(c, bag, class));
     memcpy(places, linear_places, sizeof places);
     /* b_dec has four names */
     if (is_linear && sondep_bag_has(bag, "decoder_bias"))

@@ -25,7 +25,7 @@ from sonde_cli import Score, Sonde, bare_package
 
 logging.disable(logging.WARNING)
 SHARED = pathlib.Path(os.environ.get("SONDE_SHARED", "../shared"))
-LAYER, N_TEXTS, LIMIT = 3, 3, 2e-5
+LAYER, N_TEXTS, LIMIT = 3, 6, 2e-5
 
 
 def losses(logits, ids):
