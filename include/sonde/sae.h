@@ -270,13 +270,14 @@ SONDE_API sonde_status sonde_sae_measure_geometry(sonde_sae_geometry *out, const
  *   matryoshka        batchtopk, its losses summed over the first features of growing groups
  *   jumprelu          |y - t|^2 + l0 penalty,  f = h where h > threshold
  *   panneal           |y - t|^2 + l1 sum f^p,  p falls from 1
+ *   kl                |y - t|^2 + kl sum KL(rho | mean of f) + weight-l1 (|W_enc|_1 + |W_dec|_1)
  *   matching-pursuit  |y - t|^2, features one after another, each from what the others left
  *
  * Sources: Bricken et al. 2023; Conerly et al. 2024 (Circuits Updates, April); Rajamanoharan et al. 2024 (arXiv 2404.16014, 2407.14435);
  * Gao et al. 2024 (2406.04093); Bussmann et al. 2024 (2412.06410), 2025 (2503.17547); Zhu et al. 2026 (2510.00404); Karvonen et al.
  * 2024 (2408.00113); as sae_lens 6.54.12 and dictionary_learning compute them. */
 #define SONDE_SAE_ARCHS \
-    "standard-2023|standard/relu|gated|topk|batchtopk|abstopk|matryoshka|jumprelu|panneal|matching-pursuit"
+    "standard-2023|standard/relu|gated|topk|batchtopk|abstopk|matryoshka|jumprelu|panneal|matching-pursuit|kl"
 typedef enum sonde_sae_arch {
     SONDE_SAE_ARCH_STANDARD_2023 = 0,
     SONDE_SAE_ARCH_STANDARD = 1,
@@ -287,7 +288,8 @@ typedef enum sonde_sae_arch {
     SONDE_SAE_ARCH_MATRYOSHKA = 6,
     SONDE_SAE_ARCH_JUMPRELU = 7,
     SONDE_SAE_ARCH_PANNEAL = 8,
-    SONDE_SAE_ARCH_PURSUIT = 9
+    SONDE_SAE_ARCH_PURSUIT = 9,
+    SONDE_SAE_ARCH_KL = 10
 } sonde_sae_arch;
 
 /* What the penalty of JumpReLU counts: [h > threshold]; tanh(scale f |d_s|); 2/target (L0 - target)^2. */
@@ -300,8 +302,10 @@ typedef enum sonde_sae_penalty {
 /* What is done to the rows of a training, and folded into the weights when they are exported. */
 typedef enum sonde_sae_scaling {
     SONDE_SAE_SCALE_NONE = 0,
-    SONDE_SAE_SCALE_AVERAGE = 1,  /* x sqrt(D) / mean |x| */
-    SONDE_SAE_SCALE_WHITENING = 2 /* (x - mean) E diag(lambda + 1e-3)^(-1/2), with the covariance E diag(lambda) E^T */
+    SONDE_SAE_SCALE_AVERAGE = 1,       /* x sqrt(D) / mean |x| */
+    SONDE_SAE_SCALE_WHITENING = 2,     /* (x - mean) E diag(lambda + 1e-3)^(-1/2), with the covariance E diag(lambda) E^T */
+    SONDE_SAE_SCALE_CONSTANT_NORM = 3, /* x sqrt(D) / |x|, row by row: nothing to fold in, the autoencoder does it, too */
+    SONDE_SAE_SCALE_LAYER_NORM = 4     /* (x - mean) / (std + 1e-5), as well; losses are those of the rows as they became */
 } sonde_sae_scaling;
 
 /* The one list of options: name, flag of the program, default, least and most (of a choice: the names), what it is. */
@@ -324,8 +328,8 @@ typedef enum sonde_sae_scaling {
     REAL(beta2, "beta2", 0.999, 0, 0.9999999, "decay of Adam's mean of squared gradients")                                 \
     REAL(eps, "eps", 1e-8, 1e-30, 1, "added to the root of Adam's squares")                                                \
     REAL(clip, "clip", 1, 0, 1e30, "largest norm of all gradients together; 0: none")                                      \
-    CHOICE(scaling, "scaling", SONDE_SAE_SCALE_AVERAGE, "none|average|whitening",                                          \
-           "what is done to the rows, folded in at the end")                                                               \
+    CHOICE(scaling, "scaling", SONDE_SAE_SCALE_AVERAGE, "none|average|whitening|constant-norm|layer-norm",                 \
+           "what is done to the rows; folded in at the end, but for norms of each row")                                    \
     REAL(init_norm, "init-norm", 0.1, 1e-6, 1e6, "length of the decoder's rows at the beginning (standard-2023: 1)")       \
     WHOLE(ties_bias, "b-dec-to-input", 1, 0, 1, "1: b_dec is taken from the input (never of transcoders)")                 \
     WHOLE(rescales, "by-norm", 1, 0, 1, "topk and its relatives: 1: features are chosen by h |d_s|")                       \
@@ -337,11 +341,23 @@ typedef enum sonde_sae_scaling {
     REAL(bandwidth, "bandwidth", 0.05, 1e-9, 1e6, "jumprelu: width around a threshold in which it has a gradient")         \
     CHOICE(penalty, "penalty", SONDE_SAE_PENALTY_STEP, "step|tanh|quadratic", "jumprelu: what the penalty counts")         \
     REAL(tanh_scale, "tanh-scale", 4, 1e-6, 1e6, "jumprelu, tanh: scale of features")                                      \
-    REAL(target_l0, "target-l0", 32, 1e-3, 1e6, "jumprelu, quadratic: features of a row that are wanted")                  \
+    REAL(target_l0, "target-l0", 32, 1e-3, 1e6,                                                                            \
+         "features of a row that are wanted: by l0-control, and jumprelu's quadratic")                                     \
+    REAL(l0_control, "l0-control", 0, 0, 1,                                                                                \
+         "penalties: how fast their weight follows what target-l0 needs: 0.005 (0: it stays)")                             \
+    REAL(pre_act, "pre-act", 0, 0, 1e9, "jumprelu: weight of the loss that lifts dead features to their thresholds: 3e-6") \
     WHOLE(ste_to_input, "ste-to-input", 0, 0, 1, "jumprelu: 1: the estimate of its gradient goes to the input too")        \
     WHOLE(anneal_start, "anneal-start", 0, 0, 1e9, "panneal: steps before the exponent begins to fall; 0: a fifth of all") \
     REAL(last_p, "last-p", 0.2, 0.01, 1, "panneal: exponent at the end")                                                   \
-    REAL(residual_threshold, "residual-threshold", 0.01, 0, 1e9, "matching-pursuit: length of the rest at which a row ends")
+    REAL(residual_threshold, "residual-threshold", 0.01, 0, 1e9,                                                           \
+         "matching-pursuit: length of the rest at which a row ends")                                                       \
+    REAL(kl, "kl", 1, 0, 1e9, "kl: weight of the penalty of features' means")                                              \
+    REAL(rho, "rho", 0.05, 1e-6, 0.999, "kl: mean that features are to have")                                              \
+    REAL(weight_l1, "weight-l1", 1e-5, 0, 1e9, "kl: weight of the L1 penalty of both matrices")                            \
+    WHOLE(plateau_every, "plateau-every", 0, 0, 1e9,                                                                       \
+          "steps whose mean loss must go down, or the step size does: ReduceLROnPlateau; 0: no such thing")                \
+    WHOLE(plateau_patience, "plateau-patience", 10, 0, 1e9, "how often in a row it need not")                              \
+    REAL(plateau_factor, "plateau-factor", 0.1, 0, 1, "what the step size is multiplied by then")
 
 #define SONDE_SAE_WHOLE(name, flag, value, least, most, what) int64_t name;
 #define SONDE_SAE_CHOICE(name, flag, value, names, what) int64_t name;

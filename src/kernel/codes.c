@@ -223,9 +223,17 @@ static double add_term(const pass *p, float *g, const sondep_feature_term *t, in
         }
         if (t->dpre)
             p->leaf->add_listed(g, t->x, t->ld_x, t->columns->row + i, dpre, n, p->D);
-        p->leaf->add_listed(g + p->D, t->residual, p->D_out, t->columns->row + i, value, n, p->D_out);
+        if (t->residual)
+            p->leaf->add_listed(g + p->D, t->residual, p->D_out, t->columns->row + i, value, n, p->D_out);
     }
     return of_bias;
+}
+
+/* g += shrink sign(w) */
+static void add_signs(float *restrict g, const float *restrict w, float shrink, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        g[i] += w[i] > 0.0f ? shrink : w[i] < 0.0f ? -shrink : 0.0f;
 }
 
 /* Gradients of feature s: D floats for its row of the encoder, D_out for that of the decoder; returns that of its bias. */
@@ -240,6 +248,10 @@ static float form_gradient(const pass *p, float *g, int64_t s)
         p->leaf->add_scaled(of_out, w, p->f->pull[s], p->D_out);
     for (int64_t t = 0; t < p->n_terms; t++)
         of_bias += add_term(p, g, &p->terms[t], s);
+    if (p->f->shrink != 0.0f) {
+        add_signs(g, p->f->w_in + s * p->D, p->f->shrink, p->D);
+        add_signs(of_out, w, p->f->shrink, p->D_out);
+    }
     if (p->f->is_tangent && (squares = p->leaf->sum_squares(w, p->D_out)) > 0.0)
         p->leaf->add_scaled(of_out, w, (float)(-p->leaf->dot(of_out, w, p->D_out) / squares), p->D_out);
     return (float)of_bias;

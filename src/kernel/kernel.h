@@ -268,7 +268,7 @@ typedef struct sondep_feature_term {
     const float *dpre; /* (N,capacity): by the pre-activations; dvalue where a value is its pre-activation; NULL: 0 */
     const float *x;    /* (N,D), row stride ld_x */
     int64_t ld_x;
-    const float *residual; /* (N,D_out) */
+    const float *residual; /* (N,D_out); NULL: 0 */
 } sondep_feature_term;
 
 /* Rows of S features, what AdamW keeps of them, and what else happens to the decoder's rows, in this order. A part of the
@@ -278,8 +278,9 @@ typedef struct sondep_features {
     float *w_out, *m_out, *v_out; /* (S,D_out) */
     float *b, *m_b, *v_b;         /* (S), or all NULL */
     const float *pull;            /* (S) or NULL: g_out[s] += pull[s] w_out[s], the gradient of a penalty on norms */
-    bool is_tangent;              /* what of g_out[s] is along w_out[s] is taken out, before the step */
-    const float *norm;            /* (S) or NULL: w_out[s] is scaled to |w_out[s]| = norm[s] behind the step */
+    float shrink;      /* g_in[s] += shrink sign(w_in[s]), g_out as well: the gradient of an L1 penalty on weights */
+    bool is_tangent;   /* what of g_out[s] is along w_out[s] is taken out, before the step */
+    const float *norm; /* (S) or NULL: w_out[s] is scaled to |w_out[s]| = norm[s] behind the step */
 } sondep_features;
 
 /* Gradients of all features, each formed and used at once: a step of AdamW, also on features that no row chose (their

@@ -115,11 +115,6 @@ void sonde_sae_coder_free(sonde_sae_coder *coder)
 
 /* ---- rows --------------------------------------------------------------------------------------------------------------- */
 
-/* What a row becomes before b_dec is taken away: (x - shift) factor; and back: y back + shift. */
-typedef struct scaling {
-    double shift, factor, back;
-} scaling;
-
 /* Mean of a row, and the sum of squares around `centre`. */
 static double mean_of(const float *x, int64_t D)
 {
@@ -140,35 +135,36 @@ static double squares_around(const float *x, int64_t D, double centre)
 }
 
 /* LayerNorm divides by std + eps, and is undone by std alone: so is SAELens's. */
-static scaling scaling_of(const sonde_sae_config *c, const float *x)
+sondep_sae_scaling sondep_sae_scaling_of(sonde_sae_normalization kind, bool is_centred, const float *x, int64_t D)
 {
-    double D = (double)c->d_in, mean = mean_of(x, c->d_in), std;
+    double mean = mean_of(x, D), size;
 
-    switch (c->normalization) {
-    case SONDE_SAE_CONSTANT_NORM: std = sqrt(squares_around(x, c->d_in, 0.0) / D); return (scaling){0.0, 1.0 / std, std};
+    switch (kind) {
+    case SONDE_SAE_CONSTANT_NORM:
+        size = sqrt(squares_around(x, D, 0.0) / (double)D);
+        return (sondep_sae_scaling){0.0, size > 0.0 ? 1.0 / size : 0.0, size};
     case SONDE_SAE_LAYER_NORM:
-        std = sqrt(squares_around(x, c->d_in, mean) / (D - 1.0));
-        return (scaling){mean, 1.0 / (std + 1e-5), std};
-    default: return (scaling){c->centres_input ? mean : 0.0, 1.0, 1.0};
+        size = sqrt(squares_around(x, D, mean) / fmax(1.0, (double)D - 1.0));
+        return (sondep_sae_scaling){mean, 1.0 / (size + 1e-5), size};
+    default: return (sondep_sae_scaling){is_centred ? mean : 0.0, 1.0, 1.0};
     }
 }
 
-/* A row as it is encoded. A row of zeros has no length to scale to: it stays 0. */
+/* A row as it is encoded. */
 static void prepare_row(float *to, const sonde_sae *sae, const float *x)
 {
     const sonde_sae_config *c = &sae->config;
     const float *bias = sae->w[SONDEP_B_DEC];
-    scaling s = scaling_of(c, x);
-    double factor = isfinite(s.factor) ? s.factor : 0.0;
+    sondep_sae_scaling s = sondep_sae_scaling_of(c->normalization, c->centres_input, x, c->d_in);
 
     for (int64_t d = 0; d < c->d_in; d++)
-        to[d] = (float)(((double)x[d] - s.shift) * factor) - (c->applies_b_dec ? bias[d] : 0.0f);
+        to[d] = (float)(((double)x[d] - s.shift) * s.factor) - (c->applies_b_dec ? bias[d] : 0.0f);
 }
 
 /* A decoded row in the scale of its input. */
 static void restore_row(float *y, const sonde_sae_config *c, const float *x)
 {
-    scaling s = scaling_of(c, x);
+    sondep_sae_scaling s = sondep_sae_scaling_of(c->normalization, c->centres_input, x, c->d_in);
 
     for (int64_t d = 0; d < c->d_out; d++)
         y[d] = (float)((double)y[d] * s.back + s.shift);

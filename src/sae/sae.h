@@ -58,6 +58,13 @@ sonde_status sondep_sae_finish(sonde_sae *sae);
 /* x -> c x before the encoder and y -> y / c behind the decoder, folded into the weights. */
 void sondep_sae_fold_scale(sonde_sae *sae, double scale);
 
+/* What a row becomes before b_dec is taken away: (x - shift) factor; and back: y back + shift. A row of zeros has no length to scale to:
+ * it stays 0. */
+typedef struct sondep_sae_scaling {
+    double shift, factor, back;
+} sondep_sae_scaling;
+sondep_sae_scaling sondep_sae_scaling_of(sonde_sae_normalization kind, bool is_centred, const float *x, int64_t D);
+
 /* ---- activations: features in place of pre-activations ------------------------------------------------------------------ */
 
 /* v (N,S): the pre-activations in, the features out; TOPK, ABSTOPK and PURSUIT take their own products and only write. x (N,D): the

@@ -122,11 +122,15 @@ static void apply_opts(sonde_sae_trainer *t)
     t->rule = &sondep_sae_rules[o->arch];
     t->is_transcoder = o->d_out > 0;
     t->ties_bias = o->ties_bias != 0;
+    t->normalization = o->scaling == SONDE_SAE_SCALE_CONSTANT_NORM ? SONDE_SAE_CONSTANT_NORM
+                       : o->scaling == SONDE_SAE_SCALE_LAYER_NORM  ? SONDE_SAE_LAYER_NORM
+                                                                   : SONDE_SAE_AS_IT_IS;
     t->D = o->d_in;
     t->S = o->d_sae;
     t->O = t->is_transcoder ? o->d_out : o->d_in;
     t->N = o->batch;
-    t->scale_in = t->scale_out = t->anneal.p = t->anneal.weight = 1.0;
+    t->scale_in = t->scale_out = t->anneal.p = t->anneal.weight = t->control = t->plateau.share = 1.0;
+    t->plateau.best = 1e300;
     t->is_dense = !t->rule->is_topk;
     t->schedule = (sondep_schedule){.kind = (sondep_schedule_kind)o->schedule,
                                     .steps = o->steps,
@@ -199,7 +203,45 @@ const int64_t *sonde_sae_trainer_silent(const sonde_sae_trainer *trainer)
 double sondep_sae_coefficient(const sonde_sae_trainer *t)
 {
     const sonde_sae_train_opts *o = &t->opts;
-    double weight = o->arch == SONDE_SAE_ARCH_JUMPRELU ? o->l0 : o->l1 * t->anneal.weight;
+    double weight = sondep_sae_penalty_weight(o) * t->anneal.weight * t->control;
 
     return t->step < o->sparsity_warmup ? weight * (double)t->step / (double)o->sparsity_warmup : weight;
+}
+
+/* Torch's ReduceLROnPlateau with its own threshold: what is not better than the best by a part of 1e-4 is bad, and more bad windows in
+ * a row than the patience make the step size smaller. */
+void sondep_sae_step_plateau(sonde_sae_trainer *t, double loss)
+{
+    sondep_sae_plateau *p = &t->plateau;
+    double mean;
+
+    p->sum += loss;
+    if (t->opts.plateau_every == 0 || ++p->n < t->opts.plateau_every)
+        return;
+    mean = p->sum / (double)p->n;
+    p->sum = 0.0;
+    p->n = 0;
+    if (mean < p->best * (1.0 - 1e-4)) {
+        p->best = mean;
+        p->n_bad = 0;
+    } else if (++p->n_bad > t->opts.plateau_patience) {
+        p->share *= t->opts.plateau_factor;
+        p->n_bad = 0;
+    }
+}
+
+/* Integral control of the logarithm: w' = w exp(rate (log(l0 / target) + log(l0 / mean of l0 of late))). The second term is about what
+ * the next hundred steps would change by themselves: L0 falls by a factor of thirty before the first features mean anything, and the
+ * weight must not answer that. A step that is off by more than a factor of e counts as off by that. */
+void sondep_sae_control(sonde_sae_trainer *t, double l0)
+{
+    static const double of_late = 0.01;
+    double now = log(fmax(l0, 1e-3)), off;
+
+    if (t->opts.l0_control == 0.0)
+        return;
+    t->log_l0 += (t->step == 0 ? 1.0 : of_late) * (now - t->log_l0);
+    off = 2.0 * now - t->log_l0 - log(t->opts.target_l0);
+    if (t->step >= t->opts.sparsity_warmup)
+        t->control *= exp(t->opts.l0_control * fmax(-1.0, fmin(1.0, off)));
 }

@@ -64,8 +64,9 @@ typedef struct sondep_sae_rule {
     bool has_gate;                                  /* a second reconstruction */
     bool is_unit;                                   /* decoder rows have length 1, and gradients nothing along them */
     int n_extras;
-    bool has_pull;       /* the penalty grows with the decoder's rows: pull[s] = sum of .. */
-    sondep_sae_sum pull; /* .. this, over |d_s| */
+    bool has_means; /* the penalty is one of features' means over the rows of a step; and both matrices have an L1 penalty */
+    bool has_pull;  /* the penalty grows with the decoder's rows: pull[s] = sum of .. */
+    sondep_sae_sum pull;                                                     /* .. this, over |d_s| */
     void (*activate)(const sonde_sae_trainer *t, const sondep_sae_row *row); /* NULL: f = h */
     double (*back)(const sonde_sae_trainer *t, const sondep_sae_row *row);   /* returns the penalty of the row; NULL: none */
 } sondep_sae_rule;
@@ -78,6 +79,15 @@ typedef struct sondep_sae_anneal {
     int64_t n_seen;                                     /* of the pairs below */
     double now[SONDEP_SAE_SEEN], next[SONDEP_SAE_SEEN]; /* sum f^p of the last steps, with both */
 } sondep_sae_anneal;
+
+/* The step size goes down where the loss does not. */
+typedef struct sondep_sae_plateau {
+    double share;  /* of the schedule's step size */
+    double best;   /* mean loss of the best window of steps so far */
+    double sum;    /* of this window's losses, */
+    int64_t n;     /* and how many there are */
+    int64_t n_bad; /* windows since the best */
+} sondep_sae_plateau;
 
 /* A list of pairs and what belongs to it. */
 typedef struct sondep_sae_pairs {
@@ -94,6 +104,7 @@ struct sonde_sae_trainer {
     int64_t D, S, O, N; /* N: rows of a step */
     int64_t groups[SONDEP_SAE_GROUPS], n_groups;
     bool is_transcoder, ties_bias;
+    sonde_sae_normalization normalization; /* of each row */
 
     /* the state */
     int64_t step;
@@ -103,8 +114,11 @@ struct sonde_sae_trainer {
     int64_t *silent;         /* (S) steps since a feature was on */
     double threshold, least; /* of BatchTopK: mean of the smallest key of a batch; that of this one */
     sondep_sae_anneal anneal;
-    bool is_dense;                    /* the way of the next step */
-    double scale_in, scale_out;       /* of rows; out: of a transcoder's y, else as scale_in */
+    sondep_sae_plateau plateau;
+    double control;             /* of the penalty: a share of the weight that was asked for, moved towards target_l0, */
+    double log_l0;              /* and the mean of log L0 of late */
+    bool is_dense;              /* the way of the next step */
+    double scale_in, scale_out; /* of rows; out: of a transcoder's y, else as scale_in */
     double *mean, *whiten, *unwhiten; /* (D), (D,D), (D,D), one block: x' = (x - mean) whiten; NULL: not whitened */
 
     /* room for a step */
@@ -142,9 +156,13 @@ struct sonde_sae_trainer {
     float *no_bar;                   /* (S) -inf */
     float *bar;                      /* (S) what keys must be above */
     double *sums[SONDEP_N_SAE_SUMS]; /* (S) */
-    int64_t *fired;                  /* (S) rows in which a feature is on */
-    float *gradient;                 /* of what is no row of a feature: vectors, b_dec, skip, as they lie in a block */
-    int32_t *dead;                   /* (S) the dead ones */
+    double *means;                   /* (S) of kl: sums over rows, */
+    float *slopes;                   /* (S) gradients of the penalty by a feature of a row, */
+    double of_features;              /* and the penalty itself */
+    double *below;   /* (S) of jumprelu with pre_act: sum of how far a dead feature was below its threshold */
+    int64_t *fired;  /* (S) rows in which a feature is on */
+    float *gradient; /* of what is no row of a feature: vectors, b_dec, skip, as they lie in a block */
+    int32_t *dead;   /* (S) the dead ones */
     int64_t n_dead;
     float *dead_rows, *dead_bias, *dead_norms; /* their encoders, side by side */
     int64_t block;                             /* rows at a time, of the dense way */
@@ -161,6 +179,9 @@ struct sonde_sae_trainer {
 /* The caller's options over the defaults, within their bounds, with what is left to us chosen. Errors: SONDE_E_ARG. */
 sonde_status sondep_sae_opts_read(sonde_sae_train_opts *out, const sonde_sae_train_opts *opts);
 
+/* The weight of the penalty as it was asked for. */
+double sondep_sae_penalty_weight(const sonde_sae_train_opts *opts);
+
 /* How each architecture of sonde_sae_arch is trained. */
 extern const sondep_sae_rule sondep_sae_rules[];
 
@@ -168,7 +189,11 @@ extern const sondep_sae_rule sondep_sae_rules[];
 typedef void sondep_sae_activate_fn(const sonde_sae_trainer *t, const sondep_sae_row *row);
 typedef double sondep_sae_back_fn(const sonde_sae_trainer *t, const sondep_sae_row *row);
 sondep_sae_activate_fn sondep_sae_relu_activate, sondep_sae_gated_activate, sondep_sae_jumprelu_activate;
-sondep_sae_back_fn sondep_sae_relu_back, sondep_sae_panneal_back, sondep_sae_gated_back, sondep_sae_jumprelu_back;
+sondep_sae_back_fn sondep_sae_relu_back, sondep_sae_panneal_back, sondep_sae_gated_back, sondep_sae_jumprelu_back,
+    sondep_sae_kl_back;
+
+/* kl: the penalty from the sums of features. */
+void sondep_sae_weigh_means(sonde_sae_trainer *t);
 
 /* The feature of number i of a row. */
 static inline int64_t sondep_sae_feature_of(const sondep_sae_row *row, int64_t i)
@@ -186,8 +211,12 @@ static inline float *sondep_sae_at(const sonde_sae_trainer *t, float *block, int
 int64_t sondep_sae_count(const sonde_sae_trainer *t, int parameter);
 const char *sondep_sae_parameter_name(const sonde_sae_trainer *t, int parameter);
 
-/* The weight of the penalty in this step. */
+/* The weight of the penalty in this step; what a step that had l0 features a row does to it. */
 double sondep_sae_coefficient(const sonde_sae_trainer *t);
+void sondep_sae_control(sonde_sae_trainer *t, double l0);
+
+/* What a step with this loss does to the step size of those that follow. */
+void sondep_sae_step_plateau(sonde_sae_trainer *t, double loss);
 
 /* ---- room ------------------------------------------------------------------------------------------------------------------ */
 
@@ -229,6 +258,9 @@ void sondep_sae_pass_dense(sonde_sae_trainer *t, sondep_sae_terms *terms);
 
 /* The loss that brings dead features back, as one more term; *loss is what it adds. Errors: SONDE_E_NONFINITE. */
 sonde_status sondep_sae_pass_dead(sonde_sae_trainer *t, sondep_sae_terms *terms, double *loss);
+
+/* The same for JumpReLU: pre_act times the mean over rows of sum max(threshold - h, 0) |d_s| over dead features. */
+void sondep_sae_pass_below(sonde_sae_trainer *t, sondep_sae_terms *terms, double *loss);
 
 /* Of the pairs of all rows the k N with the largest keys stay. Returns false where a row's list was full and may lack pairs that
  * belong to them: nothing is changed then. t->least becomes the smallest key that stays (0: none did). */

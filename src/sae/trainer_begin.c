@@ -272,19 +272,24 @@ done:
 /* The architecture that an autoencoder of these options is used as. */
 static sonde_status check_kind(const sonde_sae_trainer *t, const sonde_sae_config *c)
 {
-    static const sonde_sae_activation used_as[] = {
-        [SONDE_SAE_ARCH_STANDARD_2023] = SONDE_SAE_RELU,  [SONDE_SAE_ARCH_STANDARD] = SONDE_SAE_RELU,
-        [SONDE_SAE_ARCH_GATED] = SONDE_SAE_GATED,         [SONDE_SAE_ARCH_TOPK] = SONDE_SAE_TOPK,
-        [SONDE_SAE_ARCH_BATCHTOPK] = SONDE_SAE_JUMPRELU,  [SONDE_SAE_ARCH_ABSTOPK] = SONDE_SAE_ABSTOPK,
-        [SONDE_SAE_ARCH_MATRYOSHKA] = SONDE_SAE_JUMPRELU, [SONDE_SAE_ARCH_JUMPRELU] = SONDE_SAE_JUMPRELU,
-        [SONDE_SAE_ARCH_PANNEAL] = SONDE_SAE_RELU,        [SONDE_SAE_ARCH_PURSUIT] = SONDE_SAE_PURSUIT};
+    static const sonde_sae_activation used_as[] = {[SONDE_SAE_ARCH_STANDARD_2023] = SONDE_SAE_RELU,
+                                                   [SONDE_SAE_ARCH_STANDARD] = SONDE_SAE_RELU,
+                                                   [SONDE_SAE_ARCH_GATED] = SONDE_SAE_GATED,
+                                                   [SONDE_SAE_ARCH_TOPK] = SONDE_SAE_TOPK,
+                                                   [SONDE_SAE_ARCH_BATCHTOPK] = SONDE_SAE_JUMPRELU,
+                                                   [SONDE_SAE_ARCH_ABSTOPK] = SONDE_SAE_ABSTOPK,
+                                                   [SONDE_SAE_ARCH_MATRYOSHKA] = SONDE_SAE_JUMPRELU,
+                                                   [SONDE_SAE_ARCH_JUMPRELU] = SONDE_SAE_JUMPRELU,
+                                                   [SONDE_SAE_ARCH_PANNEAL] = SONDE_SAE_RELU,
+                                                   [SONDE_SAE_ARCH_PURSUIT] = SONDE_SAE_PURSUIT,
+                                                   [SONDE_SAE_ARCH_KL] = SONDE_SAE_RELU};
 
     if (c->d_in != t->D || c->d_sae != t->S || c->d_out != t->O)
         return SONDE_FAIL(SONDE_E_ARG, "the autoencoder is %lld x %lld x %lld, the training %lld x %lld x %lld",
                           (long long)c->d_in, (long long)c->d_sae, (long long)c->d_out, (long long)t->D, (long long)t->S,
                           (long long)t->O);
     if (c->activation != used_as[t->opts.arch] || c->is_transcoder != t->is_transcoder ||
-        c->has_skip != (t->opts.has_skip != 0) || c->normalization != SONDE_SAE_AS_IT_IS || c->centres_input ||
+        c->has_skip != (t->opts.has_skip != 0) || c->normalization != t->normalization || c->centres_input ||
         (!c->is_transcoder && c->applies_b_dec != t->ties_bias))
         return SONDE_FAIL(SONDE_E_ARG, "the autoencoder is of another kind ('%s') than the training", c->architecture);
     return SONDE_OK;

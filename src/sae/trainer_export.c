@@ -55,6 +55,7 @@ static void describe(sonde_sae_config *c, const sonde_sae_trainer *t, const char
                             .d_in = t->D,
                             .d_sae = t->S,
                             .d_out = t->O,
+                            .normalization = t->normalization,
                             .applies_b_dec = t->ties_bias,
                             .is_transcoder = t->is_transcoder,
                             .has_skip = t->opts.has_skip != 0};

@@ -55,6 +55,11 @@ const sondep_sae_rule sondep_sae_rules[] = {
                                 .activate = sondep_sae_relu_activate,
                                 .back = sondep_sae_panneal_back},
     [SONDE_SAE_ARCH_PURSUIT] = {.vectors = {NULL}},
+    [SONDE_SAE_ARCH_KL] = {.vectors = {"b_enc"},
+                           .gradients = {SONDEP_SAE_SUM_DH},
+                           .has_means = true,
+                           .activate = sondep_sae_relu_activate,
+                           .back = sondep_sae_kl_back},
 };
 
 #define DEFAULT(name, flag, value, least, most, what) .name = (value),
@@ -93,8 +98,8 @@ static sonde_status check_transcoder(const sonde_sae_train_opts *o)
         return SONDE_FAIL(SONDE_E_ARG, "'skip' is for transcoders, which write another hook point than they read");
     if (o->d_out > 0 && !is_known)
         return SONDE_FAIL(SONDE_E_ARG, "a transcoder is standard, topk, batchtopk or jumprelu");
-    if (o->d_out > 0 && o->scaling == SONDE_SAE_SCALE_WHITENING)
-        return SONDE_FAIL(SONDE_E_ARG, "'scaling' whitening is not for transcoders");
+    if (o->d_out > 0 && o->scaling > SONDE_SAE_SCALE_AVERAGE)
+        return SONDE_FAIL(SONDE_E_ARG, "'scaling' of transcoders is none or average");
     return SONDE_OK;
 }
 
@@ -107,6 +112,16 @@ static sonde_status check_k(const sonde_sae_train_opts *o)
         return SONDE_FAIL(SONDE_E_ARG, "option 'k' is %g, not a whole number of features", o->k);
     if (sondep_sae_rules[o->arch].is_topk && o->k > (double)o->d_sae)
         return SONDE_FAIL(SONDE_E_ARG, "option 'k' is %g, there are %lld features", o->k, (long long)o->d_sae);
+    return SONDE_OK;
+}
+
+/* A weight that moves is that of a penalty. */
+static sonde_status check_control(const sonde_sae_train_opts *o)
+{
+    bool has_weight = sondep_sae_rules[o->arch].back != NULL && sondep_sae_penalty_weight(o) > 0.0;
+
+    if (o->l0_control > 0.0 && !has_weight)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'l0-control' is for architectures with a penalty, whose weight is not 0");
     return SONDE_OK;
 }
 
@@ -135,6 +150,16 @@ static double good_lr(const sonde_sae_train_opts *o)
     return (is_topk ? 3.2e-3 : 1e-3) * fmin(1.0, sqrt(2304.0 / (double)o->d_sae));
 }
 
+/* Of the option that an architecture has for it. */
+double sondep_sae_penalty_weight(const sonde_sae_train_opts *o)
+{
+    switch (o->arch) {
+    case SONDE_SAE_ARCH_JUMPRELU: return o->l0;
+    case SONDE_SAE_ARCH_KL: return o->kl;
+    default: return o->l1;
+    }
+}
+
 /* What an option of 0 leaves to us is chosen behind all checks. */
 sonde_status sondep_sae_opts_read(sonde_sae_train_opts *out, const sonde_sae_train_opts *opts)
 {
@@ -143,6 +168,7 @@ sonde_status sondep_sae_opts_read(sonde_sae_train_opts *out, const sonde_sae_tra
     SONDE_TRY(check_bounds(out));
     SONDE_TRY(check_transcoder(out));
     SONDE_TRY(check_k(out));
+    SONDE_TRY(check_control(out));
     SONDE_TRY(check_groups(out));
     out->ties_bias = out->d_out > 0 ? 0 : out->ties_bias;
     out->lr = out->lr > 0.0 ? out->lr : good_lr(out);

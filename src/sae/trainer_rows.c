@@ -131,6 +131,18 @@ static void decode(sonde_sae_trainer *t, sondep_sae_terms *terms)
     terms->all[0][terms->n[0]++] = (sondep_feature_term){&t->gate_codes, &p->columns, NULL, t->x, t->D, t->gate_residual};
 }
 
+/* Features summed over all rows, before the penalty of their means. */
+static void sum_means(sonde_sae_trainer *t)
+{
+    const sondep_codes *codes = &t->pairs.codes;
+
+    memset(t->means, 0, (size_t)t->S * sizeof *t->means);
+    for (int64_t n = 0; n < t->N; n++)
+        for (int64_t at = n * codes->capacity, i = 0; i < codes->count[n]; i++)
+            t->means[codes->index[at + i]] += codes->value[at + i];
+    sondep_sae_weigh_means(t);
+}
+
 /* Two passes over rows with the decoder between them, and one over features. */
 sonde_status sondep_sae_pass_codes(sonde_sae_trainer *t, sondep_sae_terms *terms, bool *is_done)
 {
@@ -143,6 +155,8 @@ sonde_status sondep_sae_pass_codes(sonde_sae_trainer *t, sondep_sae_terms *terms
         sondep_sae_row row = row_of(t, &t->pairs, n);
         activate_row(t, n, &row);
     }
+    if (t->rule->has_means)
+        sum_means(t);
     if (t->rule->is_nested)
         sondep_sae_decode_groups(t, terms);
     else
@@ -270,15 +284,22 @@ static int64_t count_above(const float *h, const float *bars, int64_t S)
     return count;
 }
 
-/* Features, reconstructions and errors of rows first .. first + n. */
-static void forward_block(sonde_sae_trainer *t, int64_t first, int64_t n)
+/* h of rows first .. first + n. */
+static void multiply_block(sonde_sae_trainer *t, int64_t first, int64_t n)
 {
-    const float *bars = bars_of(t);
     sondep_matrix in = {t->x + first * t->D, SONDE_F32, t->D, 1},
                   w = {sondep_sae_at(t, t->w, SONDEP_SAE_IN), SONDE_F32, 1, t->D};
     sondep_epilogue bias = {.bias = encoder_bias(t)};
 
     sondep_product(t->dense_h, t->S, &in, &w, n, t->S, t->D, &bias, SONDEP_F32, t->scratch);
+}
+
+/* Features, reconstructions and errors of these rows. */
+static void forward_block(sonde_sae_trainer *t, int64_t first, int64_t n)
+{
+    const float *bars = bars_of(t);
+
+    multiply_block(t, first, n);
 #pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, ROWS_EACH)
     for (int64_t i = 0; i < n; i++) {
         sondep_sae_row row = dense_row(t, first, i);
@@ -319,11 +340,76 @@ static void pass_block(sonde_sae_trainer *t, int64_t first, int64_t n)
     sum_block(t, n, first == 0);
 }
 
+/* Features summed over all rows: their products come before those of the way back, since that needs all of the sums. */
+static void sum_dense_means(sonde_sae_trainer *t)
+{
+    memset(t->means, 0, (size_t)t->S * sizeof *t->means);
+    for (int64_t first = 0; first < t->N; first += t->block) {
+        int64_t n = t->N - first < t->block ? t->N - first : t->block;
+        multiply_block(t, first, n);
+#pragma omp parallel for num_threads(sonde_threads()) schedule(static, FEATURES_EACH)
+        for (int64_t s = 0; s < t->S; s++)
+            for (int64_t i = 0; i < n; i++)
+                t->means[s] += t->dense_h[i * t->S + s] > 0.0f ? (double)t->dense_h[i * t->S + s] : 0.0;
+    }
+    sondep_sae_weigh_means(t);
+}
+
 /* Blocks of rows, so that the matrices of a block stay below a few hundred megabytes. */
 void sondep_sae_pass_dense(sonde_sae_trainer *t, sondep_sae_terms *terms)
 {
+    if (t->rule->has_means)
+        sum_dense_means(t);
     for (int64_t first = 0; first < t->N; first += t->block)
         pass_block(t, first, t->N - first < t->block ? t->N - first : t->block);
     terms->all[0][terms->n[0]++] =
         (sondep_feature_term){&t->one_each, &t->one_each_columns, t->ones, t->dense_in, t->D, t->dense_out};
+}
+
+/* ---- dead features of JumpReLU -------------------------------------------------------------------------------------------------- */
+
+/* What n rows say of dead features: their distances from thresholds are summed, and h becomes the gradient by it; a feature is one
+ * thread's. */
+static void weigh_below(sonde_sae_trainer *t, int64_t n)
+{
+    const float *threshold = sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR + 1);
+    double share = t->opts.pre_act / (double)t->N;
+
+#pragma omp parallel for num_threads(sonde_threads()) schedule(static, FEATURES_EACH)
+    for (int64_t s = 0; s < t->S; s++) {
+        double pull = t->silent[s] > t->opts.dead_window ? share * t->norms[s] : 0.0;
+        int64_t count = 0;
+        for (int64_t i = 0; i < n; i++) {
+            float *h = &t->dense_h[i * t->S + s], by = threshold[s] - *h;
+            bool counts = pull > 0.0 && by > 0.0f;
+            t->below[s] += counts ? by : 0.0;
+            count += counts;
+            *h = counts ? (float)-pull : 0.0f;
+        }
+        t->sums[SONDEP_SAE_SUM_DH][s] -= (double)count * pull;
+        t->sums[SONDEP_SAE_SUM_EXTRA][s] += (double)count * pull;
+    }
+}
+
+/* All features' products: dead ones are rare, and soon none. */
+void sondep_sae_pass_below(sonde_sae_trainer *t, sondep_sae_terms *terms, double *loss)
+{
+    bool is_added = terms->all[0][0].x == t->dense_in;
+
+    *loss = 0.0;
+    memset(t->below, 0, (size_t)t->S * sizeof *t->below);
+    if (t->n_dead == 0)
+        return;
+    for (int64_t first = 0; first < t->N; first += t->block) {
+        int64_t n = t->N - first < t->block ? t->N - first : t->block;
+        multiply_block(t, first, n);
+        weigh_below(t, n);
+        add_outer(t, t->dense_in, t->dense_h, t->x + first * t->D, t->D, n, first == 0 && !is_added);
+    }
+    for (int64_t s = 0; s < t->S; s++)
+        *loss += t->opts.pre_act / (double)t->N * t->norms[s] * t->below[s];
+    /* the dense way has a term of this matrix */
+    if (!is_added)
+        terms->all[0][terms->n[0]++] =
+            (sondep_feature_term){&t->one_each, &t->one_each_columns, t->ones, t->dense_in, t->D, NULL};
 }

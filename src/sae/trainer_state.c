@@ -23,6 +23,11 @@ static const char *const may_differ[] = {"version",     "kernels", "step", "step
     X("threshold", threshold)         \
     X("scale_in", scale_in)           \
     X("scale_out", scale_out)         \
+    X("control", control)             \
+    X("log_l0", log_l0)               \
+    X("plateau.share", plateau.share) \
+    X("plateau.best", plateau.best)   \
+    X("plateau.sum", plateau.sum)     \
     X("anneal.p", anneal.p)           \
     X("anneal.next_p", anneal.next_p) \
     X("anneal.weight", anneal.weight)
@@ -85,6 +90,8 @@ static void describe_state(sondep_state_texts *x, const sonde_sae_trainer *t)
 #undef ADD
     sondep_state_add_whole(x, "anneal.n_done", t->anneal.n_done);
     sondep_state_add_whole(x, "anneal.n_seen", t->anneal.n_seen);
+    sondep_state_add_whole(x, "plateau.n", t->plateau.n);
+    sondep_state_add_whole(x, "plateau.n_bad", t->plateau.n_bad);
     sondep_state_add_whole(x, "is_dense", t->is_dense);
 }
 
@@ -206,6 +213,8 @@ static sonde_status read_numbers(sonde_sae_trainer *t, const sonde_safetensors *
 #undef READ
     SONDE_TRY(sondep_state_read_whole(&t->anneal.n_done, file, "anneal.n_done", 0, SONDEP_SAE_DOWN, path));
     SONDE_TRY(sondep_state_read_whole(&t->anneal.n_seen, file, "anneal.n_seen", 0, 1e9, path));
+    SONDE_TRY(sondep_state_read_whole(&t->plateau.n, file, "plateau.n", 0, 1e9, path));
+    SONDE_TRY(sondep_state_read_whole(&t->plateau.n_bad, file, "plateau.n_bad", 0, 1e9, path));
     SONDE_TRY(sondep_state_read_whole(&is_dense, file, "is_dense", 0, 1, path));
     t->is_dense = is_dense != 0;
     return SONDE_OK;

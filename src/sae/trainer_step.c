@@ -12,12 +12,27 @@ static const double LARGEST_NORM = 1e18;
 
 /* ---- before the pass ---------------------------------------------------------------------------------------------------------- */
 
-/* One number, or the matrix of the whitening. */
+/* Each row by its own numbers. */
+static void normalise(const sonde_sae_trainer *t, float *to, const float *x, int64_t n)
+{
+#pragma omp parallel for num_threads(sonde_threads()) schedule(static)
+    for (int64_t row = 0; row < n; row++) {
+        sondep_sae_scaling s = sondep_sae_scaling_of(t->normalization, false, x + row * t->D, t->D);
+        for (int64_t d = 0; d < t->D; d++)
+            to[row * t->D + d] = (float)(((double)x[row * t->D + d] - s.shift) * s.factor);
+    }
+}
+
+/* One number, the matrix of the whitening, or each row's own numbers. */
 void sondep_sae_scale_x(const sonde_sae_trainer *t, float *to, const float *x, int64_t n)
 {
     sondep_matrix in = {t->centred, SONDE_F32, t->D, 1}, whitening = {t->whitening, SONDE_F32, t->D, 1};
     float scale = (float)t->scale_in;
 
+    if (t->normalization != SONDE_SAE_AS_IT_IS) {
+        normalise(t, to, x, n);
+        return;
+    }
     if (t->mean == NULL) {
 #pragma omp parallel for num_threads(sonde_threads()) schedule(static)
         for (int64_t i = 0; i < n * t->D; i++)
@@ -146,8 +161,27 @@ static double spread(const sonde_sae_trainer *t)
     return sum;
 }
 
+/* The L1 penalty of both matrices: a feature is one thread's, and features are in order. */
+static double size_of_weights(sonde_sae_trainer *t)
+{
+    const float *in = sondep_sae_at(t, t->w, SONDEP_SAE_IN), *out = sondep_sae_at(t, t->w, SONDEP_SAE_OUT);
+    double sum = 0.0;
+
+#pragma omp parallel for num_threads(sonde_threads()) schedule(static)
+    for (int64_t s = 0; s < t->S; s++) {
+        t->means[s] = 0.0;
+        for (int64_t d = 0; d < t->D; d++)
+            t->means[s] += fabsf(in[s * t->D + d]);
+        for (int64_t d = 0; d < t->O; d++)
+            t->means[s] += fabsf(out[s * t->O + d]);
+    }
+    for (int64_t s = 0; s < t->S; s++)
+        sum += t->means[s];
+    return t->opts.weight_l1 * sum;
+}
+
 /* What the rows say, in their order. */
-static void report_rows(const sonde_sae_trainer *t, sonde_sae_train_report *out)
+static void report_rows(sonde_sae_trainer *t, sonde_sae_train_report *out)
 {
     double error = 0.0, penalty = 0.0, on = 0.0;
 
@@ -157,7 +191,7 @@ static void report_rows(const sonde_sae_trainer *t, sonde_sae_train_report *out)
         on += (double)t->n_on[n];
     }
     out->mse = error / (double)t->N;
-    out->sparsity = penalty / (double)t->N;
+    out->sparsity = penalty / (double)t->N + (t->rule->has_means ? t->of_features + size_of_weights(t) : 0.0);
     out->l0 = on / (double)t->N;
     out->explained_variance = 1.0 - error / spread(t);
     for (int64_t n = 0; n < t->N && t->rule->has_gate; n++)
@@ -210,6 +244,8 @@ static void form_gradients(sonde_sae_trainer *t)
         sondep_product(gradient_at(t, SONDEP_SAE_SKIP), t->D, &turned, &x, t->O, t->D, t->N, NULL, SONDEP_F32, t->scratch);
     for (int64_t s = 0; s < t->S && t->rule->has_pull; s++)
         t->pull[s] = t->norms[s] > 0.0f ? (float)(weight * t->sums[t->rule->pull][s] / t->norms[s]) : 0.0f;
+    for (int64_t s = 0; s < t->S && t->below != NULL; s++)
+        t->pull[s] += t->norms[s] > 0.0f ? (float)(t->opts.pre_act / (double)t->N * t->below[s] / t->norms[s]) : 0.0f;
 }
 
 /* Features of one range, as the kernels take them. */
@@ -224,6 +260,7 @@ static sondep_features features_of(const sonde_sae_trainer *t, int64_t first)
                              .m_out = t->m + out,
                              .v_out = t->v + out,
                              .pull = t->rule->has_pull ? t->pull + first : NULL,
+                             .shrink = t->rule->has_means ? (float)t->opts.weight_l1 : 0.0f,
                              .is_tangent = t->rule->is_unit,
                              .norm = t->rule->is_unit ? t->ones + first : NULL};
 }
@@ -267,16 +304,16 @@ static sonde_status measure_norm(const sonde_sae_trainer *t, const sondep_sae_te
 /* ---- the step ------------------------------------------------------------------------------------------------------------------- */
 
 /* Adam on everything. */
-static void update(sonde_sae_trainer *t, const sondep_sae_terms *terms, double rate, double norm)
+static void update(sonde_sae_trainer *t, const sondep_sae_terms *terms, const sonde_sae_train_report *report)
 {
     const sonde_sae_train_opts *o = &t->opts;
     double step = (double)(t->step + 1);
     int64_t first = t->first[SONDEP_SAE_VECTOR], n = t->first[SONDEP_N_SAE_PARAMETERS] - first;
-    sondep_adamw a = {.rate = rate,
+    sondep_adamw a = {.rate = report->lr,
                       .beta1 = o->beta1,
                       .beta2 = o->beta2,
                       .eps = o->eps,
-                      .clip = sondep_clip_factor(norm, o->clip),
+                      .clip = sondep_clip_factor(report->gradient_norm, o->clip),
                       .correction1 = 1.0 - pow(o->beta1, step),
                       .correction2 = 1.0 - pow(o->beta2, step)};
 
@@ -289,6 +326,8 @@ static void update(sonde_sae_trainer *t, const sondep_sae_terms *terms, double r
         t->threshold += o->threshold_rate * (t->least - t->threshold);
     if (t->opts.arch == SONDE_SAE_ARCH_PANNEAL)
         sondep_sae_step_anneal(t);
+    sondep_sae_control(t, report->l0);
+    sondep_sae_step_plateau(t, report->loss);
     choose_way(t);
     t->step++;
 }
@@ -305,6 +344,8 @@ static sonde_status measure(sonde_sae_trainer *t, sondep_sae_terms *terms, sonde
     report_rows(t, out);
     if (t->rule->is_topk)
         SONDE_TRY(sondep_sae_pass_dead(t, terms, &dead));
+    if (t->below != NULL)
+        sondep_sae_pass_below(t, terms, &dead);
     out->n_dead = t->n_dead;
     out->aux += dead;
     out->loss = out->mse + out->sparsity + out->aux + t->inner;
@@ -338,13 +379,13 @@ sonde_status sonde_sae_trainer_step(sonde_sae_trainer *t, sonde_sae_train_report
     if (t->is_transcoder)
         SONDE_TRY(sondep_sae_check_rows(y, t->N, t->O));
     SONDE_TRY(sondep_sae_make_scratch(t));
-    out->lr = sondep_schedule_rate(&t->schedule, t->step);
+    out->lr = sondep_schedule_rate(&t->schedule, t->step) * t->plateau.share;
     status = measure(t, &terms, out, x, y);
     if (status == SONDE_E_NONFINITE)
         return sondep_hint(status, "at step %lld; the weights are those of step %lld", (long long)t->step + 1,
                            (long long)t->step);
     SONDE_TRY(status);
-    update(t, &terms, out->lr, out->gradient_norm);
+    update(t, &terms, out);
     out->threshold = t->threshold;
     return SONDE_OK;
 }

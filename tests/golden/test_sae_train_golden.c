@@ -24,7 +24,7 @@ typedef struct golden_case {
     int64_t penalty, ste, by_norm, ties_bias;
     const int64_t *groups;
     int64_t n_groups;
-    double clip, last_p;
+    double clip, last_p, pre_act, kl, rho;
     int64_t anneal_start, skip;
     bool is_transcoder;
 } golden_case;
@@ -72,6 +72,15 @@ static const golden_case cases[] = {
      .clip = 1,
      .ties_bias = 1},
     {.name = "matching_pursuit", .arch = SONDE_SAE_ARCH_PURSUIT, .k = 6, .clip = 1, .ties_bias = 1},
+    {.name = "jumprelu_below",
+     .arch = SONDE_SAE_ARCH_JUMPRELU,
+     .l0 = 0.3,
+     .bandwidth = 0.4,
+     .penalty = SONDE_SAE_PENALTY_TANH,
+     .pre_act = 0.02,
+     .clip = 1,
+     .ties_bias = 1},
+    {.name = "kl", .arch = SONDE_SAE_ARCH_KL, .kl = 0.5, .rho = 0.2, .clip = 1, .ties_bias = 1},
     {.name = "standard_2023", .arch = SONDE_SAE_ARCH_STANDARD_2023, .l1 = 0.3, .ties_bias = 1},
     {.name = "transcoder", .arch = SONDE_SAE_ARCH_STANDARD, .l1 = 0.7, .clip = 1, .is_transcoder = true},
     {.name = "transcoder_topk_skip",
@@ -171,6 +180,15 @@ static sonde_sae_trainer *make(const golden_case *c, const sonde_safetensors *fi
     o.last_p = c->last_p > 0 ? c->last_p : o.last_p;
     o.anneal_start = c->anneal_start;
     o.residual_threshold = 1.5;
+    o.pre_act = c->pre_act;
+    if (c->kl > 0) {
+        o.kl = c->kl;
+        o.rho = c->rho;
+        o.weight_l1 = 1e-3;
+        o.plateau_every = 1;
+        o.plateau_patience = 1;
+        o.plateau_factor = 0.3;
+    }
     o.has_skip = c->skip;
     if (c->is_transcoder)
         o.d_out = get(file, "y").shape[2];

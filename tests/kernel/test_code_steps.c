@@ -169,8 +169,8 @@ static double sparse_step(workspace *k, float *w, float *m, float *v, const floa
 {
     double loss = forward(k, w, x), squares;
     sondep_feature_term term = {&k->codes, &k->columns, k->dvalue, x, D, k->residual};
-    sondep_features f = {w + W_IN, m + W_IN, v + W_IN, w + W_OUT, m + W_OUT, v + W_OUT,
-                         w + B_IN, m + B_IN, v + B_IN, NULL,      true,      k->ones};
+    sondep_features f = {w + W_IN, m + W_IN, v + W_IN, w + W_OUT, m + W_OUT, v + W_OUT, w + B_IN,
+                         m + B_IN, v + B_IN, NULL,     0.0f,      true,      k->ones};
     sondep_adamw a;
 
     squares = sondep_feature_squares(&f, &term, 1, S, D, D, k->scratch) + sondep_sum_squares(k->of_b_out, D);

@@ -189,16 +189,17 @@ static weights take_weights(int64_t S, int64_t D, int64_t D_out)
     return w;
 }
 
-/* Bits of `how`: no bias, pull, is_tangent, norm. */
+/* Bits of `how`: no bias, pull, is_tangent, norm, shrink. */
 static sondep_features features_of(weights *w, int how, const float *pull, const float *norm)
 {
     float **p = w->part;
-    sondep_features f = {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], NULL, (how & 4) != 0, NULL};
+    sondep_features f = {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], NULL, 0.0f, (how & 4) != 0, NULL};
 
     if (how & 1)
         f.b = f.m_b = f.v_b = NULL;
     f.pull = how & 2 ? pull : NULL;
     f.norm = how & 8 ? norm : NULL;
+    f.shrink = how & 16 ? 0.03f : 0.0f;
     return f;
 }
 
@@ -255,6 +256,7 @@ static void check_step(int64_t N, int64_t S, int64_t D, int64_t D_out, int64_t n
     batch b;
 
     make_batch(&b, N, S, D_out, D + how % 3);
+    b.terms[1].residual = how & 32 ? NULL : b.terms[1].residual;
     for (int64_t s = 0; s < S; s++)
         norm[s] = 1.5f + norm[s];
     memset(got.part[3] + S / 2 * D_out, 0, (size_t)D_out * sizeof(float)); /* a row of norm 0 */
@@ -278,7 +280,7 @@ static void features_step(void **unused)
 
     for (int set = 0; set < N_ALL_SETS; set++)
         for (int i = 0; choose_set(set) && i < 4 * 5 * N_WIDTHS; i += SANITIZED ? 3 : 1)
-            check_step(heights[i % 4], features[i / 4 % 5], widths[i / 20], widths[(i + i / 20) % N_WIDTHS], i % 3, i % 16);
+            check_step(heights[i % 4], features[i / 4 % 5], widths[i / 20], widths[(i + i / 20) % N_WIDTHS], i % 3, i % 64);
 }
 
 static void steps_do_not_depend_on_threads(void **unused)

@@ -40,6 +40,8 @@ CASES = {
     "jumprelu_quadratic": ("jumprelu", {"l0_coefficient": 0.3, "jumprelu_bandwidth": 0.4, "jumprelu_sparsity_loss_mode": "quadratic",
                                         "target_l0": 9.0, "jumprelu_ste_to_input": True}, False),
     "matching_pursuit": ("matching_pursuit", {"max_iterations": 6, "residual_threshold": 1.5}, False),
+    "jumprelu_below": ("jumprelu", {"l0_coefficient": 0.3, "jumprelu_bandwidth": 0.4, "jumprelu_sparsity_loss_mode": "tanh",
+                                    "pre_act_loss_coefficient": 0.02}, True),
 }
 
 
@@ -193,6 +195,46 @@ def train_transcoder(name, arch, has_skip, seed):
                           "loss.first": f"{float(losses[0]):.9g}"})
 
 
+def train_kl(seed):
+    """Means of features that are wanted: torch's own divergence of coins, and its ReduceLROnPlateau, which is told every loss."""
+    rho, weight, weight_l1 = 0.2, 0.5, 1e-3
+    generator = torch.Generator().manual_seed(seed)
+    named = {"W_enc": torch.empty(D, S), "b_enc": torch.empty(S), "W_dec": torch.empty(S, D), "b_dec": torch.empty(D)}
+    before = set_parameters(named, generator)
+    named = {n: torch.nn.Parameter(p.clone()) for n, p in before.items()}
+    steps = 12
+    x = torch.stack([rows(generator, N) for _ in range(steps)])
+    x[4:] *= 1.5  # the loss goes up, and the step size down
+    x = x.float().double()
+    optimizer = torch.optim.Adam(named.values(), lr=LR)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=1)
+    losses, grads, means = [], {}, []
+    for step in range(steps):
+        f = ((x[step] - named["b_dec"]) @ named["W_enc"] + named["b_enc"]).relu()
+        mean, want = f.mean(0), torch.full([S], rho, dtype=torch.float64)
+        coins = torch.distributions.Bernoulli(probs=want), torch.distributions.Bernoulli(probs=mean.clamp(1e-6, 0.999))
+        at = mean.detach().clamp(1e-6, 0.999)
+        slope = (1 - rho) / (1 - at) - rho / at
+        beyond = slope * (mean - mean.clamp(1e-6, 0.999))  # along the tangent
+        divergence = torch.distributions.kl_divergence(*coins) + beyond
+        means.append(mean)
+        loss = (f @ named["W_dec"] + named["b_dec"] - x[step]).pow(2).sum(1).mean() + weight * divergence.sum()
+        loss = loss + weight_l1 * (named["W_enc"].abs().sum() + named["W_dec"].abs().sum())
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            grads, features = {f"grad.{n}": p.grad.clone() for n, p in named.items()}, f
+        torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
+        optimizer.step()
+        scheduler.step(loss.detach())
+        losses.append(loss.detach())
+    assert optimizer.param_groups[0]["lr"] < LR * 0.5 and (torch.stack(means) > 0.999).any()
+    tensors = {"x": x.float(), "silent": torch.zeros(S).long(), "features": features, "losses": torch.stack(losses)}
+    tensors |= before | grads | {f"after.{n}": p for n, p in named.items()}
+    write("kl", tensors, {"library": f"torch {torch.__version__}", "class": "Bernoulli, ReduceLROnPlateau", "seed": str(seed),
+                          "loss.first": f"{float(losses[0]):.9g}"})
+
+
 if __name__ == "__main__":
     torch.set_default_dtype(torch.float32)
     for i, (name, (architecture, options, has_dead)) in enumerate(CASES.items()):
@@ -202,3 +244,4 @@ if __name__ == "__main__":
                                          "p_end": 0.8, "n_sparsity_updates": 10}, 14, seed=201)
     train_transcoder("transcoder", "standard", False, seed=300)
     train_transcoder("transcoder_topk_skip", "topk", True, seed=301)
+    train_kl(seed=400)

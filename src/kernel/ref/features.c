@@ -10,7 +10,7 @@ static void sum_rows(float *g, const sondep_feature_term *terms, int64_t n_terms
     for (int64_t d = 0; d < D; d++) {
         double sum = w ? pull * w[d] : 0.0;
         for (const sondep_feature_term *t = terms; t < terms + n_terms; t++) {
-            if (!is_out && !t->dpre)
+            if (is_out ? !t->residual : !t->dpre)
                 continue;
             for (int64_t i = t->columns->first[s]; i < t->columns->first[s + 1]; i++) {
                 int64_t n = t->columns->row[i], at = t->columns->at[i];
@@ -52,6 +52,10 @@ static float gradient_of(float *g, const sondep_features *f, const sondep_featur
 
     sum_rows(g, terms, n_terms, false, s, 0.0, NULL, D);
     sum_rows(g + D, terms, n_terms, true, s, f->pull ? f->pull[s] : 0.0, f->pull ? w : NULL, D_out);
+    for (int64_t d = 0; d < D && f->shrink != 0.0f; d++)
+        g[d] += f->shrink * (float)((f->w_in[s * D + d] > 0.0f) - (f->w_in[s * D + d] < 0.0f));
+    for (int64_t d = 0; d < D_out && f->shrink != 0.0f; d++)
+        g[D + d] += f->shrink * (float)((w[d] > 0.0f) - (w[d] < 0.0f));
     if (f->is_tangent)
         take_out_along(g + D, w, D_out);
     return sum_bias(terms, n_terms, s);
