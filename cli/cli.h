@@ -39,6 +39,7 @@
     X(sae_info)         \
     X(sae_convert)      \
     X(features)         \
+    X(features_export)  \
     X(explain)          \
     X(dash)             \
     X(demo)             \

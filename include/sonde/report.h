@@ -2,7 +2,7 @@
 #ifndef SONDE_REPORT_H
 #define SONDE_REPORT_H
 
-#include <sonde/base.h>
+#include <sonde/sae.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -31,6 +31,33 @@ typedef struct sonde_dash_report {
  * version), SONDE_E_IO, SONDE_E_INTERRUPTED, SONDE_E_NOMEM. What was at `path` is as it was then. */
 SONDE_API sonde_status sonde_dash_write(sonde_dash_report *out, const char *path, const char *database,
                                         const sonde_dash_opts *opts) SONDE_MUST_USE;
+
+/* ---- Neuronpedia --------------------------------------------------------------------------------------------------------- */
+
+typedef struct sonde_neuronpedia_opts {
+    size_t struct_size;
+    const char *model; /* as Neuronpedia calls it: gpt2-small; NULL: the name in the database */
+    const char *
+        set; /* of the source, behind the number of the layer: res-jb; NULL: res-sonde, mlp-sonde or att-sonde, by the hook point */
+} sonde_neuronpedia_opts;
+
+/* The defaults. Owns: nothing. Errors: none. */
+SONDE_API void sonde_neuronpedia_opts_init(sonde_neuronpedia_opts *out);
+
+typedef struct sonde_neuronpedia_report {
+    int64_t n_features, n_activations, n_explanations, n_files, n_bytes;
+} sonde_neuronpedia_report;
+
+/* Writes a database of features (sonde/feature.h) as Neuronpedia imports it: a folder with lines of JSON for the model, the set of
+ * sources and the source, and for each 256 features a gzipped file of features, one of activations, and one of explanations where labels are.
+ *
+ * sae   NULL, or the autoencoder: its decoder's rows become the features' vectors
+ *
+ * Owns: nothing. Cost: the database once; a batch is in memory. The same database gives the same bytes.
+ * Errors: those of sonde_dash_write; SONDE_E_SHAPE (an autoencoder of another size), SONDE_E_IO. Files that are complete stay.
+ * Source: Neuronpedia's export of its own data; SAEDashboard's converter. Reference: tests/oracle/features_live.py. */
+SONDE_API sonde_status sonde_neuronpedia_write(sonde_neuronpedia_report *out, const char *folder, const char *database,
+                                               const sonde_sae *sae, const sonde_neuronpedia_opts *opts) SONDE_MUST_USE;
 
 #ifdef __cplusplus
 }

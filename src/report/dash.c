@@ -17,9 +17,9 @@
 #include "base/file.h"
 #include "format/json.h"
 #include "report/page.h"
+#include "report/tables.h"
 
 #include <math.h>
-#include <sqlite3.h>
 #include <zlib.h>
 
 enum {
@@ -31,16 +31,13 @@ enum {
 };
 
 typedef struct dash {
-    sqlite3 *db;
-    const char *path; /* of the database, for messages */
+    sondep_tables in;
     sonde_dash_opts opts;
     sondep_writer writer;
     sondep_string json;
     int64_t n_features, n_bands, n_kept;
     int64_t n_top, n_in_band; /* examples of a feature that are shown: of the largest, of each band */
     double *most;             /* (S) largest activations */
-    char **tokens;            /* (n_tokens) texts of ids; NULL: of those that do not occur */
-    int64_t n_tokens;
     sonde_dash_report report;
 } dash;
 
@@ -48,76 +45,6 @@ typedef struct dash {
 void sonde_dash_opts_init(sonde_dash_opts *out)
 {
     *out = (sonde_dash_opts){.struct_size = sizeof *out, .n_documents = -1};
-}
-
-/* ---- the database ----------------------------------------------------------------------------------------------------------------- */
-
-/* In SQLite's words. */
-static sonde_status fail(const dash *d)
-{
-    return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is no database of features, or a damaged one: %s", d->path,
-                      sqlite3_errmsg(d->db));
-}
-
-/* A statement; a table that is missing shows here. */
-static sonde_status prepare(sqlite3_stmt **out, const dash *d, const char *sql)
-{
-    return sqlite3_prepare_v2(d->db, sql, -1, out, NULL) == SQLITE_OK ? SONDE_OK : fail(d);
-}
-
-/* The next row; *has false at the end. */
-static sonde_status next(bool *has, sqlite3_stmt *statement, const dash *d)
-{
-    int code = sqlite3_step(statement);
-
-    *has = code == SQLITE_ROW;
-    return code == SQLITE_ROW || code == SQLITE_DONE ? SONDE_OK : fail(d);
-}
-
-/* A value of the table meta as a number; `otherwise` if it is not there. */
-static sonde_status meta_number(int64_t *out, const dash *d, const char *key, int64_t otherwise)
-{
-    sqlite3_stmt *statement;
-    bool has;
-    sonde_status status;
-
-    *out = otherwise;
-    SONDE_TRY(prepare(&statement, d, "SELECT value FROM meta WHERE key = ?"));
-    sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
-    status = next(&has, statement, d);
-    if (status == SONDE_OK && has)
-        *out = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    return status;
-}
-
-/* Opens it, and sees what it is. */
-static sonde_status open_database(dash *d)
-{
-    sqlite3_stmt *statement;
-    bool has;
-    int id = 0, version = 0;
-    sonde_status status;
-
-    if (!sondep_is_file(d->path))
-        return SONDE_FAIL(SONDE_E_NOTFOUND, "there is no '%s'", d->path);
-    if (sqlite3_open_v2(d->path, &d->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
-        return fail(d);
-    SONDE_TRY(prepare(&statement, d, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version"));
-    status = next(&has, statement, d);
-    if (status == SONDE_OK && has) {
-        id = sqlite3_column_int(statement, 0);
-        version = sqlite3_column_int(statement, 1);
-    }
-    sqlite3_finalize(statement);
-    SONDE_TRY(status);
-    /* SQLite files of others open just as well */
-    if (id != 0x736f6e64)
-        return SONDE_FAIL(SONDE_E_FORMAT, "'%s' is no database of features", d->path);
-    if (version != 1)
-        return SONDE_FAIL(SONDE_E_UNSUPPORTED, "'%s' has version %d of the tables, version 1 is read here", d->path,
-                          version);
-    return SONDE_OK;
 }
 
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
@@ -213,7 +140,7 @@ static sonde_status put_rows(dash *d, sqlite3_stmt *statement, int64_t s, int n)
     sqlite3_reset(statement);
     sqlite3_bind_int64(statement, 1, s);
     for (;;) {
-        SONDE_TRY(next(&has, statement, d));
+        SONDE_TRY(sondep_tables_next(&has, statement, &d->in));
         if (!has)
             break;
         SONDE_TRY(put(d, is_first ? (n > 1 ? "[" : "") : (n > 1 ? ",[" : ",")));
@@ -239,10 +166,10 @@ static sonde_status put_feature_column(dash *d, const char *name, const char *co
     sonde_status status;
 
     snprintf(sql, sizeof sql, "SELECT %s FROM feature ORDER BY id", column);
-    SONDE_TRY(prepare(&statement, d, sql));
+    SONDE_TRY(sondep_tables_prepare(&statement, &d->in, sql));
     SONDE_TRY_DONE(sondep_string_printf(&d->json, "\"%s\":[", name));
     for (;;) {
-        SONDE_TRY_DONE(next(&has, statement, d));
+        SONDE_TRY_DONE(sondep_tables_next(&has, statement, &d->in));
         if (!has)
             break;
         if (!is_first)
@@ -262,7 +189,7 @@ static sonde_status put_id_lists(dash *d, const char *name, const char *sql)
     sqlite3_stmt *statement;
     sonde_status status;
 
-    SONDE_TRY(prepare(&statement, d, sql));
+    SONDE_TRY(sondep_tables_prepare(&statement, &d->in, sql));
     SONDE_TRY_DONE(sondep_string_printf(&d->json, "\"%s\":[", name));
     for (int64_t s = 0; s < d->n_features; s++) {
         if (s > 0)
@@ -277,42 +204,6 @@ done:
 
 /* ---- words ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* All texts of tokens. */
-static sonde_status read_tokens(dash *d)
-{
-    sqlite3_stmt *statement;
-    bool has;
-    sonde_status status;
-
-    SONDE_TRY(prepare(&statement, d, "SELECT id, text, (SELECT max(id) + 1 FROM token) FROM token"));
-    for (;;) {
-        int64_t id;
-        SONDE_TRY_DONE(next(&has, statement, d));
-        if (!has)
-            break;
-        if (d->tokens == NULL) {
-            d->n_tokens = sqlite3_column_int64(statement, 2);
-            SONDE_TRY_DONE(SONDE_NEW(d->tokens, d->n_tokens));
-        }
-        id = sqlite3_column_int64(statement, 0);
-        if (id >= 0 && id < d->n_tokens && d->tokens[id] == NULL)
-            SONDE_TRY_DONE(sondep_copy_string(&d->tokens[id], (const char *)sqlite3_column_text(statement, 1)));
-    }
-done:
-    sqlite3_finalize(statement);
-    return status;
-}
-
-/* The text of place i of a window; "" outside it. */
-static const char *token_at(const dash *d, const void *ids, int64_t n, int64_t i)
-{
-    int32_t id = -1;
-
-    if (i >= 0 && i < n)
-        memcpy(&id, (const char *)ids + i * 4, sizeof id);
-    return id >= 0 && id < d->n_tokens && d->tokens[id] != NULL ? d->tokens[id] : "";
-}
-
 /* Whether a token goes on with the word before it: it begins with a letter, or with a byte of one. */
 static bool goes_on(const char *text)
 {
@@ -321,17 +212,17 @@ static bool goes_on(const char *text)
 }
 
 /* The word around place `at` of a window, in lower case, between spaces; what is no letter stays where it is. */
-static sonde_status append_word(sondep_string *out, const dash *d, const void *ids, int64_t n, int64_t at)
+static sonde_status append_word(sondep_string *out, const sondep_tables *in, const void *ids, int64_t n, int64_t at)
 {
     int64_t first = at, end = at + 1;
 
-    while (first > 0 && goes_on(token_at(d, ids, n, first)) &&
-           goes_on(token_at(d, ids, n, first - 1) + (*token_at(d, ids, n, first - 1) == ' ')))
+    while (first > 0 && goes_on(sondep_tables_token(in, ids, n, first)) &&
+           goes_on(sondep_tables_token(in, ids, n, first - 1) + (*sondep_tables_token(in, ids, n, first - 1) == ' ')))
         first--;
-    while (end < n && goes_on(token_at(d, ids, n, end)))
+    while (end < n && goes_on(sondep_tables_token(in, ids, n, end)))
         end++;
     for (int64_t i = first; i < end; i++)
-        for (const char *c = token_at(d, ids, n, i); *c != '\0'; c++) {
+        for (const char *c = sondep_tables_token(in, ids, n, i); *c != '\0'; c++) {
             char lower = *c >= 'A' && *c <= 'Z' ? (char)(*c + 32) : *c;
             if (lower != ' ' && lower != '\n')
                 SONDE_TRY(sondep_string_append(out, &lower, 1));
@@ -347,8 +238,8 @@ static sonde_status put_words(dash *d)
     bool has;
     sonde_status status;
 
-    SONDE_TRY(
-        prepare(&statement, d, "SELECT tokens, position - first FROM example WHERE feature = ? AND band = 0 ORDER BY rank"));
+    SONDE_TRY(sondep_tables_prepare(
+        &statement, &d->in, "SELECT tokens, position - first FROM example WHERE feature = ? AND band = 0 ORDER BY rank"));
     SONDE_TRY_DONE(put(d, ",\"words\":["));
     for (int64_t s = 0; s < d->n_features; s++) {
         words.n = 0;
@@ -356,13 +247,13 @@ static sonde_status put_words(dash *d)
         sqlite3_reset(statement);
         sqlite3_bind_int64(statement, 1, s);
         for (;;) {
-            SONDE_TRY_DONE(next(&has, statement, d));
+            SONDE_TRY_DONE(sondep_tables_next(&has, statement, &d->in));
             if (!has)
                 break;
             word.n = 0;
             SONDE_TRY_DONE(sondep_string_append(&word, " ", 1));
-            SONDE_TRY_DONE(append_word(&word, d, sqlite3_column_blob(statement, 0), sqlite3_column_bytes(statement, 0) / 4,
-                                       sqlite3_column_int64(statement, 1)));
+            SONDE_TRY_DONE(append_word(&word, &d->in, sqlite3_column_blob(statement, 0),
+                                       sqlite3_column_bytes(statement, 0) / 4, sqlite3_column_int64(statement, 1)));
             if (strstr(words.text, word.text) == NULL)
                 SONDE_TRY_DONE(sondep_string_append(&words, word.text + 1, word.n - 1));
         }
@@ -408,10 +299,10 @@ static sonde_status write_tokens(dash *d)
     bool has, is_first = true;
     sonde_status status;
 
-    SONDE_TRY(prepare(&statement, d, "SELECT id, text FROM token ORDER BY id"));
+    SONDE_TRY(sondep_tables_prepare(&statement, &d->in, "SELECT id, text FROM token ORDER BY id"));
     SONDE_TRY_DONE(put(d, "{"));
     for (;;) {
-        SONDE_TRY_DONE(next(&has, statement, d));
+        SONDE_TRY_DONE(sondep_tables_next(&has, statement, &d->in));
         if (!has)
             break;
         SONDE_TRY_DONE(sondep_string_printf(&d->json, "%s\"%lld\":", is_first ? "" : ",",
@@ -457,7 +348,7 @@ static sonde_status put_histogram(dash *d, sqlite3_stmt *statement, int64_t s)
     sqlite3_reset(statement);
     sqlite3_bind_int64(statement, 1, s);
     SONDE_TRY(put(d, "\"histogram\":["));
-    SONDE_TRY(next(&has, statement, d));
+    SONDE_TRY(sondep_tables_next(&has, statement, &d->in));
     counts = has ? sqlite3_column_blob(statement, 0) : NULL;
     n = has && counts ? sqlite3_column_bytes(statement, 0) / (int64_t)sizeof *counts : 0;
     for (int64_t i = 0; i < n; i++) {
@@ -512,7 +403,7 @@ static sonde_status put_examples(dash *d, sqlite3_stmt *statement, int64_t s)
     sqlite3_bind_int64(statement, 3, d->n_in_band);
     for (;;) {
         int64_t n;
-        SONDE_TRY(next(&has, statement, d));
+        SONDE_TRY(sondep_tables_next(&has, statement, &d->in));
         if (!has)
             break;
         n = sqlite3_column_bytes(statement, 5) / 4;
@@ -557,12 +448,13 @@ static sonde_status write_features(dash *d)
     statements x = {0};
     sonde_status status;
 
-    SONDE_TRY_DONE(prepare(&x.histogram, d, "SELECT counts FROM histogram WHERE feature = ?"));
-    SONDE_TRY_DONE(prepare(&x.examples, d,
-                           "SELECT band, document, position, value, first, tokens, acts FROM example WHERE feature = ? AND "
-                           "rank <= (CASE band WHEN 0 THEN ? ELSE ? END) ORDER BY band, rank"));
+    SONDE_TRY_DONE(sondep_tables_prepare(&x.histogram, &d->in, "SELECT counts FROM histogram WHERE feature = ?"));
+    SONDE_TRY_DONE(sondep_tables_prepare(
+        &x.examples, &d->in,
+        "SELECT band, document, position, value, first, tokens, acts FROM example WHERE feature = ? AND "
+        "rank <= (CASE band WHEN 0 THEN ? ELSE ? END) ORDER BY band, rank"));
     for (int i = 0; i < N_PARTS; i++)
-        SONDE_TRY_DONE(prepare(&x.parts[i], d, parts[i].sql));
+        SONDE_TRY_DONE(sondep_tables_prepare(&x.parts[i], &d->in, parts[i].sql));
     for (int64_t s = 0; s < d->n_features; s++) {
         if (s % IN_BLOCK == 0)
             SONDE_TRY_DONE(sondep_interrupted() ? SONDE_FAIL(SONDE_E_INTERRUPTED, "interrupted") : put(d, "["));
@@ -593,7 +485,7 @@ static sonde_status put_active(dash *d, sqlite3_stmt *statement, int64_t documen
     SONDE_TRY(put(d, "["));
     for (;;) {
         int64_t at, n_pairs;
-        SONDE_TRY(next(&has, statement, d));
+        SONDE_TRY(sondep_tables_next(&has, statement, &d->in));
         at = has ? sqlite3_column_int64(statement, 0) : n;
         /* rows are only of positions that are measured */
         for (; position < at; position++) /* positions that are left out have nothing */
@@ -624,12 +516,14 @@ static sonde_status write_documents(dash *d)
     bool has;
     sonde_status status;
 
-    SONDE_TRY_DONE(prepare(&documents, d, "SELECT id, n_tokens, tokens FROM document ORDER BY id LIMIT ?"));
-    SONDE_TRY_DONE(prepare(&active, d, "SELECT position, features, acts FROM active WHERE document = ? ORDER BY position"));
+    SONDE_TRY_DONE(
+        sondep_tables_prepare(&documents, &d->in, "SELECT id, n_tokens, tokens FROM document ORDER BY id LIMIT ?"));
+    SONDE_TRY_DONE(sondep_tables_prepare(
+        &active, &d->in, "SELECT position, features, acts FROM active WHERE document = ? ORDER BY position"));
     sqlite3_bind_int64(documents, 1, d->n_kept);
     for (; number < d->n_kept; number++) {
         int64_t id, n;
-        SONDE_TRY_DONE(next(&has, documents, d));
+        SONDE_TRY_DONE(sondep_tables_next(&has, documents, &d->in));
         if (!has)
             break;
         id = sqlite3_column_int64(documents, 0);
@@ -663,10 +557,10 @@ static sonde_status put_text_pairs(dash *d, const char *sql, bool is_object)
     bool has, is_first = true;
     sonde_status status;
 
-    SONDE_TRY(prepare(&statement, d, sql));
+    SONDE_TRY(sondep_tables_prepare(&statement, &d->in, sql));
     SONDE_TRY_DONE(put(d, is_object ? "{" : "["));
     for (;;) {
-        SONDE_TRY_DONE(next(&has, statement, d));
+        SONDE_TRY_DONE(sondep_tables_next(&has, statement, &d->in));
         if (!has)
             break;
         SONDE_TRY_DONE(put(d, is_first ? "" : ","));
@@ -690,9 +584,9 @@ static sonde_status put_meta_text(dash *d, const char *name, const char *sql)
     bool has;
     sonde_status status;
 
-    SONDE_TRY(prepare(&statement, d, sql));
+    SONDE_TRY(sondep_tables_prepare(&statement, &d->in, sql));
     SONDE_TRY_DONE(sondep_string_printf(&d->json, ",\"%s\":", name));
-    SONDE_TRY_DONE(next(&has, statement, d));
+    SONDE_TRY_DONE(sondep_tables_next(&has, statement, &d->in));
     status = put_text(d, has ? (const char *)sqlite3_column_text(statement, 0) : "");
 done:
     sqlite3_finalize(statement);
@@ -705,7 +599,7 @@ static sonde_status put_numbers(dash *d, const char *name, const char *sql)
     sqlite3_stmt *statement;
     sonde_status status;
 
-    SONDE_TRY(prepare(&statement, d, sql));
+    SONDE_TRY(sondep_tables_prepare(&statement, &d->in, sql));
     SONDE_TRY_DONE(sondep_string_printf(&d->json, ",\"%s\":", name));
     status = put_rows(d, statement, 0, 1);
 done:
@@ -725,7 +619,7 @@ static sonde_status put_meta(dash *d)
                                    "{\"in_block\":%d,\"in_documents\":%d,\"n_kept\":%lld,\"left_out_examples\":%lld",
                                    IN_BLOCK, IN_DOCUMENTS, (long long)d->n_kept, (long long)d->report.n_left_out));
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        SONDE_TRY(meta_number(&value, d, numbers[i], 0));
+        SONDE_TRY(sondep_tables_meta(&value, &d->in, numbers[i], 0));
         SONDE_TRY(sondep_string_printf(&d->json, ",\"%s\":%lld", numbers[i], (long long)value));
     }
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -784,27 +678,13 @@ static sonde_status write_page(dash *d)
 
 /* ---- what is shown ----------------------------------------------------------------------------------------------------------------------- */
 
-/* A number that a statement gives. */
-static sonde_status one_number(int64_t *out, const dash *d, const char *sql)
-{
-    sqlite3_stmt *statement;
-    bool has;
-    sonde_status status;
-
-    SONDE_TRY(prepare(&statement, d, sql));
-    status = next(&has, statement, d);
-    *out = status == SONDE_OK && has ? sqlite3_column_int64(statement, 0) : 0;
-    sqlite3_finalize(statement);
-    return status;
-}
-
 /* As many examples as there is room for: three of five are of the largest, the others are spread over the bands. */
 static sonde_status choose_examples(dash *d)
 {
     int64_t top, in_band, all, most;
 
-    SONDE_TRY(one_number(&top, d, "SELECT max(rank) FROM example WHERE band = 0"));
-    SONDE_TRY(one_number(&in_band, d, "SELECT max(rank) FROM example WHERE band > 0"));
+    SONDE_TRY(sondep_tables_number(&top, &d->in, "SELECT max(rank) FROM example WHERE band = 0"));
+    SONDE_TRY(sondep_tables_number(&in_band, &d->in, "SELECT max(rank) FROM example WHERE band > 0"));
     all = top + in_band * d->n_bands;
     most = d->opts.n_examples > 0 ? d->opts.n_examples : BUDGET / EXAMPLE / (d->n_features > 0 ? d->n_features : 1);
     most = most > LEAST_EXAMPLES || d->opts.n_examples > 0 ? most : LEAST_EXAMPLES;
@@ -828,17 +708,17 @@ static sonde_status read_sizes(dash *d)
     bool has;
     sonde_status status;
 
-    SONDE_TRY(one_number(&d->n_features, d, "SELECT count(*) FROM feature"));
-    SONDE_TRY(one_number(&d->n_kept, d, "SELECT count(*) FROM document"));
-    SONDE_TRY(meta_number(&d->n_bands, d, "n_bands", 0));
+    SONDE_TRY(sondep_tables_number(&d->n_features, &d->in, "SELECT count(*) FROM feature"));
+    SONDE_TRY(sondep_tables_number(&d->n_kept, &d->in, "SELECT count(*) FROM document"));
+    SONDE_TRY(sondep_tables_meta(&d->n_bands, &d->in, "n_bands", 0));
     if (d->opts.n_documents >= 0 && d->opts.n_documents < d->n_kept)
         d->n_kept = d->opts.n_documents;
     SONDE_TRY(choose_examples(d));
-    SONDE_TRY(read_tokens(d));
+    SONDE_TRY(sondep_tables_read_tokens(&d->in));
     SONDE_TRY(SONDE_NEW(d->most, d->n_features));
-    SONDE_TRY(prepare(&statement, d, "SELECT max FROM feature ORDER BY id"));
+    SONDE_TRY(sondep_tables_prepare(&statement, &d->in, "SELECT max FROM feature ORDER BY id"));
     for (int64_t s = 0; s < d->n_features; s++) {
-        SONDE_TRY_DONE(next(&has, statement, d));
+        SONDE_TRY_DONE(sondep_tables_next(&has, statement, &d->in));
         d->most[s] = has ? sqlite3_column_double(statement, 0) : 0.0;
     }
     d->report.n_features = d->n_features;
@@ -851,13 +731,13 @@ done:
 /* Sizes first: what is shown depends on them. */
 sonde_status sonde_dash_write(sonde_dash_report *out, const char *path, const char *database, const sonde_dash_opts *opts)
 {
-    dash d = {.path = database, .writer = {.fd = -1}};
+    dash d = {.writer = {.fd = -1}};
     sonde_status status;
 
     *out = (sonde_dash_report){0};
     sonde_dash_opts_init(&d.opts);
     SONDE_TRY(sondep_opts_read(&d.opts, sizeof d.opts, opts, "the struct of a page's options"));
-    SONDE_TRY_DONE(open_database(&d));
+    SONDE_TRY_DONE(sondep_tables_open(&d.in, database));
     SONDE_TRY_DONE(read_sizes(&d));
     SONDE_TRY_DONE(sondep_writer_open(&d.writer, path));
     SONDE_TRY_DONE(write_page(&d));
@@ -867,10 +747,7 @@ sonde_status sonde_dash_write(sonde_dash_report *out, const char *path, const ch
 done:
     sondep_writer_abort(&d.writer);
     sondep_string_release(&d.json);
-    for (int64_t i = 0; i < d.n_tokens && d.tokens != NULL; i++)
-        sondep_free(d.tokens[i]);
-    sondep_free(d.tokens);
     sondep_free(d.most);
-    sqlite3_close(d.db);
+    sondep_tables_close(&d.in);
     return status;
 }

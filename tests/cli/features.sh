@@ -15,6 +15,10 @@ END
 sonde dash features.db -o page.html
 sonde dash features.db -o page.html --examples 4 --documents 0 --json -q
 grep -c '<script id="b-f0"' page.html
+sonde features export features.db --sae sae -o neuronpedia
+sonde features export features.db --model-id mine --set res-x -o neuronpedia --json
+cat neuronpedia/*.jsonl && ls neuronpedia/*
+gzip -dc neuronpedia/activations/batch-0.jsonl.gz | head -1 | cut -c1-120
 sonde explain models/stories sae "Once upon a time" --db features.db --top 2
 sonde explain models/stories sae --ids 5,6 --bos never --top 1 --json
 try() {
@@ -24,6 +28,11 @@ try() {
 try sonde dash nowhere.db -o x.html
 try sonde dash stories.jsonl -o x.html
 try sonde dash page.html -o x.html
+try sonde features export page.html -o x.folder
+try sonde features export features.db -o stories.jsonl
+try sonde features export features.db -o nowhere/x
+sonde sae train models/stories --data stories.jsonl --hook blocks.3.hook_resid_post --width 32 --batch 64 --steps 1 -o other -q >/dev/null
+try sonde features export features.db --sae other -o x.folder
 try sonde features models/stories sae -f stories.jsonl -o nowhere/x.db
 try sonde features models/stories sae -f stories.jsonl --hook blocks.3.mlp.hook_post -o x.db
 try sonde features tiny sae -f stories.jsonl -o x.db

@@ -4,6 +4,7 @@ number of the database.
 
     features_live.py [SONDE_PROGRAM]
 """
+import gzip
 import json
 import logging
 import os
@@ -121,6 +122,36 @@ def check_weights(score, db, f, neurons, model, sae):
             score.check(f"{s} neurons", all(close(c, r[j], 1e-4) for j, c in got) and close(abs(got[0][1]), np.abs(r).max(), 1e-4), f"{got} {np.abs(r).max()}")
 
 
+def check_export(score, folder, f, sae):
+    """The same features as Neuronpedia's lines: json and gzip are Python's, numbers those of sae-lens."""
+    def lines(kind):
+        return [json.loads(x) for file in sorted((folder / kind).glob("*.jsonl.gz")) for x in gzip.open(file, "rt")]
+    everything, w = np.concatenate(f), sae.W_dec.detach().numpy()
+    features, examples = lines("features"), lines("activations")
+    source = json.loads((folder / "source.jsonl").read_text())
+    score.check("source", source["id"] == f"{LAYER}-res-sonde" and source["hookName"] == f"blocks.{LAYER}.hook_resid_post", str(source))
+    score.check("indices", [x["index"] for x in features] == [str(s) for s in range(len(w))])
+    score.check("ids", len({x["id"] for x in examples}) == len(examples) and {x["layer"] for x in examples} == {source["id"]})
+    for s, x in enumerate(features):
+        on = everything[:, s] != 0
+        most = everything[:, s].max()
+        score.check(f"{s} exported", close(x["frac_nonzero"], on.mean(), 1e-6) and close(x["maxActApprox"], most))
+        score.check(f"{s} vector", x["hasVector"] and np.abs(np.array(x["vector"]) - w[s]).max() <= 1e-6)
+        score.check(f"{s} bars", sum(x["freq_hist_data_bar_heights"]) == on.sum() and len(x["pos_str"]) == len(x["pos_values"]) == 10)
+    for x in examples:
+        s = int(x["index"])
+        most, at = everything[:, s].max(), x["values"][x["qualifyingTokenIndex"]]
+        ok = len(x["tokens"]) == len(x["values"]) and x["maxValue"] == max(x["values"]) == x["values"][x["maxValueTokenIndex"]]
+        score.check(f"{x['id']} window", ok and x["minValue"] == min(x["values"]))
+        if x["binMin"] == -1:
+            score.check(f"{x['id']} top", x["binMax"] == x["binContains"] == -1)
+            continue
+        inside = (everything[:, s] > x["binMin"] + 1e-5 * most) & (everything[:, s] <= x["binMax"] + 1e-5 * most)
+        score.check(f"{x['id']} band", x["binMin"] - 1e-5 * most <= at <= x["binMax"] + 1e-5 * most)
+        # bins of the histogram may cut a firing at the edge of a band the other way
+        score.check(f"{x['id']} share", abs(x["binContains"] * (everything[:, s] != 0).sum() - inside.sum()) <= 1.5)
+
+
 def main(program):
     score, sonde = Score(), Sonde(program)
     with tempfile.TemporaryDirectory() as temporary:
@@ -142,6 +173,8 @@ def main(program):
         check_windows(score, db, f)
         check_tokens(score, db, f, texts, tokenizer)
         check_weights(score, db, f, neurons, model, sae)
+        sonde.run("features", "export", path, "--sae", directory, "-o", folder / "neuronpedia")
+        check_export(score, folder / "neuronpedia", f, sae)
         print(f"{len(texts)} texts, {sum(map(len, f))} positions, {f[0].shape[1]} features")
     return score.done()
 

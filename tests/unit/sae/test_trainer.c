@@ -21,7 +21,7 @@ enum { D = 20, S = 96, N = 64, STEPS = 8 };
 static const sonde_sae_arch archs[] = {SONDE_SAE_ARCH_STANDARD_2023, SONDE_SAE_ARCH_STANDARD,  SONDE_SAE_ARCH_GATED,
                                        SONDE_SAE_ARCH_TOPK,          SONDE_SAE_ARCH_BATCHTOPK, SONDE_SAE_ARCH_ABSTOPK,
                                        SONDE_SAE_ARCH_MATRYOSHKA,    SONDE_SAE_ARCH_JUMPRELU,  SONDE_SAE_ARCH_PANNEAL,
-                                       SONDE_SAE_ARCH_PURSUIT};
+                                       SONDE_SAE_ARCH_PURSUIT,       SONDE_SAE_ARCH_KL};
 enum { N_ARCHS = sizeof archs / sizeof *archs };
 
 /* Rows with a mean, some directions and noise; the same for the same number. */
@@ -94,6 +94,10 @@ static void test_goes_on(void **state)
 
     for (int i = 0; i < N_ARCHS; i++) {
         sonde_sae_train_opts o = options(archs[i]);
+        o.l0_control = sondep_sae_rules[archs[i]].back != NULL ? 0.05 : 0.0;
+        o.pre_act = 1e-3;
+        o.plateau_every = 2;
+        o.plateau_patience = 0;
         assert_ok(sonde_set_threads(2));
         sonde_sae_trainer *whole = trained(&o, STEPS, &r), *part = trained(&o, 3, &r), *rest;
         assert_ok(sonde_sae_trainer_save(whole, in_folder("whole.safetensors"), "rows"));
@@ -175,7 +179,7 @@ static void test_export_is_what_was_trained(void **state)
     for (int i = 0; i < N_ARCHS; i++) {
         if (archs[i] == SONDE_SAE_ARCH_BATCHTOPK || archs[i] == SONDE_SAE_ARCH_MATRYOSHKA)
             continue; /* they are used with a threshold */
-        for (int scaling = 0; scaling < 3; scaling++) {
+        for (int scaling = 0; scaling < 5; scaling++) {
             sonde_sae_train_opts o = options(archs[i]);
             sonde_sae *sae;
             double ev;
@@ -191,12 +195,71 @@ static void test_export_is_what_was_trained(void **state)
             assert_ok(sonde_sae_trainer_step(t, &r, x, NULL));
             ev = explained(&l0, sae, x);
             assert_float_equal(l0, r.l0, 1.5 / N); /* one feature may lie at its threshold */
-            if (scaling != SONDE_SAE_SCALE_WHITENING)
+            /* the variance that is explained is that of the rows as they became */
+            if (scaling < SONDE_SAE_SCALE_WHITENING)
                 assert_float_equal(ev, r.explained_variance, 1e-3);
             sonde_sae_free(sae);
             sonde_sae_trainer_free(t);
         }
     }
+}
+
+/* The weight of each penalty goes where rows have as many features as were wanted, from above and from below. */
+static void test_control(void **state)
+{
+    static const sonde_sae_arch tried[] = {SONDE_SAE_ARCH_STANDARD_2023, SONDE_SAE_ARCH_STANDARD, SONDE_SAE_ARCH_GATED,
+                                           SONDE_SAE_ARCH_JUMPRELU, SONDE_SAE_ARCH_PANNEAL};
+    sonde_sae_train_report r;
+    (void)state;
+
+    for (int i = 0; i < 5; i++)
+        for (int is_weak = 0; is_weak < 2; is_weak++) {
+            sonde_sae_train_opts o = options(tried[i]);
+            sonde_sae_trainer *t;
+            double mean = 0.0;
+            o.steps = 1500;
+            o.target_l0 = 6.0;
+            o.l0_control = 0.01;
+            /* JumpReLU's features that a penalty has put to silence stay so: nothing pulls their thresholds down */
+            o.l1 = is_weak ? 0.01 : 5.0;
+            o.l0 = is_weak ? 0.01 : 0.3;
+            t = trained(&o, o.steps - 100, &r);
+            for (int64_t step = 0; step < 100; step++) {
+                float x[N * D];
+                make_rows(x, N, (uint64_t)(o.steps + step));
+                assert_ok(sonde_sae_trainer_step(t, &r, x, NULL));
+                mean += r.l0 / 100.0;
+            }
+            if (!(mean > 4.8 && mean < 7.5))
+                fail_msg("architecture %d from %g: L0 %.2f, 6 was wanted", (int)tried[i], o.l1, mean);
+            sonde_sae_trainer_free(t);
+        }
+}
+
+/* The step size of a training whose loss goes nowhere goes down, and stays a share of the schedule's. */
+static void test_plateau(void **state)
+{
+    sonde_sae_train_opts o = options(SONDE_SAE_ARCH_STANDARD);
+    sonde_sae_train_report r;
+    sonde_sae_trainer *t;
+    (void)state;
+
+    o.lr = 1e-30;
+    o.warmup = 0;
+    o.schedule = SONDE_SCHEDULE_CONSTANT;
+    o.steps = 100;
+    o.plateau_every = 10;
+    o.plateau_patience = 2;
+    o.plateau_factor = 0.5;
+    t = trained(&o, 1, &r);
+    for (int64_t step = 1; step < 80; step++) {
+        float x[N * D];
+        make_rows(x, N, 0);
+        assert_ok(sonde_sae_trainer_step(t, &r, x, NULL));
+        /* the first window is the best, the two behind it are forgiven, the third is not */
+        assert_float_equal(r.lr / o.lr, step < 40 ? 1.0 : step < 70 ? 0.5 : 0.25, 1e-9);
+    }
+    sonde_sae_trainer_free(t);
 }
 
 /* The threshold of BatchTopK, used, keeps about as many features as were trained with. */
@@ -456,6 +519,13 @@ static void test_bad_options(void **state)
     o = options(SONDE_SAE_ARCH_TOPK);
     o.has_skip = 1;
     assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "'skip'");
+    o = options(SONDE_SAE_ARCH_TOPK);
+    o.l0_control = 0.01;
+    assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "'l0-control'");
+    o = options(SONDE_SAE_ARCH_JUMPRELU);
+    o.l0_control = 0.01;
+    o.l0 = 0.0;
+    assert_refused(sonde_sae_trainer_new(&t, &o), SONDE_E_ARG, "'l0-control'");
     assert_null(t);
 }
 
@@ -488,6 +558,8 @@ int main(void)
         cmocka_unit_test(test_goes_on),
         cmocka_unit_test(test_other_trainings_are_refused),
         cmocka_unit_test(test_export_is_what_was_trained),
+        cmocka_unit_test(test_control),
+        cmocka_unit_test(test_plateau),
         cmocka_unit_test(test_threshold_of_batchtopk),
         cmocka_unit_test(test_starts_from_what_was_exported),
         cmocka_unit_test(test_scale_and_whitening),
