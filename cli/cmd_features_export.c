@@ -1,4 +1,8 @@
-/* cmd_features_export.c - `sonde features export`: a database of features in other people's format.   floor 10: cli */
+/* cmd_features_export.c - `sonde features export`: a database of features in other people's format.   floor 10: cli
+ *
+ * The lines are those that Neuronpedia exports of its own data, and imports. What it calls the model and the set of sources
+ * is its own to say; what is not given comes from the database. A folder may be written again: files are replaced whole.
+ */
 #include "cli.h"
 
 #include <sonde/report.h>
