@@ -150,6 +150,13 @@ sonde_status sondep_file_read(sondep_file *out, const char *path, size_t limit_b
     return file_opened(out, fd, status);
 }
 
+/* A wish: where it is refused, pages stay until the system wants them. */
+void sondep_file_forget(const sondep_file *file)
+{
+    if (file->is_mapped)
+        (void)madvise((void *)(uintptr_t)file->data, file->bytes, MADV_DONTNEED);
+}
+
 /* `data` points to const for readers; it is ours to give back. */
 void sondep_file_release(sondep_file *file)
 {

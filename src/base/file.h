@@ -43,6 +43,9 @@ sonde_status sondep_file_read(sondep_file *out, const char *path,
                               size_t limit_bytes); /* whole, now; E_RANGE beyond the limit */
 void sondep_file_release(sondep_file *file);
 
+/* Gives the pages of a mapped file back: they are read again when they are touched. Nothing where it is not mapped. */
+void sondep_file_forget(const sondep_file *file);
+
 bool sondep_is_directory(const char *path);
 bool sondep_is_file(const char *path);
 

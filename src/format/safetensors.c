@@ -295,3 +295,10 @@ const char *sonde_safetensors_metadata(const sonde_safetensors *file, const char
                 return file->shards[s].metadata[2 * i + 1];
     return NULL;
 }
+
+/* Shard by shard. */
+void sondep_safetensors_forget(const sonde_safetensors *file)
+{
+    for (int64_t i = 0; i < file->n_shards; i++)
+        sondep_file_forget(&file->shards[i].file);
+}

@@ -37,4 +37,7 @@ struct sonde_safetensors {
  */
 sonde_status sondep_safetensors_read_shard(sonde_safetensors *file, int64_t shard, const char *path);
 
+/* Gives the pages of all its files back: they are read again when they are touched. */
+void sondep_safetensors_forget(const sonde_safetensors *file);
+
 #endif

@@ -5,6 +5,8 @@
  */
 #include "run/store.h"
 
+#include "format/safetensors.h"
+
 #include "base/file.h"
 #include "format/json.h"
 #include "kernel/kernel.h"
@@ -310,6 +312,13 @@ static const char *element(const sonde_store *s, int64_t i, int64_t tensor, int6
 {
     const sonde_tensor *t = &s->tensors[i * (s->layout.n_hooks + SONDEP_N_STORE_COLUMNS) + tensor];
     return (const char *)t->data + (size_t)first * sonde_dtype_bytes(t->dtype);
+}
+
+/* What was read does not stay, or a training would seem to hold all of the store. */
+void sondep_store_forget(const sonde_store *s)
+{
+    for (int64_t i = 0; i < s->n_shards; i++)
+        sondep_safetensors_forget(s->shards[i]);
 }
 
 /* From one shard into the next where the rows go over its end. */

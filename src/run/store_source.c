@@ -59,6 +59,7 @@ static sonde_status fill(float *const *out, const int64_t *pieces, int64_t n, vo
                                     r->store, r->hooks[failed / n], r->piece_first[pieces[failed % n]],
                                     r->piece_rows[pieces[failed % n]]);
     sondep_free(to);
+    sondep_store_forget(r->store);
     return status;
 }
 

@@ -260,6 +260,12 @@ sonde_status sondep_stream_new(sondep_stream **out, const sonde_model *model, co
     return status;
 }
 
+/* So that equal halves of two hashes do not cancel. */
+static uint64_t turned(uint64_t hash)
+{
+    return hash << 17 | hash >> 47;
+}
+
 sonde_status sonde_source_stream(sonde_source **out, const sonde_model *model, const sonde_corpus *corpus,
                                  const char *const *hooks, int64_t n_hooks, const sonde_stream_opts *opts)
 {
@@ -277,7 +283,7 @@ sonde_status sonde_source_stream(sonde_source **out, const sonde_model *model, c
                                  .n_hooks = n_hooks,
                                  .hooks = (const char *const *)s->hooks,
                                  .widths = s->widths,
-                                 .hash = sonde_corpus_hash(corpus),
+                                 .hash = sonde_corpus_hash(corpus) ^ turned(sonde_model_hash(model)),
                                  .fill = sondep_stream_fill,
                                  .release = sondep_stream_free,
                                  .ctx = s};

@@ -53,6 +53,9 @@ kept --resume -o run --k 9
 kept --resume -o run --steps 2
 kept --resume -o run --data story.txt --steps 4
 kept --resume -o run --hook blocks.2.hook_resid_post --steps 4
+cp -r models/stories retrained
+printf '\001' | dd of="$(ls retrained/*.safetensors | head -1)" bs=1 seek=300000 conv=notrunc 2>/dev/null
+kept --resume -o run --model retrained --steps 4
 head -c 1000 state.safetensors >run/training/state.safetensors
 try --resume -o run --steps 4 2>&1 | sed 's/ends at byte [0-9]*/ends at byte .../' >&2
 # a store of another model, without the hook point, beside texts, or cut
