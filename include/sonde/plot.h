@@ -1,4 +1,4 @@
-/* sonde/plot.h - pictures: heatmaps, panels, lines, bars, histograms, tokens.  floor 2: plot
+/* sonde/plot.h - pictures: heatmaps, panels, lines, bars, histograms, tokens, drawings.  floor 2: plot
  *
  * Numbers and labels to a picture: a file (.png, .svg, .pdf by its ending) or text for a terminal. Nothing here knows
  * what a model is. The easy way to each picture is NULL options:
@@ -210,6 +210,40 @@ SONDE_API sonde_status sonde_plot_histogram(const char *path, const float *value
  * Owns: nothing. Errors: as above. */
 SONDE_API sonde_status sonde_plot_tokens(const char *path, const sonde_plot_label *tokens, const float *values, int64_t n,
                                          const sonde_plot_opts *opts) SONDE_MUST_USE;
+
+/* What a drawing is made of. */
+typedef enum sonde_plot_shape_kind {
+    SONDE_PLOT_SHAPE_POINT = 0, /* at (x, y), `size` points in radius */
+    SONDE_PLOT_SHAPE_LINE = 1,  /* to (x2, y2), `size` points thick */
+    SONDE_PLOT_SHAPE_ARROW = 2, /* the same, with a point at its end */
+    SONDE_PLOT_SHAPE_BOX = 3    /* between the two corners */
+} sonde_plot_shape_kind;
+
+typedef struct sonde_plot_shape {
+    int64_t kind; /* a sonde_plot_shape_kind */
+    double x, y, x2, y2;
+    double size;    /* in points */
+    double value;   /* that its colour stands for; NaN: the colour of a series, or grey */
+    int64_t series; /* below 0: grey */
+} sonde_plot_shape;
+
+/* A panel of shapes, later ones over earlier ones. */
+typedef struct sonde_plot_drawing {
+    const char *title; /* or NULL */
+    const sonde_plot_shape *shapes;
+    int64_t n_shapes;
+    double x_low, x_high, y_low, y_high; /* what is shown; y grows upwards */
+    int64_t is_stretched;                /* 1: both directions fill the panel; 0: they have the same scale */
+} sonde_plot_drawing;
+
+/* Panels of shapes in their own numbers: arrows of weights, graphs, coloured bars. Options low, high and colours say what colours mean, and
+ * value_name what they are; without it there is no bar of colours.
+ *
+ * panels   (n_panels) row by row, panel_columns beside each other
+ *
+ * Owns: nothing. Errors: as above; SONDE_E_ARG (a panel that goes from nowhere to nowhere). */
+SONDE_API sonde_status sonde_plot_drawings(const char *path, const sonde_plot_drawing *panels, int64_t n_panels,
+                                           const sonde_plot_opts *opts) SONDE_MUST_USE;
 
 /* ---- into a terminal -------------------------------------------------------------------------------------------------- */
 

@@ -296,6 +296,47 @@ double sondep_feature_squares(const sondep_features *f, const sondep_feature_ter
                               int64_t D, int64_t D_out, void *scratch);
 size_t sondep_feature_scratch_bytes(int64_t D, int64_t D_out);
 
+/* ---- toy models ---------------------------------------------------------------------------------------------------------- */
+
+/* Rows of a call, and generators of random numbers side by side. */
+enum { SONDEP_TOY_ROWS = 128, SONDEP_TOY_LANES = 16 };
+
+/* A model of n features in m hidden numbers:
+ *
+ *   h = W_in^T x, or max(W_in^T x, 0);   y = W_out h + b, or max(W_out h + b, 0);   loss = sum over rows and features of importance (y - t)^2
+ *   t = x, or |x|
+ *
+ * Weights are (n,m); tied ones are the same array twice, and so are their gradients. */
+typedef struct sondep_toy {
+    int64_t n, m;
+    const float *w_in, *w_out, *b, *importance; /* (n,m), (n,m), (n), (n) */
+    bool has_hidden_relu, has_relu, is_absolute;
+    float factor;              /* of the gradient: 2 / (rows features) for that of the mean */
+    float *g_in, *g_out, *g_b; /* what is added to; all NULL: the loss alone */
+} sondep_toy;
+
+/* Forward and back over SONDEP_TOY_ROWS rows, which lie side by side: x (n, SONDEP_TOY_ROWS). Returns the loss. On the calling thread.
+ * scratch: (2 m + n) SONDEP_TOY_ROWS floats. Cost: 10 n m flops a row. Source: Elhage et al. 2022. Reference: kernel/ref/toy.c. */
+double sondep_toy_rows(const sondep_toy *t, const float *x, float *scratch);
+
+/* How some features that follow each other are on: each with a probability of its own; all of them together; one of them. */
+typedef enum sondep_toy_together { SONDEP_TOY_ALONE, SONDEP_TOY_ALL_OF, SONDEP_TOY_ONE_OF } sondep_toy_together;
+typedef struct sondep_toy_set {
+    sondep_toy_together kind;
+    int64_t first, n;
+} sondep_toy_set;
+typedef struct sondep_toy_sets {
+    const sondep_toy_set *sets; /* in order of features */
+    int64_t n;
+    const int32_t *bar; /* (features) p 2^31; of a set that is on together, its first feature's */
+    const float *scale; /* (features) 1 / bar */
+    bool is_signed;     /* uniform in [-1, 1), not [0, 1) */
+} sondep_toy_sets;
+
+/* x (features, SONDEP_TOY_ROWS): 0, or a uniform number where a feature is on. state: 4 SONDEP_TOY_LANES words, not all 0, which go on. The same
+ * numbers with every set of kernels. On the calling thread. Reference: kernel/ref/toy.c. */
+void sondep_toy_draw(float *x, const sondep_toy_sets *sets, uint32_t *state);
+
 /* ---- drawing tokens ------------------------------------------------------------------------------------------------------ */
 
 /* How a token is chosen from a row of logits. Filters come in the order of transformers. */

@@ -106,6 +106,8 @@ typedef struct sondep_leaf {
     void (*select_tile)(sondep_kept *kept, float *keys, const float *tile, int64_t rows, int64_t columns, int64_t s,
                         const float *b, const sondep_selection *selection, int64_t most, bool counts);
     void (*cut_kept)(sondep_kept *row, float *keys, const sondep_selection *selection); /* a list of more than k, to k */
+    double (*toy_rows)(const sondep_toy *t, const float *x, float *scratch);
+    void (*toy_draw)(float *x, const sondep_toy_sets *sets, uint32_t *state);
     double (*fma_flops)(int64_t n);
 } sondep_leaf;
 

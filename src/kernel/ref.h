@@ -57,6 +57,8 @@ void sondep_feature_step_ref(const sondep_features *f, const sondep_feature_term
 double sondep_feature_squares_ref(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms, int64_t S,
                                   int64_t D, int64_t D_out, void *scratch);
 size_t sondep_feature_scratch_bytes_ref(int64_t D, int64_t D_out);
+double sondep_toy_rows_ref(const sondep_toy *t, const float *x, float *scratch);
+void sondep_toy_draw_ref(float *x, const sondep_toy_sets *sets, uint32_t *state);
 
 void sondep_draw_ref(int32_t *ids, const float *logits, int64_t N, int64_t V, const sondep_draw_rule *rule,
                      const double *uniform, void *scratch);

@@ -514,3 +514,18 @@ size_t sondep_feature_scratch_bytes(int64_t D, int64_t D_out)
 {
     return set()->leaf ? sondep_tasks_feature_scratch_bytes(D, D_out) : sondep_feature_scratch_bytes_ref(D, D_out);
 }
+
+double sondep_toy_rows(const sondep_toy *t, const float *x, float *scratch)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    return leaf ? leaf->toy_rows(t, x, scratch) : sondep_toy_rows_ref(t, x, scratch);
+}
+
+void sondep_toy_draw(float *x, const sondep_toy_sets *features, uint32_t *state)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        leaf->toy_draw(x, features, state);
+    else
+        sondep_toy_draw_ref(x, features, state);
+}

@@ -232,16 +232,17 @@ void sondep_sae_step_plateau(sonde_sae_trainer *t, double loss)
 
 /* Integral control of the logarithm: w' = w exp(rate (log(l0 / target) + log(l0 / mean of l0 of late))). The second term is about what
  * the next hundred steps would change by themselves: L0 falls by a factor of thirty before the first features mean anything, and the
- * weight must not answer that. A step that is off by more than a factor of e counts as off by that. */
-void sondep_sae_control(sonde_sae_trainer *t, double l0)
+ * weight must not answer that. A step that is off by more than a factor of e counts as off by that; and a penalty that outweighs the
+ * error is not made larger still: Adam's steps are as large as they get, and what they do comes later (thresholds of JumpReLU). */
+void sondep_sae_control(sonde_sae_trainer *t, const sonde_sae_train_report *report)
 {
-    static const double of_late = 0.01;
-    double now = log(fmax(l0, 1e-3)), off;
+    static const double of_late = 0.01, outweighs = 10.0;
+    double now = log(fmax(report->l0, 1e-3)), off;
 
     if (t->opts.l0_control == 0.0)
         return;
     t->log_l0 += (t->step == 0 ? 1.0 : of_late) * (now - t->log_l0);
-    off = 2.0 * now - t->log_l0 - log(t->opts.target_l0);
-    if (t->step >= t->opts.sparsity_warmup)
-        t->control *= exp(t->opts.l0_control * fmax(-1.0, fmin(1.0, off)));
+    off = fmax(-1.0, fmin(1.0, 2.0 * now - t->log_l0 - log(t->opts.target_l0)));
+    if (t->step >= t->opts.sparsity_warmup && !(off > 0.0 && report->sparsity > outweighs * report->mse))
+        t->control *= exp(t->opts.l0_control * off);
 }

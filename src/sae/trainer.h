@@ -211,9 +211,9 @@ static inline float *sondep_sae_at(const sonde_sae_trainer *t, float *block, int
 int64_t sondep_sae_count(const sonde_sae_trainer *t, int parameter);
 const char *sondep_sae_parameter_name(const sonde_sae_trainer *t, int parameter);
 
-/* The weight of the penalty in this step; what a step that had l0 features a row does to it. */
+/* The weight of the penalty in this step; what a step does to it. */
 double sondep_sae_coefficient(const sonde_sae_trainer *t);
-void sondep_sae_control(sonde_sae_trainer *t, double l0);
+void sondep_sae_control(sonde_sae_trainer *t, const sonde_sae_train_report *report);
 
 /* What a step with this loss does to the step size of those that follow. */
 void sondep_sae_step_plateau(sonde_sae_trainer *t, double loss);

@@ -326,7 +326,7 @@ static void update(sonde_sae_trainer *t, const sondep_sae_terms *terms, const so
         t->threshold += o->threshold_rate * (t->least - t->threshold);
     if (t->opts.arch == SONDE_SAE_ARCH_PANNEAL)
         sondep_sae_step_anneal(t);
-    sondep_sae_control(t, report->l0);
+    sondep_sae_control(t, report);
     sondep_sae_step_plateau(t, report->loss);
     choose_way(t);
     t->step++;

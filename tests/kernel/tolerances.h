@@ -88,6 +88,8 @@ static const tolerance tolerances[] = {
     {"feature_squares", "f32", 60000, 1.0e-6, 2.7e-07},
     {"feature_weights", "f32", 150, 2.0e-6, 3.8e-07},
     {"feature_moments", "f32", 150, 2.0e-6, 1.3e-06},
+    {"toy_loss", "f32", 8960, 1.0e-6, 1.9e-07},
+    {"toy_gradients", "f32", 256, 2.0e-6, 7.0e-07},
 };
 
 static inline double limit_of(const char *op, const char *dtype)

@@ -8,6 +8,7 @@
 
 #include "kernel/vector/codes.h"
 #include "kernel/vector/gradients.h"
+#include "kernel/vector/toy.h"
 
 #define LEAF_NAME "neon"
 #define LEAF sondep_leaf_neon

@@ -40,6 +40,8 @@ const sondep_leaf LEAF = {
     .dot_listed = dot_listed,
     .select_tile = select_tile,
     .cut_kept = cut_kept,
+    .toy_rows = toy_rows,
+    .toy_draw = toy_draw,
     .fma_flops = fma_flops,
 };
 

@@ -1,0 +1,270 @@
+/* introduction.c - five features in two dimensions; linear models and models with a ReLU.     floor 8: toy
+ *
+ * Source: Elhage et al. 2022, the introduction, and "Demonstrating superposition".
+ */
+#include "toy/experiment.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MOST_MODELS = 64, TITLE = 48 };
+
+/* Cosine of rows i and j of w (n,2). */
+static double cosine(const float *w, int64_t m, int64_t i, int64_t j)
+{
+    double dot = 0.0, a = 0.0, b = 0.0;
+
+    for (int64_t k = 0; k < m; k++) {
+        dot += (double)w[i * m + k] * w[j * m + k];
+        a += (double)w[i * m + k] * w[i * m + k];
+        b += (double)w[j * m + k] * w[j * m + k];
+    }
+    return a > 0.0 && b > 0.0 ? dot / sqrt(a * b) : 0.0;
+}
+
+/* Probabilities and importances (instances,n): the same for the `restarts` instances of a model. Owns: both are the caller's. */
+static sonde_status make_numbers(double **probability, double **importance, const double *density, int64_t n_models,
+                                 int64_t restarts, int64_t n, double falls)
+{
+    int64_t all = n_models * restarts * n;
+
+    *importance = NULL;
+    SONDE_TRY(SONDE_NEW(*probability, all));
+    SONDE_TRY(SONDE_NEW(*importance, all));
+    for (int64_t i = 0; i < all; i++) {
+        (*probability)[i] = density[i / n / restarts];
+        (*importance)[i] = pow(falls, (double)(i % n));
+    }
+    return SONDE_OK;
+}
+
+/* Increasing. */
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Between neighbouring arrows of w (n,2), in degrees: how far the furthest is from 360 / n. */
+static double worst_angle(const float *w, int64_t n)
+{
+    double angles[16], worst = 0.0;
+
+    for (int64_t i = 0; i < n; i++)
+        angles[i] = atan2((double)w[2 * i + 1], (double)w[2 * i]) * 57.295779513082321;
+    qsort(angles, (size_t)n, sizeof *angles, compare);
+    for (int64_t i = 0; i < n; i++) {
+        double step = i + 1 < n ? angles[i + 1] - angles[i] : angles[0] + 360.0 - angles[n - 1];
+        worst = fmax(worst, fabs(step - 360.0 / (double)n));
+    }
+    return worst;
+}
+
+/* Features of equal importance: the best of many restarts is a pentagon. */
+static sonde_status check_pentagon(sondep_toy_run *r)
+{
+    static const sondep_toy_setting setting = {SONDE_TOY_RELU, 5, 2, 5000, 10000, 1024, 3e-3, 0.0, SONDE_SCHEDULE_COSINE};
+    int64_t restarts = sondep_toy_size(r, r->opts.restarts, 32, 100), best, component[5];
+    sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
+    double density = 0.05, *probability = NULL, *importance = NULL, angle;
+    sonde_toy_shape shapes[5] = {SONDE_TOY_NO_SHAPE};
+    sonde_toy *t = NULL;
+    sonde_status status;
+
+    o.n_features = 5;
+    o.n_hidden = 2;
+    o.n_instances = restarts;
+    SONDE_TRY_DONE(make_numbers(&probability, &importance, &density, 1, restarts, 5, 1.0));
+    o.probability = probability;
+    o.importance = importance;
+    SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
+    SONDE_TRY_DONE(sondep_toy_best(&best, t, restarts, 1 << 16));
+    angle = worst_angle(sonde_toy_weights(t, best), 5);
+    SONDE_TRY_DONE(sondep_toy_check(r, angle <= 2.0, "equal importance, density 0.05: a pentagon",
+                                    "neighbours 72 +- 2 degrees apart", "furthest from 72 degrees: %.2f", angle));
+    sonde_toy_components(component, shapes, sonde_toy_weights(t, best), 5, 2, 0.1, 0.5, 0.1);
+    status = sondep_toy_check(r, shapes[0] == SONDE_TOY_PENTAGON, "its name, from W W^T", "pentagon", "%s",
+                              sonde_toy_shape_name(shapes[0]));
+done:
+    sonde_toy_free(t);
+    sondep_free(probability);
+    sondep_free(importance);
+    return status;
+}
+
+/* Ten densities from 1 to 1/20; the best of some restarts of each. */
+static sonde_status run_introduction(sondep_toy_run *r, double *probability, double *importance, const double *density,
+                                     int64_t n_models, int64_t restarts)
+{
+    static const sondep_toy_setting setting = {SONDE_TOY_RELU,         5, 2, 10000, 10000, 1024, 1e-3, 0.01,
+                                               SONDE_SCHEDULE_CONSTANT};
+    sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
+    const float *w[MOST_MODELS];
+    char titles[MOST_MODELS][TITLE];
+    const char *names[MOST_MODELS];
+    double values[MOST_MODELS * 16], norms[16];
+    int64_t best[MOST_MODELS], n = o.n_features;
+    sonde_toy *t = NULL;
+    sonde_status status;
+
+    o.n_instances = n_models * restarts;
+    o.probability = probability;
+    o.importance = importance;
+    SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
+    SONDE_TRY_DONE(sondep_toy_best(best, t, restarts, 1 << 16));
+    for (int64_t k = 0; k < n_models; k++) {
+        w[k] = sonde_toy_weights(t, best[k]);
+        names[k] = titles[k];
+        snprintf(titles[k], TITLE, "density %.3g", density[k]);
+        for (int64_t i = 0; i < n; i++)
+            values[k * n + i] = importance[i];
+    }
+    SONDE_TRY_DONE(sondep_toy_draw_arrows(r, "arrows",
+                                          "The rows W_i of each model, dense features at the left above, sparse ones at "
+                                          "the right below. Light arrows are the more important features.",
+                                          "Five features in two dimensions", w, names, values, "importance", n_models, n));
+    sonde_toy_features(norms, NULL, NULL, w[0], n, 2);
+    SONDE_TRY_DONE(sondep_toy_check(r, fabs(cosine(w[0], 2, 0, 1)) < 0.05 && norms[0] > 0.9 && norms[1] > 0.9,
+                                    "density 1: the two that matter most at right angles", "|cosine| < 0.05, lengths > 0.9",
+                                    "cosine %.3f, lengths %.2f and %.2f", cosine(w[0], 2, 0, 1), norms[0], norms[1]));
+    SONDE_TRY_DONE(sondep_toy_check(r, norms[2] < 0.1 && norms[3] < 0.1 && norms[4] < 0.1,
+                                    "density 1: the others are left out", "lengths < 0.1", "%.3f, %.3f, %.3f", norms[2],
+                                    norms[3], norms[4]));
+    sonde_toy_features(norms, NULL, NULL, w[n_models - 1], n, 2);
+    status = sondep_toy_check(r, norms[4] > 0.5, "the sparsest: all five are there", "|W_5| > 0.5", "%.3f", norms[4]);
+done:
+    sonde_toy_free(t);
+    return status;
+}
+
+sonde_status sondep_toy_introduction(sondep_toy_run *r)
+{
+    int64_t n_models = sondep_toy_size(r, r->opts.n_instances, 10, 10),
+            restarts = sondep_toy_size(r, r->opts.restarts, 4, 8);
+    double density[MOST_MODELS], *probability = NULL, *importance = NULL;
+    int64_t n = r->opts.n_features > 0 ? r->opts.n_features : 5;
+    sonde_status status;
+
+    if (n < 5 || n > 16 || (r->opts.n_hidden != 0 && r->opts.n_hidden != 2) || n_models > MOST_MODELS)
+        return SONDE_FAIL(SONDE_E_ARG, "the introduction has 5 to 16 features in 2 dimensions, and at most %d models",
+                          MOST_MODELS);
+    sondep_toy_log_space(density, n_models, 1.0, r->opts.density > 0.0 ? r->opts.density : 1.0 / 20);
+    SONDE_TRY_DONE(make_numbers(&probability, &importance, density, n_models, restarts, n, 0.9));
+    SONDE_TRY_DONE(run_introduction(r, probability, importance, density, n_models, restarts));
+    sondep_toy_put(r, "density", density, n_models);
+    status = check_pentagon(r);
+done:
+    sondep_free(probability);
+    sondep_free(importance);
+    return status;
+}
+
+/* ---- linear, and with a ReLU --------------------------------------------------------------------------------------------- */
+
+/* Features longer than a half. */
+static int64_t count_kept(const float *w, int64_t n, int64_t m)
+{
+    int64_t count = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        double square = 0.0;
+        for (int64_t k = 0; k < m; k++)
+            square += (double)w[i * m + k] * w[i * m + k];
+        count += square > 0.25;
+    }
+    return count;
+}
+
+/* The linear model's exact loss beside that of principal components: nothing is sampled in the comparison. */
+static sonde_status check_linear(sondep_toy_run *r, sonde_toy *t, const double *importance)
+{
+    const sonde_toy_opts *o = sonde_toy_get_opts(t);
+    double pca, loss = sonde_toy_linear_loss(sonde_toy_weights(t, 0), sonde_toy_bias(t, 0), o->probability, importance,
+                                             o->n_features, o->n_hidden);
+
+    SONDE_TRY(sonde_toy_pca_loss(&pca, o->probability, importance, o->n_features, o->n_hidden));
+    return sondep_toy_check(r, fabs(loss - pca) <= 1e-5, "linear model: the loss of principal components",
+                            "equal within 1e-5, both in closed form", "%.8f, principal components %.8f (weight decay 0)",
+                            loss, pca);
+}
+
+/* One linear model, and ReLU models of seven densities. */
+static sonde_status run_basic(sondep_toy_run *r, const sondep_toy_setting *setting, double falls)
+{
+    static const double densities[] = {1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001};
+    enum { N = sizeof densities / sizeof *densities };
+    sonde_toy_opts o = sondep_toy_opts_of(r, setting), linear = o;
+    double *probability = NULL, *importance = NULL, kept[N];
+    const float *w[N + 1], *b[N + 1];
+    char titles[N + 1][TITLE];
+    const char *names[N + 1];
+    bool rises = true;
+    sonde_toy *t = NULL, *plain = NULL;
+    sonde_status status;
+
+    SONDE_TRY_DONE(make_numbers(&probability, &importance, densities, N, 1, o.n_features, falls));
+    o.n_instances = N;
+    o.probability = linear.probability = probability;
+    o.importance = linear.importance = importance;
+    linear.kind = SONDE_TOY_LINEAR;
+    linear.decay = 0.0;
+    linear.lr = 3e-3;
+    linear.schedule = SONDE_SCHEDULE_COSINE;
+    SONDE_TRY_DONE(sondep_toy_trained(&plain, r, &linear, NULL));
+    SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
+    for (int64_t k = 0; k <= N; k++) {
+        sonde_toy *of = k == 0 ? plain : t;
+        w[k] = sonde_toy_weights(of, k > 0 ? k - 1 : 0);
+        b[k] = sonde_toy_bias(of, k > 0 ? k - 1 : 0);
+        names[k] = titles[k];
+        if (k == 0)
+            snprintf(titles[k], TITLE, "linear");
+        else
+            snprintf(titles[k], TITLE, "ReLU, density %g", densities[k - 1]);
+        if (k > 0)
+            kept[k - 1] = (double)count_kept(w[k], o.n_features, o.n_hidden);
+        rises = rises && (k < 2 || kept[k - 1] >= kept[k - 2] - 1);
+    }
+    SONDE_TRY_DONE(
+        sondep_toy_draw_grams(r, "grams",
+                              "W W^T of the linear model and of models with a ReLU, features in order of "
+                              "importance; the bias stands at the right. What is off the diagonal is interference.",
+                              r->experiment->title, w, b, names, N + 1, o.n_features, o.n_hidden));
+    SONDE_TRY_DONE(sondep_toy_draw_stacks(r, "stacks",
+                                          "Lengths |W_i|, the most important feature at the top; light bars share their "
+                                          "direction with others.",
+                                          r->experiment->title, w, names, N + 1, o.n_features, o.n_hidden));
+    sondep_toy_put(r, "density", densities, N);
+    sondep_toy_put(r, "kept", kept, N);
+    SONDE_TRY_DONE(check_linear(r, plain, importance));
+    SONDE_TRY_DONE(sondep_toy_check(r, kept[0] == (double)o.n_hidden, "density 1: as many features as dimensions",
+                                    "exactly as many are longer than 1/2", "%.0f of %lld", kept[0],
+                                    (long long)o.n_features));
+    SONDE_TRY_DONE(sondep_toy_check(r, rises, "sparser: more and more features", "never fewer (by more than one)",
+                                    "%.0f, %.0f, %.0f, %.0f, %.0f, %.0f, %.0f", kept[0], kept[1], kept[2], kept[3], kept[4],
+                                    kept[5], kept[6]));
+    status = sondep_toy_check(r, kept[N - 1] >= 1.5 * (double)o.n_hidden, "density 0.001: superposition",
+                              "half as many features again as dimensions", "%.0f features in %lld dimensions", kept[N - 1],
+                              (long long)o.n_hidden);
+done:
+    sonde_toy_free(plain);
+    sonde_toy_free(t);
+    sondep_free(probability);
+    sondep_free(importance);
+    return status;
+}
+
+sonde_status sondep_toy_basic(sondep_toy_run *r)
+{
+    static const sondep_toy_setting setting = {SONDE_TOY_RELU,         20, 5, 8000, 10000, 1024, 1e-3, 0.01,
+                                               SONDE_SCHEDULE_CONSTANT};
+    return run_basic(r, &setting, 0.7);
+}
+
+sonde_status sondep_toy_larger(sondep_toy_run *r)
+{
+    static const sondep_toy_setting setting = {SONDE_TOY_RELU,         80, 20, 8000, 10000, 1024, 1e-3, 0.01,
+                                               SONDE_SCHEDULE_CONSTANT};
+    return run_basic(r, &setting, 0.9);
+}

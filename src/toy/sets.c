@@ -1,0 +1,268 @@
+/* sets.c - features that differ, or know of each other: one that is sparser, correlated and anticorrelated ones.    floor 8: toy
+ *
+ * Source: Elhage et al. 2022, "Non-uniform superposition", "Correlated and anticorrelated features", "Collapse".
+ */
+#include "toy/experiment.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { MOST = 24, TITLE = 48 };
+
+/* Cosine of rows i and j; 0 where one is 0. */
+static double cosine(const float *w, int64_t m, int64_t i, int64_t j)
+{
+    double dot = 0.0, a = 0.0, b = 0.0;
+
+    for (int64_t k = 0; k < m; k++) {
+        dot += (double)w[i * m + k] * w[j * m + k];
+        a += (double)w[i * m + k] * w[i * m + k];
+        b += (double)w[j * m + k] * w[j * m + k];
+    }
+    return a > 0.0 && b > 0.0 ? dot / sqrt(a * b) : 0.0;
+}
+
+/* All instances of n features alike but for what is set afterwards. Owns: *out is the caller's. */
+static sonde_status same_probability(double **out, int64_t n_instances, int64_t n, double p)
+{
+    SONDE_TRY(SONDE_NEW(*out, n_instances * n));
+    for (int64_t i = 0; i < n_instances * n; i++)
+        (*out)[i] = p;
+    return SONDE_OK;
+}
+
+/* ---- one sparser feature ---------------------------------------------------------------------------------------------------- */
+
+/* How the best of the restarts looks where the first feature is `factors[k]` times as dense as the others. */
+static sonde_status train_nonuniform(sonde_toy **out, int64_t *best, sondep_toy_run *r, const double *factors,
+                                     int64_t n_models, int64_t restarts)
+{
+    static const sondep_toy_setting setting = {SONDE_TOY_RELU, 5, 2, 4000, 10000, 1024, 3e-3, 0.0, SONDE_SCHEDULE_COSINE};
+    sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
+    double *probability = NULL, base = r->opts.density > 0.0 ? r->opts.density : 0.05;
+    sonde_status status;
+
+    o.n_instances = n_models * restarts;
+    SONDE_TRY_DONE(same_probability(&probability, o.n_instances, o.n_features, base));
+    for (int64_t i = 0; i < o.n_instances; i++)
+        probability[i * o.n_features] = fmin(1.0, base * factors[i / restarts]);
+    o.probability = probability;
+    SONDE_TRY_DONE(sondep_toy_trained(out, r, &o, NULL));
+    status = sondep_toy_best(best, *out, restarts, 1 << 17);
+done:
+    sondep_free(probability);
+    return status;
+}
+
+/* Largest difference of |W_i|^2 and 1 / (1 - b_i) where one feature alone is on: then its output is |W_i|^2 x + b. */
+static bool is_two_digons(const float *w)
+{
+    double norms[5];
+    int64_t pairs = 0;
+
+    sonde_toy_features(norms, NULL, NULL, w, 5, 2);
+    for (int64_t i = 1; i < 5; i++)
+        for (int64_t j = i + 1; j < 5; j++)
+            pairs += cosine(w, 2, i, j) < -0.98;
+    return norms[0] < 0.5 && pairs == 2;
+}
+
+sonde_status sondep_toy_nonuniform(sondep_toy_run *r)
+{
+    double factors[MOST], breaks_at = 0.0, values[MOST * 5];
+    int64_t n_models = sondep_toy_size(r, r->opts.n_instances, 12, 20),
+            restarts = sondep_toy_size(r, r->opts.restarts, 16, 64);
+    int64_t best[MOST], component[5];
+    sonde_toy_shape shapes[5] = {SONDE_TOY_NO_SHAPE};
+    char titles[MOST][TITLE];
+    const char *names[MOST];
+    const float *w[MOST];
+    sonde_toy *t = NULL;
+    sonde_status status;
+
+    if (n_models > MOST || (r->opts.n_features != 0 && r->opts.n_features != 5) ||
+        (r->opts.n_hidden != 0 && r->opts.n_hidden != 2))
+        return SONDE_FAIL(SONDE_E_ARG, "this experiment has 5 features in 2 dimensions, and at most %d models", MOST);
+    sondep_toy_log_space(factors, n_models, 1.0, 0.1);
+    SONDE_TRY_DONE(train_nonuniform(&t, best, r, factors, n_models, restarts));
+    for (int64_t k = 0; k < n_models; k++) {
+        w[k] = sonde_toy_weights(t, best[k]);
+        names[k] = titles[k];
+        snprintf(titles[k], TITLE, "%.2f times as dense", factors[k]);
+        for (int64_t i = 0; i < 5; i++)
+            values[k * 5 + i] = i == 0;
+        if (breaks_at == 0.0 && is_two_digons(w[k]))
+            breaks_at = 1.0 / factors[k];
+    }
+    SONDE_TRY_DONE(
+        sondep_toy_draw_arrows(r, "arrows",
+                               "The light arrow is the feature that becomes rarer from panel to panel: the pentagon bends, "
+                               "then breaks into two opposite pairs.",
+                               r->experiment->title, w, names, values, "1: the feature that differs", n_models, 5));
+    sonde_toy_components(component, shapes, w[0], 5, 2, 0.1, 0.5, 0.1);
+    SONDE_TRY_DONE(sondep_toy_check(r, shapes[0] == SONDE_TOY_PENTAGON, "all alike", "a pentagon", "%s",
+                                    sonde_toy_shape_name(shapes[0])));
+    status =
+        sondep_toy_check(r, breaks_at >= 1.8 && breaks_at <= 3.5, "the pentagon breaks into two digons",
+                         "where the feature is about 2.5 times as sparse (1.8 to 3.5)", "%.2f times as sparse", breaks_at);
+done:
+    sonde_toy_free(t);
+    return status;
+}
+
+/* ---- correlated and anticorrelated -------------------------------------------------------------------------------------------- */
+
+/* Sets of `each` features of one kind. */
+static void make_sets(sonde_toy_set *sets, int64_t n_sets, int64_t each, int64_t kind)
+{
+    for (int64_t i = 0; i < n_sets; i++)
+        sets[i] = (sonde_toy_set){kind, i * each, each};
+}
+
+/* Models of such sets, and the best of them. Owns: *out is the caller's. */
+static sonde_status train_sets(sonde_toy **out, int64_t *best, sondep_toy_run *r, int64_t n_sets, int64_t each, int64_t m,
+                               int64_t kind, double p)
+{
+    const sondep_toy_setting setting = {SONDE_TOY_RELU,       n_sets * each, m, 5000, 10000, 1024, 3e-3, 0.0,
+                                        SONDE_SCHEDULE_COSINE};
+    sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
+    /* three pairs can be laid on a hexagon in fifteen ways: one of them is the best */
+    int64_t restarts = sondep_toy_size(r, r->opts.restarts, kind == SONDE_TOY_ONE_OF ? 128 : 16, 256);
+    double *probability = NULL;
+    sonde_toy_set sets[MOST];
+    sonde_status status;
+
+    o.n_features = n_sets * each;
+    o.n_hidden = m;
+    o.n_instances = restarts;
+    make_sets(sets, n_sets, each, kind);
+    o.sets = sets;
+    o.n_sets = n_sets;
+    SONDE_TRY_DONE(same_probability(&probability, restarts, o.n_features, p));
+    o.probability = probability;
+    SONDE_TRY_DONE(sondep_toy_trained(out, r, &o, NULL));
+    status = sondep_toy_best(best, *out, restarts, 1 << 19);
+done:
+    sondep_free(probability);
+    return status;
+}
+
+/* Mean cosine within sets. */
+static double within(const float *w, int64_t m, int64_t n_sets, int64_t each, bool is_absolute)
+{
+    double sum = 0.0;
+    int64_t n = 0;
+
+    for (int64_t s = 0; s < n_sets; s++)
+        for (int64_t i = s * each; i < (s + 1) * each; i++)
+            for (int64_t j = i + 1; j < (s + 1) * each; j++, n++)
+                sum += is_absolute ? fabs(cosine(w, m, i, j)) : cosine(w, m, i, j);
+    return sum / (double)n;
+}
+
+/* Largest |cosine| between features of different sets. */
+static double across(const float *w, int64_t m, int64_t n, int64_t each)
+{
+    double most = 0.0;
+
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++)
+            if (i / each != j / each)
+                most = fmax(most, fabs(cosine(w, m, i, j)));
+    return most;
+}
+
+sonde_status sondep_toy_correlated(sondep_toy_run *r)
+{
+    static const char *const names[] = {"two correlated pairs", "two anticorrelated pairs", "three anticorrelated pairs"};
+    double p = r->opts.density > 0.0 ? r->opts.density : 0.1, values[18], local;
+    sonde_toy *t[4] = {NULL};
+    const float *w[4];
+    int64_t best;
+    sonde_status status;
+
+    for (int64_t k = 0; k < 4; k++) {
+        int64_t n_sets = k == 2 ? 3 : 2, each = k == 3 ? 10 : 2, m = k == 3 ? 10 : 2;
+        SONDE_TRY_DONE(
+            train_sets(&t[k], &best, r, n_sets, each, m, k == 0 || k == 3 ? SONDE_TOY_ALL_OF : SONDE_TOY_ONE_OF, p));
+        w[k] = sonde_toy_weights(t[k], best);
+    }
+    for (int64_t i = 0; i < 18; i++)
+        values[i] = (double)(i % 6 / 2);
+    /* models of four and of six features go into pictures of their own */
+    SONDE_TRY_DONE(sondep_toy_draw_arrows(
+        r, "pairs",
+        "Pairs have a colour each. Features that come together stand at right angles; of those that never "
+        "do, each lies opposite its partner.",
+        r->experiment->title, w, names, values, "pair", 2, 4));
+    SONDE_TRY_DONE(sondep_toy_draw_arrows(r, "three", "Three anticorrelated pairs share two dimensions.",
+                                          r->experiment->title, w + 2, names + 2, values, "pair", 1, 6));
+    SONDE_TRY_DONE(sondep_toy_check(r, within(w[0], 2, 2, 2, true) < 0.1, "correlated pairs", "orthogonal: |cosine| < 0.1",
+                                    "%.3f", within(w[0], 2, 2, 2, true)));
+    SONDE_TRY_DONE(sondep_toy_check(r, within(w[1], 2, 2, 2, false) < -0.95, "anticorrelated pairs",
+                                    "antipodal: cosine < -0.95", "%.3f", within(w[1], 2, 2, 2, false)));
+    SONDE_TRY_DONE(sondep_toy_check(r, within(w[2], 2, 3, 2, false) < -0.95, "three anticorrelated pairs",
+                                    "antipodal: cosine < -0.95", "%.3f", within(w[2], 2, 3, 2, false)));
+    local = within(w[3], 10, 2, 10, true);
+    status = sondep_toy_check(r, local < 0.1 && across(w[3], 10, 20, 10) > 0.5, "two sets of ten in ten dimensions",
+                              "each an orthogonal basis of its own: |cosine| < 0.1 within, > 0.5 somewhere across",
+                              "%.3f within, %.2f across", local, across(w[3], 10, 20, 10));
+done:
+    for (int k = 0; k < 4; k++)
+        sonde_toy_free(t[k]);
+    return status;
+}
+
+/* ---- collapse to principal components ------------------------------------------------------------------------------------------- */
+
+/* Pairs of six features that are one direction. */
+static int64_t collapsed(const float *w)
+{
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < 6; i += 2)
+        n += cosine(w, 2, i, i + 1) > 0.9;
+    return n;
+}
+
+sonde_status sondep_toy_pca(sondep_toy_run *r)
+{
+    static const double densities[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8};
+    enum { N = sizeof densities / sizeof *densities };
+    double values[N * 6], merged[N];
+    char titles[N][TITLE];
+    const char *names[N];
+    const float *w[N];
+    sonde_toy *t[N] = {NULL};
+    bool rises = true;
+    int64_t best;
+    sonde_status status;
+
+    for (int64_t k = 0; k < N; k++) {
+        SONDE_TRY_DONE(train_sets(&t[k], &best, r, 3, 2, 2, SONDE_TOY_ALL_OF, densities[k]));
+        w[k] = sonde_toy_weights(t[k], best);
+        merged[k] = (double)collapsed(w[k]);
+        names[k] = titles[k];
+        snprintf(titles[k], TITLE, "density %g", densities[k]);
+        rises = rises && (k == 0 || merged[k] >= merged[k - 1] - 1.0);
+        for (int64_t i = 0; i < 6; i++)
+            values[k * 6 + i] = (double)(i / 2);
+    }
+    SONDE_TRY_DONE(sondep_toy_draw_arrows(
+        r, "arrows",
+        "Three correlated pairs in two dimensions, a colour each: the denser, the more of them are kept as "
+        "one direction.",
+        r->experiment->title, w, names, values, "pair", N, 6));
+    sondep_toy_put(r, "density", densities, N);
+    sondep_toy_put(r, "collapsed", merged, N);
+    SONDE_TRY_DONE(
+        sondep_toy_check(r, merged[0] == 0.0, "density 0.02: no pair is one direction", "0 of 3", "%.0f", merged[0]));
+    status = sondep_toy_check(r, rises && merged[5] >= 2.0, "denser: pairs become one direction",
+                              "none to .05, one to .15, two to .2, all from .25",
+                              "%.0f, %.0f, %.0f, %.0f, %.0f, %.0f, %.0f, %.0f", merged[0], merged[1], merged[2], merged[3],
+                              merged[4], merged[5], merged[6], merged[7]);
+done:
+    for (int k = 0; k < N; k++)
+        sonde_toy_free(t[k]);
+    return status;
+}
