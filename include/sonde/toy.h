@@ -14,6 +14,7 @@
 #ifndef SONDE_TOY_H
 #define SONDE_TOY_H
 
+#include <sonde/sae.h>
 #include <sonde/train.h>
 
 #ifdef __cplusplus
@@ -145,6 +146,71 @@ SONDE_API double sonde_toy_linear_loss(const float *w, const float *b, const dou
  * Owns: nothing. Errors: SONDE_E_NOMEM. Source: PCA of independent features. */
 SONDE_API sonde_status sonde_toy_pca_loss(double *out, const double *probability, const double *importance, int64_t n,
                                           int64_t m) SONDE_MUST_USE;
+
+/* ---- planted dictionaries ------------------------------------------------------------------------------------------------------- */
+
+/* Rows whose features are known: sums of directions that are planted, to see whether an autoencoder finds them. */
+typedef struct sonde_planted_opts {
+    size_t struct_size;
+    int64_t n_features, width;
+    const double *probability; /* (n) of being on, in (0, 1]; NULL: 0.05 */
+    const double *mean,
+        *deviation;            /* (n) of a feature's size where it is on: normal, below 0 counts as 0; NULL: 1 and 0.15 */
+    const sonde_toy_set *sets; /* correlations, as of toy models; NULL: each by itself */
+    int64_t n_sets;
+    const int64_t
+        *parent;  /* (n) a feature without which this one is never on, which comes before it; -1: none; NULL: none at all */
+    double noise; /* deviation of what is added to each number of a row */
+    uint64_t seed;
+} sonde_planted_opts;
+
+/* The defaults: 128 features in 64 numbers. Owns: nothing. Errors: none. */
+SONDE_API void sonde_planted_opts_init(sonde_planted_opts *out);
+
+typedef struct sonde_planted sonde_planted;
+
+/* Random directions of length 1. Owns: *out is yours: sonde_planted_free; copies the options. Errors: SONDE_E_ARG, SONDE_E_NOMEM. *out is NULL then. */
+SONDE_API sonde_status sonde_planted_new(sonde_planted **out, const sonde_planted_opts *opts) SONDE_MUST_USE;
+SONDE_API void sonde_planted_free(sonde_planted *planted);
+
+/* The directions (n, width). Owns: borrowed. Errors: none. */
+SONDE_API const float *sonde_planted_directions(const sonde_planted *planted);
+
+/* Rows first .. first + n_rows: x = sum_i features_i direction_i + noise. A row depends on the seed and its number alone.
+ *
+ * x          (n_rows, width)
+ * features   (n_rows, n) what they are made of; or NULL
+ *
+ * Owns: nothing. Threads: bytes do not depend on their number. Errors: SONDE_E_NOMEM. */
+SONDE_API sonde_status sonde_planted_rows(float *x, float *features, const sonde_planted *planted, int64_t first,
+                                          int64_t n_rows) SONDE_MUST_USE;
+
+/* How well an autoencoder found them. */
+typedef struct sonde_planted_score {
+    double mcc;             /* mean |cosine| of decoder rows and directions under the best matching of one to one */
+    double mean_max_cosine; /* of each direction with the nearest decoder row */
+    double uniqueness;      /* directions that are nearest to some decoder row, over the number of decoder rows */
+    double precision, recall, f1,
+        accuracy;       /* of each autoencoder's feature as a sign that the planted one nearest to it is on; means */
+    double shrinkage;   /* mean |y| / |x| of rows */
+    double true_l0, l0; /* planted features of a row, and the autoencoder's */
+    double explained_variance;
+    int64_t n_dead; /* features that are never on */
+} sonde_planted_score;
+
+/* Owns: nothing. Errors: SONDE_E_SHAPE (an autoencoder of another width), SONDE_E_NOMEM, those of sonde_sae_encode.
+ * Source: sae_lens 6.54.12, synthetic/evals.py. Reference: tests/oracle/toy_live.py. */
+SONDE_API sonde_status sonde_planted_evaluate(sonde_planted_score *out, const sonde_planted *planted, const sonde_sae *sae,
+                                              int64_t first, int64_t n_rows) SONDE_MUST_USE;
+
+/* Rows of a (na,d) and b (nb,d), each with one of the other at most, so that the sum of |cosines| is largest.
+ *
+ * match   (na) row of b; -1: none is left
+ * mcc     mean |cosine| of the pairs
+ *
+ * Owns: nothing. Cost: min(na,nb)^2 max(na,nb). Errors: SONDE_E_NOMEM. Source: Kuhn 1955; Jonker and Volgenant 1987. */
+SONDE_API sonde_status sonde_match_directions(double *mcc, int64_t *match, const float *a, int64_t na, const float *b,
+                                              int64_t nb, int64_t d) SONDE_MUST_USE;
 
 /* ---- experiments ------------------------------------------------------------------------------------------------------------- */
 

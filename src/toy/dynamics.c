@@ -111,7 +111,7 @@ static sonde_status train_energy(history *h, sondep_toy_run *r)
     if (o.n_features > MOST_FEATURES || o.steps < SNAPSHOTS)
         return SONDE_FAIL(SONDE_E_ARG, "energy levels: at most %d features, at least %d steps", MOST_FEATURES, SNAPSHOTS);
     for (int64_t i = 0; i < o.n_features; i++)
-        p[i] = r->opts.density > 0.0 ? r->opts.density : 0.25;
+        p[i] = r->opts.density > 0.0 ? r->opts.density : 0.34;
     o.probability = p;
     snprintf(r->setup, sizeof r->setup, "%lld features in %lld numbers, density %g, %lld steps of %lld rows, step size %g",
              (long long)o.n_features, (long long)o.n_hidden, p[0], (long long)o.steps, (long long)o.batch, o.lr);

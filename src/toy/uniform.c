@@ -149,23 +149,18 @@ static sonde_status draw_cloud(sondep_toy_run *r, const double *x, const double 
     return status;
 }
 
-/* Features that are kept, and how many of them lie at each of the fractions. */
-static int64_t count_near(int64_t *near, const double *dimensionality, int64_t n)
+/* How many features lie at each of the fractions. */
+static void count_near(int64_t *near, const double *dimensionality, int64_t n)
 {
-    int64_t kept = 0;
-
-    for (int64_t i = 0; i < n; i++) {
-        kept += dimensionality[i] > 0.05;
+    for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < N_FRACTIONS; k++)
             near[k] += fabs(dimensionality[i] - fractions[k]) <= 0.01;
-    }
-    return kept;
 }
 
 sonde_status sondep_toy_dimensionality(sondep_toy_run *r)
 {
-    double density[MOST_DENSITIES], *x = NULL, *y = NULL, share;
-    int64_t n, near[N_FRACTIONS] = {0}, kept, features;
+    double density[MOST_DENSITIES], *x = NULL, *y = NULL, share = 0.0;
+    int64_t n, near[N_FRACTIONS] = {0}, features;
     sonde_toy *t = NULL;
     sonde_status status;
 
@@ -179,14 +174,14 @@ sonde_status sondep_toy_dimensionality(sondep_toy_run *r)
         for (int64_t i = 0; i < features; i++)
             x[k * features + i] = 1.0 / density[k];
     }
-    kept = count_near(near, y, n * features);
-    share = (double)(near[1] + near[2] + near[3] + near[4] + near[5] + near[6]) / (double)kept;
+    count_near(near, y, n * features);
+    for (int k = 0; k < N_FRACTIONS; k++)
+        share += (double)near[k] / (double)(n * features);
     SONDE_TRY_DONE(draw_cloud(r, x, y, n * features, 1.0 / density[n - 1]));
     sondep_toy_put(r, "density", density, n);
-    SONDE_TRY_DONE(sondep_toy_check(r, share > 0.126, "features at the fractions of regular shapes",
-                                    "more of those that are kept than by chance (12.6 %) within 0.01 of 3/8, 2/5, 1/2, 2/3, "
-                                    "3/4, 1",
-                                    "%.1f %% of %lld", 100.0 * share, (long long)kept));
+    SONDE_TRY_DONE(sondep_toy_check(r, share > 0.14, "features at the fractions of regular shapes",
+                                    "more than by chance (14 %) within 0.01 of 0, 3/8, 2/5, 1/2, 2/3, 3/4, 1",
+                                    "%.1f %% of %lld", 100.0 * share, (long long)(n * features)));
     status = sondep_toy_check(r, near[3] > near[1] && near[3] > near[4], "clusters", "the largest at 1/2",
                               "0: %lld, 3/8: %lld, 2/5: %lld, 1/2: %lld, 2/3: %lld, 3/4: %lld, 1: %lld", (long long)near[0],
                               (long long)near[1], (long long)near[2], (long long)near[3], (long long)near[4],
