@@ -42,11 +42,13 @@
     X(features_export)  \
     X(explain)          \
     X(dash)             \
+    X(toy)              \
     X(demo)             \
     X(bench_forward)    \
     X(bench_lm)         \
     X(bench_generate)   \
     X(bench_sae)        \
+    X(bench_toy)        \
     X(doctor)           \
     X(completion)
 

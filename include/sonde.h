@@ -25,6 +25,7 @@
 #include <sonde/sae.h>
 #include <sonde/tensor.h>
 #include <sonde/text.h>
+#include <sonde/toy.h>
 #include <sonde/train.h>
 
 #endif

@@ -3,6 +3,7 @@
 #define SONDE_REPORT_H
 
 #include <sonde/sae.h>
+#include <sonde/toy.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -58,6 +59,15 @@ typedef struct sonde_neuronpedia_report {
  * Source: Neuronpedia's export of its own data; SAEDashboard's converter. Reference: tests/oracle/features_live.py. */
 SONDE_API sonde_status sonde_neuronpedia_write(sonde_neuronpedia_report *out, const char *folder, const char *database,
                                                const sonde_sae *sae, const sonde_neuronpedia_opts *opts) SONDE_MUST_USE;
+
+/* ---- toy models ------------------------------------------------------------------------------------------------------------ */
+
+/* Writes one HTML file for runs of toy experiments (sonde/toy.h): what each is about, what was set, what was found beside what was wanted, and the
+ * pictures, which are read from `folder` and put into the file. It needs no network.
+ *
+ * Owns: nothing. Errors: SONDE_E_IO, SONDE_E_NOTFOUND (a picture), SONDE_E_NOMEM. What was at `path` is as it was then. */
+SONDE_API sonde_status sonde_toy_report_write(const char *path, const char *folder, const sonde_toy_result *const *results,
+                                              int64_t n_results) SONDE_MUST_USE;
 
 #ifdef __cplusplus
 }

@@ -321,3 +321,25 @@ void sondep_writer_abort(sondep_writer *w)
         unlink(w->part);
     writer_release(w);
 }
+
+/* Three bytes to four digits, a few thousand digits at a time. */
+sonde_status sondep_writer_put_base64(sondep_writer *w, const unsigned char *bytes, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char out[4096];
+    size_t at = 0;
+
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t x =
+            (uint32_t)bytes[i] << 16 | (i + 1 < n ? (uint32_t)bytes[i + 1] << 8 : 0) | (i + 2 < n ? bytes[i + 2] : 0);
+        out[at++] = digits[x >> 18];
+        out[at++] = digits[x >> 12 & 63];
+        out[at++] = i + 1 < n ? digits[x >> 6 & 63] : '=';
+        out[at++] = i + 2 < n ? digits[x & 63] : '=';
+        if (at == sizeof out) {
+            SONDE_TRY(sondep_writer_put(w, out, at));
+            at = 0;
+        }
+    }
+    return sondep_writer_put(w, out, at);
+}

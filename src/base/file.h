@@ -67,6 +67,7 @@ typedef struct sondep_writer {
 
 sonde_status sondep_writer_open(sondep_writer *out, const char *path);
 sonde_status sondep_writer_put(sondep_writer *w, const void *bytes, size_t n);
+sonde_status sondep_writer_put_base64(sondep_writer *w, const unsigned char *bytes, size_t n); /* as text in base64 */
 sonde_status sondep_writer_put_at(sondep_writer *w, int64_t offset, const void *bytes,
                                   size_t n);         /* random access; does not move put */
 sonde_status sondep_writer_commit(sondep_writer *w); /* flush, fsync, rename; releases w whether or not it succeeds */

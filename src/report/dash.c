@@ -82,28 +82,6 @@ static sonde_status put_column(dash *d, sqlite3_stmt *statement, int column)
 
 /* ---- blocks --------------------------------------------------------------------------------------------------------------------------- */
 
-/* Writes n bytes in base64. */
-static sonde_status put_base64(dash *d, const unsigned char *bytes, size_t n)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char out[4096];
-    size_t at = 0;
-
-    for (size_t i = 0; i < n; i += 3) {
-        uint32_t x =
-            (uint32_t)bytes[i] << 16 | (i + 1 < n ? (uint32_t)bytes[i + 1] << 8 : 0) | (i + 2 < n ? bytes[i + 2] : 0);
-        out[at++] = digits[x >> 18];
-        out[at++] = digits[x >> 12 & 63];
-        out[at++] = i + 1 < n ? digits[x >> 6 & 63] : '=';
-        out[at++] = i + 2 < n ? digits[x & 63] : '=';
-        if (at == sizeof out) {
-            SONDE_TRY(sondep_writer_put(&d->writer, out, at));
-            at = 0;
-        }
-    }
-    return sondep_writer_put(&d->writer, out, at);
-}
-
 /* Writes the JSON that was put together as a block of its name, and empties it. */
 static sonde_status end_block(dash *d, const char *name, int64_t number)
 {
@@ -122,7 +100,7 @@ static sonde_status end_block(dash *d, const char *name, int64_t number)
     else
         snprintf(tag, sizeof tag, "<script id=\"b-%s\" type=\"text/plain\">", name);
     SONDE_TRY_DONE(sondep_writer_put(&d->writer, tag, strlen(tag)));
-    SONDE_TRY_DONE(put_base64(d, deflated, (size_t)n));
+    SONDE_TRY_DONE(sondep_writer_put_base64(&d->writer, deflated, (size_t)n));
     status = sondep_writer_put(&d->writer, "</script>\n", 10);
 done:
     sondep_free(deflated);
