@@ -4,6 +4,7 @@
  * exit status is 1 where a finding failed. With --watch the weights and the loss are seen while they change.
  */
 #include "toy.h"
+#include "training.h"
 
 #include <sonde/report.h>
 
@@ -134,15 +135,15 @@ static int64_t count_failures(const work *w)
 /* The page, the numbers, and the answer. */
 static sonde_status finish(const work *w)
 {
-    char path[4096];
+    char path[4096], *text;
     json_t *json = to_json(w);
     double seconds = 0.0;
     sonde_status status;
 
-    snprintf(path, sizeof path, "%s/results.json", output);
-    status = json_dump_file(json, path, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) == 0
-                 ? SONDE_OK
-                 : cli_fail(SONDE_E_IO, "cannot write '%s'", path);
+    text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    status = text != NULL ? training_write_text(output, "results.json", text, strlen(text))
+                          : cli_fail(SONDE_E_NOMEM, "out of memory: results");
+    free(text);
     snprintf(path, sizeof path, "%s/report.html", output);
     if (status == SONDE_OK)
         status = sonde_toy_report_write(path, output, (const sonde_toy_result *const *)w->results, w->n);

@@ -95,7 +95,12 @@ void toy_watch_end(toy_watch *watch)
 
 sonde_status toy_make_folder(const char *path)
 {
+    struct stat info;
+
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
         return cli_fail(SONDE_E_IO, "'%s' cannot be made: %s", path, strerror(errno));
+    /* before anything is trained */
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return cli_fail(SONDE_E_ARG, "'%s' is a file, not a folder", path);
     return SONDE_OK;
 }

@@ -12,7 +12,7 @@
 
 #include <math.h>
 
-enum { LARGEST = 220, SMALLEST = 90, BAR = 160 /* points across: of a panel; of the bar of colours */ };
+enum { ALONE = 480, LARGEST = 220, SMALLEST = 90, BAR = 160 /* points across: of a panel; of the bar of colours */ };
 
 typedef struct picture {
     sonde_plot_opts opts;
@@ -50,7 +50,8 @@ static void lay_out(picture *p)
 
     p->n_across = p->opts.panel_columns > 0 ? p->opts.panel_columns : (int64_t)ceil(sqrt(1.6 * (double)p->n));
     p->n_across = p->n_across < p->n ? p->n_across : p->n;
-    p->side = fmin(LARGEST, (width - (double)(p->n_across - 1) * SONDEP_PANEL_GAP) / (double)p->n_across);
+    p->side =
+        fmin(p->n == 1 ? ALONE : LARGEST, (width - (double)(p->n_across - 1) * SONDEP_PANEL_GAP) / (double)p->n_across);
     p->side = fmax(p->side, SMALLEST);
     if (p->opts.title != NULL) {
         sondep_canvas_measure(&unused, &p->title_height, &p->canvas, SONDEP_STYLE_TITLE, p->opts.title, -1, &wrapped);

@@ -138,7 +138,8 @@ static sonde_status draw_cloud(sondep_toy_run *r, const double *x, const double 
                                  1};
     sonde_plot_opts_init(&o);
     o.title = r->experiment->title;
-    o.subtitle = "lines: 0, 3/8 (square antiprism), 2/5 (pentagon), 1/2 (digon), 2/3 (triangle), 3/4 (tetrahedron), 1";
+    o.subtitle = "dimensionality of features upwards, 1 / density to the right (logarithmic); lines, from below: 0, 3/8 "
+                 "(square antiprism), 2/5 (pentagon), 1/2 (digon), 2/3 (triangle), 3/4 (tetrahedron), 1";
     status = sondep_toy_picture_path(
         &path, r, "cloud", "Each point is a feature of one of the models; lines are the fractions of regular shapes.");
     if (status == SONDE_OK) {
@@ -164,7 +165,7 @@ sonde_status sondep_toy_dimensionality(sondep_toy_run *r)
     sonde_toy *t = NULL;
     sonde_status status;
 
-    SONDE_TRY_DONE(densities_of(r, density, &n, 10, 40));
+    SONDE_TRY_DONE(densities_of(r, density, &n, 14, 40));
     SONDE_TRY_DONE(train(&t, r, density, n));
     features = sonde_toy_get_opts(t)->n_features;
     SONDE_TRY_DONE(SONDE_NEW(x, n * features));
@@ -195,35 +196,45 @@ done:
 
 /* ---- shapes -------------------------------------------------------------------------------------------------------------------- */
 
-/* Where features of a graph stand: neighbours pull, all push (Fruchterman and Reingold 1991), from a circle. */
-static void place(double *x, double *y, const float *w, int64_t n, int64_t m, double join)
+/* Where features of a graph stand: components on a spiral from the middle outwards, each with room for its features, which stand on a
+ * circle in their order. */
+static sonde_status place(double *x, double *y, const float *w, int64_t n, int64_t m, double join)
 {
-    double side = 1.0 / sqrt((double)n);
+    int64_t *component = NULL, *size = NULL, *seen = NULL, n_parts;
+    sonde_toy_shape *shapes = NULL;
+    double area = 0.0, all = 0.0;
+    sonde_status status;
 
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = cos(2.399963 * (double)i) * sqrt((double)(i + 1) / (double)n);
-        y[i] = sin(2.399963 * (double)i) * sqrt((double)(i + 1) / (double)n);
-    }
-    for (int step = 0; step < 200; step++) {
-        double heat = 0.1 * (1.0 - step / 200.0);
+    SONDE_TRY_DONE(SONDE_NEW(component, n));
+    SONDE_TRY_DONE(SONDE_NEW(shapes, n));
+    SONDE_TRY_DONE(SONDE_NEW(size, n));
+    SONDE_TRY_DONE(SONDE_NEW(seen, n));
+    n_parts = sonde_toy_components(component, shapes, w, n, m, join, 0.5, 0.1);
+    for (int64_t i = 0; i < n; i++)
+        if (component[i] >= 0)
+            size[component[i]]++;
+    for (int64_t c = 0; c < n_parts; c++)
+        all += 1.0 + (double)size[c];
+    for (int64_t c = 0; c < n_parts; c++) {
+        double angle = 2.399963 * (double)c, middle = area + 0.5 * (1.0 + (double)size[c]),
+               radius = 0.6 * sqrt((double)size[c] / all);
+        double out = n_parts > 1 ? 1.1 * sqrt(middle / all) : 0.0;
+        area += 1.0 + (double)size[c];
         for (int64_t i = 0; i < n; i++) {
-            double fx = -0.5 * x[i] * side, fy = -0.5 * y[i] * side, size;
-            for (int64_t j = 0; j < n; j++) {
-                double dx = x[i] - x[j], dy = y[i] - y[j], d2 = dx * dx + dy * dy + 1e-9, dot = 0.0;
-                for (int64_t k = 0; k < m && i != j; k++)
-                    dot += (double)w[i * m + k] * w[j * m + k];
-                fx += dx * side * side / d2 * 0.5;
-                fy += dy * side * side / d2 * 0.5;
-                if (fabs(dot) >= join) {
-                    fx -= dx * sqrt(d2) / side;
-                    fy -= dy * sqrt(d2) / side;
-                }
-            }
-            size = sqrt(fx * fx + fy * fy) + 1e-12;
-            x[i] += fx / size * fmin(size, heat);
-            y[i] += fy / size * fmin(size, heat);
+            double turn = 6.283185307179586 * (double)seen[c] / (double)size[c];
+            if (component[i] != c)
+                continue;
+            x[i] = out * cos(angle) + radius * cos(turn);
+            y[i] = out * sin(angle) + radius * sin(turn);
+            seen[c]++;
         }
     }
+done:
+    sondep_free(component);
+    sondep_free(shapes);
+    sondep_free(size);
+    sondep_free(seen);
+    return status;
 }
 
 /* Edges, grey by strength, and features, coloured by their dimensionality. Owns: *out is the caller's. */
@@ -238,17 +249,17 @@ static sonde_status graph_of(sonde_plot_shape **out, int64_t *n_shapes, const fl
     SONDE_TRY_DONE(SONDE_NEW(dimensionality, n));
     SONDE_TRY_DONE(SONDE_NEW(*out, n * (n + 1) / 2));
     sonde_toy_features(NULL, NULL, dimensionality, w, n, m);
-    place(x, y, w, n, m, join);
+    SONDE_TRY_DONE(place(x, y, w, n, m, join));
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = i + 1; j < n; j++) {
             double dot = 0.0;
             for (int64_t k = 0; k < m; k++)
                 dot += (double)w[i * m + k] * w[j * m + k];
-            if (fabs(dot) >= join)
+            if (fabs(dot) >= join && (x[i] != 0.0 || y[i] != 0.0) && (x[j] != 0.0 || y[j] != 0.0))
                 (*out)[at++] = (sonde_plot_shape){SONDE_PLOT_SHAPE_LINE, x[i], y[i], x[j], y[j], 0.3 + fabs(dot), NAN, -1};
         }
     for (int64_t i = 0; i < n; i++)
-        if (dimensionality[i] > 0.05)
+        if (x[i] != 0.0 || y[i] != 0.0)
             (*out)[at++] = (sonde_plot_shape){SONDE_PLOT_SHAPE_POINT, x[i], y[i], 0, 0, 2.2, dimensionality[i], 0};
     *n_shapes = at;
 done:
@@ -363,8 +374,8 @@ sonde_status sondep_toy_geometry(sondep_toy_run *r)
     sonde_status status;
 
     n = sondep_toy_size(r, r->opts.n_instances, 6, 9);
-    sondep_toy_log_space(density, n < MOST_DENSITIES ? n : MOST_DENSITIES, r->opts.density > 0.0 ? r->opts.density : 0.35,
-                         0.05);
+    sondep_toy_log_space(density, n < MOST_DENSITIES ? n : MOST_DENSITIES, r->opts.density > 0.0 ? r->opts.density : 0.45,
+                         0.18);
     SONDE_TRY_DONE(train(&t, r, density, n));
     SONDE_TRY_DONE(count_shapes(counts, t, n, join));
     SONDE_TRY_DONE(count_shuffled(&shuffled, t, join));
