@@ -1,6 +1,6 @@
 """Speed and memory of the program beside the peer libraries, on this machine, in one run.
 
-    run.py [--program build/sonde] [--python PYTHON] [--rounds 3] [--only forward,train,sae,generate] [--out build/bench/results.json]
+    run.py [--program build/sonde] [--python PYTHON] [--rounds 3] [--only forward,train,sae,toy,generate] [--out build/bench/results.json]
 
 Each round runs the program, then each peer, so that a change of the machine's clock or load meets all of them; medians are
 compared. PYTHON is one that has torch, transformers and transformer_lens (default: .venv/bin/python); a peer that cannot be
@@ -25,6 +25,7 @@ LIMITS = {("transformers", 1, 1024): 1.5, ("transformers", 8, 128): 1.3, ("trans
 STEP_LIMITS = {"one-layer": 3.0, "small": 1.8}  # times the peer's rate
 STEP_MB, GENERATE_SHARE = 500, 0.50
 SAE_LIMITS = {"torch-sparse-topk": 3.0, "saelens-topk": 10.0, "saelens-relu": 2.5}  # times the peer's rate, ...
+TOY_LIMIT = 20  # times torch's rate
 SAE_SHARE, SAE_MB = 0.85, 700  # ... or this much of the machine's limit
 PEAK_SHARE, FIRST_SECONDS, KEEP_MB, STREAM_MB = 0.70, 0.25, 150, 250
 MB = 1e6
@@ -206,6 +207,25 @@ def sae(options, limits):
     return results
 
 
+def toy(options, limits):
+    """Ten toy models side by side, beside the same in torch."""
+    ours, theirs = [], []
+    for _ in range(options.rounds):
+        ours.append(json.loads(Measured([options.program, "bench", "toy", "--json", "-q"]).out))
+        try:
+            theirs.append(json.loads(Measured([options.python, HERE / "peers/toy_step.py"]).out.splitlines()[-1]))
+        except (RuntimeError, OSError) as error:
+            print(f"toy models in torch: left out: {str(error).splitlines()[-1]}", file=sys.stderr)
+    rate = median(ours, "steps_per_s")
+    print(f"\ntoy models, 10 x (5 features in 2 numbers), 1024 rows, {ours[0]['kernel']}, {ours[0]['threads']} threads")
+    print(f"  {'sonde':18} {rate:9.0f} steps/s")
+    if theirs:
+        peer = median(theirs, "steps_per_s")
+        print(f"  {'torch':18} {peer:9.0f} steps/s  sonde is {rate / peer:5.1f} x")
+        limits.add("toy models / torch", rate / peer, TOY_LIMIT, at_least=True)
+    return {"sonde": ours, "torch": theirs}
+
+
 def generate(options, limits):
     """Batched generation of stories15M, where the shared test data has it."""
     model = pathlib.Path(os.environ.get("SONDE_SHARED", "../shared")) / "models/stories15M"
@@ -252,7 +272,7 @@ def main():
     parser.add_argument("--program", default="build/sonde")
     parser.add_argument("--python", default=os.environ.get("SONDE_VENV", ".venv") + "/bin/python")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="forward,train,sae,generate", help="parts that are measured")
+    parser.add_argument("--only", default="forward,train,sae,toy,generate", help="parts that are measured")
     parser.add_argument("--out", default="build/bench/results.json")
     options = parser.parse_args()
     limits = Limits()
@@ -273,6 +293,8 @@ def main():
         results["train"] = train(options, peers, limits)
     if "sae" in parts:
         results["sae"] = sae(options, limits)
+    if "toy" in parts:
+        results["toy"] = toy(options, limits)
     if "generate" in parts:
         results["generate"] = generate(options, limits)
     results["limits"] = limits.rows

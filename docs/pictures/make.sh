@@ -14,3 +14,16 @@ $sonde heatmap "$model" "$text" --hook attn1 --head 1 -o head.png
 $sonde compare "$model" "$text" --exclude-bos -o tokens.png
 $sonde compare "$model" "The cat sat. The dog sat. The boy ran. The girl ran." --exclude-bos -o words.png
 $sonde compare "$model" "$text" --by layer --exclude-bos --values -o layers.png
+
+# toy models: some of the pictures of a run, under names of their own
+toys=$(mktemp -d)
+trap 'rm -rf "$toys"' EXIT
+for name in introduction phase-2 uniform geometry energy dictionary; do
+    $sonde toy "$name" -o "$toys" -q
+done
+cp "$toys/introduction-arrows.png" toy-introduction.png
+cp "$toys/phase-2-diagram.png" toy-phase-2.png
+cp "$toys/uniform-dimensions.png" toy-uniform.png
+cp "$toys/geometry-graphs.png" toy-geometry.png
+cp "$toys/energy-dimensionality.png" toy-energy.png
+cp "$toys/dictionary-architectures.png" toy-dictionary.png
