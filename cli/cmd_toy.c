@@ -2,6 +2,14 @@
  *
  * One experiment, or all of them: models are trained, what they show is held against the paper, pictures and one page are written. The
  * exit status is 1 where a finding failed. With --watch the weights and the loss are seen while they change.
+ *
+ * What a run leaves in its folder:
+ *
+ *   NAME-*.png      pictures of each experiment
+ *   results.json    findings and numbers, sonde.toy.run/1
+ *   report.html     all of it as one page
+ *
+ * Findings are printed as soon as their experiment has ended, so that a run of all of them can be followed; JSON comes at the end.
  */
 #include "toy.h"
 #include "training.h"

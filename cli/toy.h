@@ -1,4 +1,7 @@
-/* cli/toy.h - what the commands of toy models share.                           floor 10: cli */
+/* cli/toy.h - what the commands of toy models share.                           floor 10: cli
+ *
+ * The library trains and judges; the program chooses, shows and writes down. Whoever looks on while models train does it here.
+ */
 #ifndef CLI_TOY_H
 #define CLI_TOY_H
 

@@ -1,4 +1,8 @@
-/* toy_watch.c - toy models while they train: their weights as arrows in the terminal, and the loss.     floor 10: cli */
+/* toy_watch.c - toy models while they train: their weights as arrows in the terminal, and the loss.     floor 10: cli
+ *
+ * In a terminal the picture is drawn over the last one, ten times a second at most; into a file go lines. Without --watch there is a line of
+ * progress, in a terminal alone. Models of other than two hidden numbers have no picture, only the line.
+ */
 #include "toy.h"
 
 #include <errno.h>
@@ -93,6 +97,7 @@ void toy_watch_end(toy_watch *watch)
     watch->n_lines = 0;
 }
 
+/* Only the folder itself: those above it must be there. */
 sonde_status toy_make_folder(const char *path)
 {
     struct stat info;

@@ -28,7 +28,8 @@ typedef enum sonde_toy_kind {
     SONDE_TOY_LINEAR = 0,      /* y = W h + b */
     SONDE_TOY_RELU = 1,        /* y = max(W h + b, 0) */
     SONDE_TOY_RELU_HIDDEN = 2, /* h = max(W^T x, 0), y = max(W h + b, 0): hidden numbers are neurons */
-    SONDE_TOY_ABSOLUTE = 3     /* h = max(W1^T x, 0), y = max(W2 h + b, 0), target |x|, x in [-1, 1): weights are not tied */
+    SONDE_TOY_ABSOLUTE =
+        3 /* h = max(W1^T x, 0), y = max(W2 h + b, 0), target |x|, x between -1 and 1: weights are not tied */
 } sonde_toy_kind;
 
 /* How some features that follow each other are on: each by itself; all together; one of them. */
@@ -46,7 +47,7 @@ typedef struct sonde_toy_set {
 typedef struct sonde_toy_opts {
     size_t struct_size;
     int64_t kind, n_features, n_hidden, n_instances;
-    const double *probability; /* (instances, features) of being on, in (0, 1]; NULL: 1 */
+    const double *probability; /* (instances, features) of being on, above 0 and at most 1; NULL: 1 */
     const double *importance;  /* (instances, features), not below 0; NULL: 1 */
     const sonde_toy_set *sets; /* in order, covering all features; NULL: each by itself */
     int64_t n_sets;
@@ -134,7 +135,7 @@ SONDE_API int64_t sonde_toy_components(int64_t *component, sonde_toy_shape *shap
 
 /* ---- exact losses ---------------------------------------------------------------------------------------------------------- */
 
-/* The expected loss of a linear model, over independent features that are uniform in [0, 1) with probability p_i and else 0, without sampling:
+/* The expected loss of a linear model, over independent features that are uniform between 0 and 1 with probability p_i and else 0, without sampling:
  *
  *   1/n sum_i I_i ( var_i + mean_i^2 ),   y_i - x_i = sum_j (W W^T - 1)_ij x_j + b_i
  *
@@ -153,13 +154,13 @@ SONDE_API sonde_status sonde_toy_pca_loss(double *out, const double *probability
 typedef struct sonde_planted_opts {
     size_t struct_size;
     int64_t n_features, width;
-    const double *probability; /* (n) of being on, in (0, 1]; NULL: 0.05 */
-    const double *mean,
-        *deviation;            /* (n) of a feature's size where it is on: normal, below 0 counts as 0; NULL: 1 and 0.15 */
+    const double *probability; /* (n) of being on, above 0 and at most 1; NULL: 0.05 */
+    const double *mean;        /* (n) of a feature's size where it is on; NULL: 1 */
+    const double *deviation;   /* (n) of the same, which is normal, below 0 counts as 0; NULL: 0.15 */
     const sonde_toy_set *sets; /* correlations, as of toy models; NULL: each by itself */
     int64_t n_sets;
     const int64_t
-        *parent;  /* (n) a feature without which this one is never on, which comes before it; -1: none; NULL: none at all */
+        *parent;  /* (n) a feature without which this one is never on, which comes before it; -1: none; NULL: no parents */
     double noise; /* deviation of what is added to each number of a row */
     uint64_t seed;
 } sonde_planted_opts;
@@ -190,15 +191,17 @@ typedef struct sonde_planted_score {
     double mcc;             /* mean |cosine| of decoder rows and directions under the best matching of one to one */
     double mean_max_cosine; /* of each direction with the nearest decoder row */
     double uniqueness;      /* directions that are nearest to some decoder row, over the number of decoder rows */
-    double precision, recall, f1,
-        accuracy;       /* of each autoencoder's feature as a sign that the planted one nearest to it is on; means */
+    /* of each autoencoder's feature as a sign that the planted one nearest to it is on; means over features */
+    double precision, recall, f1, accuracy;
     double shrinkage;   /* mean |y| / |x| of rows */
     double true_l0, l0; /* planted features of a row, and the autoencoder's */
     double explained_variance;
     int64_t n_dead; /* features that are never on */
 } sonde_planted_score;
 
-/* Owns: nothing. Errors: SONDE_E_SHAPE (an autoencoder of another width), SONDE_E_NOMEM, those of sonde_sae_encode.
+/* All of the scores, over rows first .. first + n_rows.
+ *
+ * Owns: nothing. Errors: SONDE_E_SHAPE (an autoencoder of another width), SONDE_E_NOMEM, those of sonde_sae_encode.
  * Source: sae_lens 6.54.12, synthetic/evals.py. Reference: tests/oracle/toy_live.py. */
 SONDE_API sonde_status sonde_planted_evaluate(sonde_planted_score *out, const sonde_planted *planted, const sonde_sae *sae,
                                               int64_t first, int64_t n_rows) SONDE_MUST_USE;

@@ -5,6 +5,10 @@
  *      |        |  |        |     same scale unless the panel says otherwise
  *      +--------+  +--------+
  *      colours from low to high, and what they mean
+ *
+ * For what is no curve and no matrix: weights as arrows, graphs, bars that are coloured by a second number. Panels have one size; they stand beside
+ * each other as the width allows, a little more across than down. A shape's colour is its value in the range of all panels, or that of a series,
+ * or grey; what lies outside a panel's numbers is cut off at its frame.
  */
 #include "plot/canvas.h"
 #include "plot/layout.h"
@@ -73,6 +77,7 @@ typedef struct frame {
     double left, top, across, down; /* points for each unit */
 } frame;
 
+/* Panel k: where it lies, and how its numbers become points. */
 static frame frame_of(const picture *p, int64_t k)
 {
     const sonde_plot_drawing *d = &p->panels[k];
@@ -81,6 +86,7 @@ static frame frame_of(const picture *p, int64_t k)
                .width = p->side,
                .height = p->side};
 
+    /* points for each unit, the same both ways unless the panel says otherwise */
     f.across = f.width / (d->x_high - d->x_low);
     f.down = f.height / (d->y_high - d->y_low);
     if (!d->is_stretched)
@@ -137,6 +143,7 @@ static void draw_panel(picture *p, int64_t k)
     sondep_placing above = {.down = 1, .max_width = p->side};
     sondep_box box = {f.x, f.y, f.width, f.height};
 
+    /* shapes end at the frame */
     cairo_save(p->canvas.cr);
     cairo_rectangle(p->canvas.cr, box.x, box.y, box.width, box.height);
     cairo_clip(p->canvas.cr);
@@ -176,6 +183,7 @@ static sonde_status draw(picture *p, const char *path)
     SONDE_TRY(sondep_canvas_open(&p->canvas, path, p->opts.scale));
     SONDE_TRY(find_range(p));
     lay_out(p);
+    /* the page follows from the panels */
     n_rows = (p->n + p->n_across - 1) / p->n_across;
     width = fmax(2 * SONDEP_MARGIN + (double)p->n_across * (p->side + SONDEP_PANEL_GAP) - SONDEP_PANEL_GAP, 420);
     height = 2 * SONDEP_MARGIN + p->header + (double)n_rows * p->row_height + p->bar_height;
@@ -194,6 +202,7 @@ static sonde_status draw(picture *p, const char *path)
     return sondep_canvas_end(&p->canvas);
 }
 
+/* Panels are looked at before anything is opened. */
 sonde_status sonde_plot_drawings(const char *path, const sonde_plot_drawing *panels, int64_t n_panels,
                                  const sonde_plot_opts *opts)
 {

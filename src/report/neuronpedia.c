@@ -5,8 +5,20 @@
  *   activations/batch-N.jsonl.gz   examples of the same features: tokens, activations, the interval that they were drawn from
  *   explanations/batch-N.jsonl.gz  labels, where the database has any
  *
- * The largest examples have binMin = binMax = binContains = -1, as SAEDashboard writes them. Names of fields are Neuronpedia's; what the
- * database does not know is left out. Each file appears under its name when it is complete.
+ * The largest examples have binMin = binMax = binContains = -1, as SAEDashboard writes them. Those of band b of n were drawn from
+ * (max (1 - b/n), max (1 - (b-1)/n)], of which binContains is the share of the feature's firings: by the bins of the histogram whose middle
+ * lies there, so that it is exact where bins and bands have common borders.
+ *
+ *   theirs                              the database's
+ *   frac_nonzero, maxActApprox          feature.density, feature.max
+ *   pos_str, pos_values; neg_..         logit, rank above and below 0
+ *   topkCosSimIndices, ..Values         neighbour
+ *   correlated_neurons_..               neuron, Pearson's correlation
+ *   freq_hist_data_bar_values, ..       left ends of the histogram's bins, and counts
+ *   tokens, values, qualifyingTokenIndex    example: its window, and the place that it is for
+ *
+ * Names of fields are Neuronpedia's; what the database does not know is left out. Each file appears under its name when it is complete; gzip's
+ * headers have no time, so that the same database gives the same bytes.
  *
  * Source: neuronpedia.org's export of its own data, and SAEDashboard's converter.
  */
@@ -258,6 +270,7 @@ static sonde_status put_feature(job *j, int64_t feature, double *most)
     const char *label;
     bool has;
 
+    /* one row of the table, then what lies in others */
     sondep_tables_bind(j->feature, feature);
     SONDE_TRY(sondep_tables_next(&has, j->feature, &j->in));
     *most = has ? sqlite3_column_double(j->feature, 1) : 0.0;
@@ -272,6 +285,7 @@ static sonde_status put_feature(job *j, int64_t feature, double *most)
     SONDE_TRY(put_histogram(j, s, feature, *most));
     SONDE_TRY(put_vector(j, s, feature));
     SONDE_TRY(put(s, "}\n"));
+    /* a label is an explanation that somebody wrote */
     label = has ? (const char *)sqlite3_column_text(j->feature, 2) : NULL;
     if (label == NULL || *label == '\0')
         return SONDE_OK;
@@ -290,6 +304,7 @@ static sonde_status put_interval(const job *j, sondep_string *s, int64_t band, d
     const void *blob = sqlite3_column_blob(j->histogram, 0);
     int64_t inside = 0, all = 0;
 
+    /* the largest examples are of no interval */
     if (band == 0)
         return put(s, ",\"binMin\":-1,\"binMax\":-1,\"binContains\":-1");
     for (int64_t i = 0; i < j->n_bins && blob != NULL; i++) {
@@ -345,6 +360,7 @@ static sonde_status put_examples(job *j, int64_t feature, double most)
         if (!has)
             return SONDE_OK;
         band = sqlite3_column_int64(j->examples, 0);
+        /* a damaged blob may be shorter than the other */
         n = sqlite3_column_bytes(j->examples, 3) / 4;
         n = sqlite3_column_bytes(j->examples, 4) / 4 < n ? sqlite3_column_bytes(j->examples, 4) / 4 : n;
         SONDE_TRY(put_source(j, s, "index", feature));
@@ -463,6 +479,7 @@ static sonde_status write_all(job *j)
         double most;
         SONDE_TRY(put_feature(j, s, &most));
         SONDE_TRY(put_examples(j, s, most));
+        /* a batch is complete, or it was the last feature */
         if (s % IN_BATCH != IN_BATCH - 1 && s != j->report.n_features - 1)
             continue;
         SONDE_TRY(write_batch(j, "features", s / IN_BATCH, &j->features));

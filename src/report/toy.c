@@ -1,6 +1,13 @@
 /* toy.c - runs of toy experiments as one page.                                 floor 9: report
  *
- * No script and no network: sections, tables, and pictures as data in the page. Verdicts are words, not colours alone.
+ * No script and no network: sections, tables, and pictures as data in the page. Verdicts are words, not colours alone; pictures have their captions
+ * as texts for those who do not see them. Colours follow the reader's choice of light or dark; pictures keep a white ground, on which
+ * they were drawn.
+ *
+ *   contents       a link to each experiment
+ *   experiment     what it is about, findings (measured beside wanted), pictures, and what was set, so that it can be run again
+ *
+ * Texts of findings come from the library and are escaped all the same.
  */
 #include <sonde/report.h>
 
@@ -85,6 +92,7 @@ static sonde_status put_findings(sondep_writer *w, const sonde_toy_result *resul
     SONDE_TRY(put(w, "<table><tr><th></th><th>what</th><th>measured</th><th>wanted</th></tr>\n"));
     for (int64_t i = 0; i < n; i++) {
         SONDE_TRY(put(w, "<tr>"));
+        /* a word, in a colour of its own */
         SONDE_TRY(put(w, cells[f[i].verdict]));
         SONDE_TRY(put_between(w, "<td>", f[i].name, ""));
         if (f[i].note[0] != '\0')
@@ -105,6 +113,7 @@ static sonde_status put_picture(sondep_writer *w, const char *folder, const sond
     sonde_status status;
 
     SONDE_TRY(put(w, "<figure>"));
+    /* a browser shows no PDF in a page: it is linked to */
     if (is_pdf) {
         SONDE_TRY(put_between(w, "<a href=\"", picture->file, "\">"));
         SONDE_TRY(put_between(w, "", picture->file, "</a>"));
@@ -140,6 +149,7 @@ static sonde_status put_result(sondep_writer *w, const char *folder, const sonde
     return put_between(w, "", sonde_toy_result_setup(result), "</p>\n");
 }
 
+/* Written beside and renamed, as everything. */
 sonde_status sonde_toy_report_write(const char *path, const char *folder, const sonde_toy_result *const *results,
                                     int64_t n_results)
 {

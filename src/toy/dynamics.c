@@ -1,5 +1,12 @@
 /* dynamics.c - what happens while a toy model trains.                          floor 8: toy
  *
+ *   energy   sixty features in twenty numbers, at a density where they settle as digons. Every so many steps the dimensionality of each feature is kept. The
+ *            sum of their moves between two snapshots is held against the fall of the loss between them: jumps and drops coincide.
+ *   stages   two sets of three correlated features in three dimensions. Training goes through a few shapes; it ends in an octahedron, whose
+ *            opposite corners are features of different sets (a triangular antiprism, seen along the axis between the sets).
+ *
+ * The step size is constant: with one that falls, the loss would fall with it, whatever features do.
+ *
  * Source: Elhage et al. 2022, "Superposition and learning dynamics".
  */
 #include "toy/experiment.h"
@@ -32,6 +39,7 @@ typedef struct history {
     double *values, *loss, *step; /* (n,width), (n), (n) */
 } history;
 
+/* What was made is freed by history_free, also if the rest fails. */
 static sonde_status history_make(history *h, int64_t n, int64_t width)
 {
     *h = (history){n, width, NULL, NULL, NULL};
@@ -40,6 +48,7 @@ static sonde_status history_make(history *h, int64_t n, int64_t width)
     return SONDE_NEW(h->step, n);
 }
 
+/* Fine on a zero struct. */
 static void history_free(history *h)
 {
     sondep_free(h->values);
@@ -130,6 +139,7 @@ done:
     return status;
 }
 
+/* Jumps and falls are compared interval by interval: a jump that came before its fall would not count. */
 sonde_status sondep_toy_energy(sondep_toy_run *r)
 {
     double moved[SNAPSHOTS], fell[SNAPSHOTS], together;
@@ -138,12 +148,14 @@ sonde_status sondep_toy_energy(sondep_toy_run *r)
     sonde_status status;
 
     SONDE_TRY_DONE(train_energy(&h, r));
+    /* how far all features moved between two snapshots, and how far the loss fell */
     for (int64_t k = 1; k < h.n; k++) {
         moved[k] = 0.0;
         for (int64_t i = 0; i < h.width; i++)
             moved[k] += fabs(h.values[k * h.width + i] - h.values[(k - 1) * h.width + i]);
         fell[k] = h.loss[k - 1] - h.loss[k];
     }
+    /* where they are at the end */
     for (int64_t i = 0; i < h.width; i++) {
         double d = h.values[(h.n - 1) * h.width + i];
         kept += d > 0.05;
@@ -222,11 +234,13 @@ static sonde_status train_stages(history *h, sondep_toy_run *r, float *w)
         SONDE_TRY_DONE(sonde_toy_train(t, losses + k * restarts, o.steps / SNAPSHOTS));
         if (r->opts.watch != NULL)
             SONDE_TRY_DONE(r->opts.watch(t, losses + k * restarts, r->opts.ctx));
+        /* which restart is the best is not known before the end */
         for (int64_t i = 0; i < restarts; i++)
             cosines_of(all + (k * restarts + i) * 15, sonde_toy_weights(t, i));
     }
     SONDE_TRY_DONE(sondep_toy_best(&best, t, restarts, 1 << 17));
     SONDE_TRY_DONE(history_make(h, SNAPSHOTS, 15));
+    /* only the history of the best one is kept */
     for (int64_t k = 0; k < SNAPSHOTS; k++) {
         memcpy(h->values + k * 15, all + (k * restarts + best) * 15, 15 * sizeof *all);
         h->loss[k] = losses[k * restarts + best];
@@ -241,6 +255,7 @@ done:
     return status;
 }
 
+/* The shape is judged by angles alone: within the sets, and to the nearest opposite. */
 sonde_status sondep_toy_stages(sondep_toy_run *r)
 {
     double spread = 0.0, opposite = -1.0, mean = 0.0;

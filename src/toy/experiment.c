@@ -1,4 +1,15 @@
-/* experiment.c - the list of experiments, and what they share.                 floor 8: toy */
+/* experiment.c - the list of experiments, and what they share.                 floor 8: toy
+ *
+ * An experiment is a function that trains models, draws pictures into a folder, and says what it found beside what the paper has. Three verdicts:
+ *
+ *   PASS      what was measured is within the bound
+ *   FAIL      it is not: something is wrong here, or the run was too short
+ *   DIFFERS   it is not, and that is how it is: the note says why. Only findings that were looked into have one (sondep_toy_differs); nothing is
+ *             tuned until it agrees.
+ *
+ * Sizes are quick by default (seconds to half a minute on two cores), the paper's with is_paper, or the caller's. What was set goes into the
+ * result as a text, weight decay and all, so that a number can be repeated.
+ */
 #include "toy/experiment.h"
 
 #include "base/file.h"
@@ -105,6 +116,7 @@ static const struct {
 };
 enum { N_EXPERIMENTS = sizeof experiments / sizeof *experiments };
 
+/* Whoever lists them begins at 0. */
 const sonde_toy_experiment *sonde_toy_experiment_at(int64_t i)
 {
     return i >= 0 && i < N_EXPERIMENTS ? &experiments[i].of : NULL;
@@ -154,6 +166,7 @@ static sonde_status finish(sondep_toy_run *r)
     return r->text != NULL ? SONDE_OK : SONDE_FAIL(SONDE_E_NOMEM, "out of memory: numbers of an experiment");
 }
 
+/* A run that fails leaves the pictures that were drawn by then, and no result. */
 sonde_status sonde_toy_run(sonde_toy_result **out, const char *name, const char *folder, const sonde_toy_run_opts *opts)
 {
     sondep_toy_run *r = NULL;
@@ -166,6 +179,7 @@ sonde_status sonde_toy_run(sonde_toy_result **out, const char *name, const char 
     SONDE_TRY_DONE(SONDE_NEW(r, 1));
     sonde_toy_run_opts_init(&r->opts);
     SONDE_TRY_DONE(sondep_opts_read(&r->opts, sizeof r->opts, opts, "the struct of an experiment's options"));
+    /* everything behind this point is freed with the result */
     r->experiment = &experiments[which].of;
     r->folder = folder;
     r->json = json_pack("{s:s, s:s}", "schema", "sonde.toy/1", "experiment", name);
@@ -190,28 +204,33 @@ void sonde_toy_result_free(sonde_toy_result *r)
     sondep_free(r);
 }
 
+/* As it stands in the list. */
 const sonde_toy_experiment *sonde_toy_result_experiment(const sonde_toy_result *result)
 {
     return result->experiment;
 }
 
+/* In the order in which they were made. */
 const sonde_toy_finding *sonde_toy_result_findings(const sonde_toy_result *result, int64_t *n)
 {
     *n = result->n_findings;
     return result->findings;
 }
 
+/* In the order in which they were drawn. */
 const sonde_toy_picture *sonde_toy_result_pictures(const sonde_toy_result *result, int64_t *n)
 {
     *n = result->n_pictures;
     return result->pictures;
 }
 
+/* Made once, at the end of the run. */
 const char *sonde_toy_result_json(const sonde_toy_result *result)
 {
     return result->text;
 }
 
+/* One part for each training of the run. */
 const char *sonde_toy_result_setup(const sonde_toy_result *result)
 {
     return result->setup;
@@ -219,6 +238,7 @@ const char *sonde_toy_result_setup(const sonde_toy_result *result)
 
 /* ---- training --------------------------------------------------------------------------------------------------------------- */
 
+/* The caller's wish goes over everything, also over the paper. */
 int64_t sondep_toy_size(const sondep_toy_run *r, int64_t given, int64_t quick, int64_t paper)
 {
     return given > 0 ? given : r->opts.is_paper ? paper : quick;
@@ -268,6 +288,7 @@ sonde_status sondep_toy_trained(sonde_toy **out, sondep_toy_run *r, const sonde_
     SONDE_TRY_DONE(sonde_toy_new(&t, opts));
     while (sonde_toy_steps(t) < opts->steps) {
         int64_t left = opts->steps - sonde_toy_steps(t);
+        /* whoever looks may end it */
         SONDE_TRY_DONE(sonde_toy_train(t, room, left < every ? left : every));
         if (r->opts.watch != NULL)
             SONDE_TRY_DONE(r->opts.watch(t, room, r->opts.ctx));
@@ -293,6 +314,7 @@ sonde_status sondep_toy_best(int64_t *best, const sonde_toy *toy, int64_t restar
     SONDE_TRY(SONDE_NEW(losses, n));
     SONDE_TRY_DONE(sonde_toy_losses(losses, toy, n_rows));
     for (int64_t group = 0; group < n / restarts; group++) {
+        /* of equal ones the first */
         best[group] = group * restarts;
         for (int64_t i = group * restarts; i < (group + 1) * restarts; i++)
             best[group] = losses[i] < losses[best[group]] ? i : best[group];
@@ -302,6 +324,7 @@ done:
     return status;
 }
 
+/* Both ends are among them. */
 void sondep_toy_log_space(double *out, int64_t n, double a, double b)
 {
     for (int64_t i = 0; i < n; i++)
@@ -317,6 +340,7 @@ sonde_status sondep_toy_check(sondep_toy_run *r, bool holds, const char *name, c
     sonde_toy_finding *f;
 
     SONDE_TRY(sondep_grow(&r->findings, &r->room_findings, r->n_findings + 1, sizeof *r->findings));
+    /* texts are kept as they are printed */
     f = &r->findings[r->n_findings++];
     *f = (sonde_toy_finding){.verdict = holds ? SONDE_TOY_PASS : SONDE_TOY_FAIL};
     snprintf(f->name, sizeof f->name, "%s", name);
@@ -327,6 +351,7 @@ sonde_status sondep_toy_check(sondep_toy_run *r, bool holds, const char *name, c
     return SONDE_OK;
 }
 
+/* What holds needs no reason. */
 void sondep_toy_differs(sondep_toy_run *r, const char *why)
 {
     sonde_toy_finding *f = &r->findings[r->n_findings - 1];
@@ -337,6 +362,7 @@ void sondep_toy_differs(sondep_toy_run *r, const char *why)
     snprintf(f->note, sizeof f->note, "%s", why);
 }
 
+/* The name of the experiment comes first, so that all of them share a folder. */
 sonde_status sondep_toy_picture_path(char **path, sondep_toy_run *r, const char *name, const char *caption)
 {
     sonde_toy_picture *p;
@@ -348,6 +374,7 @@ sonde_status sondep_toy_picture_path(char **path, sondep_toy_run *r, const char 
     return sondep_path_join(path, r->folder, p->file);
 }
 
+/* JSON has no NaN: null stands for it. */
 void sondep_toy_put(sondep_toy_run *r, const char *key, const double *values, int64_t n)
 {
     json_t *list = json_array();

@@ -1,5 +1,17 @@
 /* introduction.c - five features in two dimensions; linear models and models with a ReLU.     floor 8: toy
  *
+ * The introduction: n = 5 features of importance 0.9^i in m = 2 numbers, ten densities from 1 to 1/20, tied weights, ReLU, AdamW with the decay of the
+ * notebook. Every density is trained a few times and the lowest loss is shown, since a single training may end in a local minimum: two
+ * digons and a feature that is nearly forgotten, where a pentagon costs less.
+ *
+ *   density 1     the two most important features at right angles, the rest gone: principal components
+ *   density 1/20  all five, as a pentagon that leans towards what matters more
+ *   equal importance, density 1/20    a regular pentagon: neighbours 72 degrees apart
+ *
+ * Basic results and the larger ones: importance falls by 0.7 (20 features in 5) or 0.9 (80 in 20); a linear model and seven ReLU models. The
+ * linear one is held against principal components exactly: both losses are expectations in closed form (measure.c), nothing is sampled, and
+ * it is trained without weight decay, which would shorten W by a little and show up in the sixth digit.
+ *
  * Source: Elhage et al. 2022, the introduction, and "Demonstrating superposition".
  */
 #include "toy/experiment.h"
@@ -53,6 +65,7 @@ static double worst_angle(const float *w, int64_t n)
 
     for (int64_t i = 0; i < n; i++)
         angles[i] = atan2((double)w[2 * i + 1], (double)w[2 * i]) * 57.295779513082321;
+    /* neighbours on the circle; the last one and the first are neighbours, too */
     qsort(angles, (size_t)n, sizeof *angles, compare);
     for (int64_t i = 0; i < n; i++) {
         double step = i + 1 < n ? angles[i + 1] - angles[i] : angles[0] + 360.0 - angles[n - 1];
@@ -79,10 +92,12 @@ static sonde_status check_pentagon(sondep_toy_run *r)
     o.probability = probability;
     o.importance = importance;
     SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
+    /* one of the restarts that ended in two digons and a rest would not do */
     SONDE_TRY_DONE(sondep_toy_best(&best, t, restarts, 1 << 16));
     angle = worst_angle(sonde_toy_weights(t, best), 5);
     SONDE_TRY_DONE(sondep_toy_check(r, angle <= 2.0, "equal importance, density 0.05: a pentagon",
                                     "neighbours 72 +- 2 degrees apart", "furthest from 72 degrees: %.2f", angle));
+    /* the name is found from angles and lengths, not from how many features there are */
     sonde_toy_components(component, shapes, sonde_toy_weights(t, best), 5, 2, 0.1, 0.5, 0.1);
     status = sondep_toy_check(r, shapes[0] == SONDE_TOY_PENTAGON, "its name, from W W^T", "pentagon", "%s",
                               sonde_toy_shape_name(shapes[0]));
@@ -124,6 +139,7 @@ static sonde_status run_introduction(sondep_toy_run *r, double *probability, dou
                                           "The rows W_i of each model, dense features at the left above, sparse ones at "
                                           "the right below. Light arrows are the more important features.",
                                           "Five features in two dimensions", w, names, values, "importance", n_models, n));
+    /* the densest model: two features, and nothing of the others */
     sonde_toy_features(norms, NULL, NULL, w[0], n, 2);
     SONDE_TRY_DONE(sondep_toy_check(r, fabs(cosine(w[0], 2, 0, 1)) < 0.05 && norms[0] > 0.9 && norms[1] > 0.9,
                                     "density 1: the two that matter most at right angles", "|cosine| < 0.05, lengths > 0.9",
@@ -131,6 +147,7 @@ static sonde_status run_introduction(sondep_toy_run *r, double *probability, dou
     SONDE_TRY_DONE(sondep_toy_check(r, norms[2] < 0.1 && norms[3] < 0.1 && norms[4] < 0.1,
                                     "density 1: the others are left out", "lengths < 0.1", "%.3f, %.3f, %.3f", norms[2],
                                     norms[3], norms[4]));
+    /* the sparsest: the least important feature is there as well */
     sonde_toy_features(norms, NULL, NULL, w[n_models - 1], n, 2);
     status = sondep_toy_check(r, norms[4] > 0.5, "the sparsest: all five are there", "|W_5| > 0.5", "%.3f", norms[4]);
 done:
@@ -138,6 +155,7 @@ done:
     return status;
 }
 
+/* Arrows need two dimensions; the rest is open. */
 sonde_status sondep_toy_introduction(sondep_toy_run *r)
 {
     int64_t n_models = sondep_toy_size(r, r->opts.n_instances, 10, 10),
@@ -207,10 +225,12 @@ static sonde_status run_basic(sondep_toy_run *r, const sondep_toy_setting *setti
     o.n_instances = N;
     o.probability = linear.probability = probability;
     o.importance = linear.importance = importance;
+    /* without decay, and with a step size that goes to 0: what is left is the difference to principal components */
     linear.kind = SONDE_TOY_LINEAR;
     linear.decay = 0.0;
     linear.lr = 3e-3;
     linear.schedule = SONDE_SCHEDULE_COSINE;
+    /* its first instance alone is looked at: the others have the other densities */
     SONDE_TRY_DONE(sondep_toy_trained(&plain, r, &linear, NULL));
     SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
     for (int64_t k = 0; k <= N; k++) {
@@ -255,6 +275,7 @@ done:
     return status;
 }
 
+/* As in the paper: 20 features in 5 numbers. */
 sonde_status sondep_toy_basic(sondep_toy_run *r)
 {
     static const sondep_toy_setting setting = {SONDE_TOY_RELU,         20, 5, 8000, 10000, 1024, 1e-3, 0.01,
@@ -262,6 +283,7 @@ sonde_status sondep_toy_basic(sondep_toy_run *r)
     return run_basic(r, &setting, 0.7);
 }
 
+/* As in the paper: 80 features in 20 numbers. */
 sonde_status sondep_toy_larger(sondep_toy_run *r)
 {
     static const sondep_toy_setting setting = {SONDE_TOY_RELU,         80, 20, 8000, 10000, 1024, 1e-3, 0.01,

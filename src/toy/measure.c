@@ -1,4 +1,17 @@
-/* measure.c - what a toy model looks like: lengths, interference, shapes; and exact losses of linear ones.    floor 8: toy */
+/* measure.c - what a toy model looks like: lengths, interference, shapes; and exact losses of linear ones.    floor 8: toy
+ *
+ * Everything is computed from the Gram matrix G = W W^T: G_ii is the squared length of a feature, G_ij its overlap with another. The shapes are recognised
+ * by what one of their corners sees: under which cosines it has the others, and how often. A component is a shape if all of its members have
+ * the same length and see the same.
+ *
+ *   digon             -1                                             1/2 of a dimension each
+ *   triangle          -1/2 twice                                     2/3
+ *   tetrahedron       -1/3 three times                               3/4
+ *   pentagon          cos 72 twice, cos 144 twice                    2/5
+ *   square antiprism  two squares, turned by 45 degrees and apart    3/8
+ *
+ * Source: Elhage et al. 2022, "The geometry of superposition"; tight frames for the antiprism's height.
+ */
 #include "toy/toy.h"
 
 #include <math.h>
@@ -30,6 +43,7 @@ void sonde_toy_features(double *norms, double *interference, double *dimensional
     }
 }
 
+/* All of W counts, features that are nearly gone as well. */
 double sonde_toy_dimensions_each(const float *w, int64_t n, int64_t m)
 {
     return (double)m / sondep_sum_squares(w, n * m);
@@ -59,11 +73,13 @@ static const shape_rule rules[SONDE_TOY_N_SHAPES] = {
         {"square antiprism", 8, 3.0 / 8, 4, {-0.80473785412436494, -1.0 / 3, 1.0 / 3, 0.13807118745769834}, {2, 1, 2, 2}},
 };
 
+/* As it is printed. */
 const char *sonde_toy_shape_name(sonde_toy_shape shape)
 {
     return rules[shape].name;
 }
 
+/* Dimensions over corners. */
 double sonde_toy_shape_fraction(sonde_toy_shape shape)
 {
     return rules[shape].fraction;
@@ -88,6 +104,7 @@ static bool sees(const part *p, const shape_rule *rule, int64_t a, double tolera
         int k = 0;
         if (a == b)
             continue;
+        /* the first angle of the shape that is not used up and fits */
         while (k < rule->n_cosines && (left[k] == 0 || fabs(cosine - rule->cosines[k]) > tolerance))
             k++;
         if (k == rule->n_cosines)
@@ -158,6 +175,7 @@ double sonde_toy_linear_loss(const float *w, const float *b, const double *proba
     double loss = 0.0;
 
     for (int64_t i = 0; i < n; i++) {
+        /* the error is linear in the features: its mean and its variance are sums */
         double variance = 0.0, mean = b[i];
         for (int64_t j = 0; j < n; j++) {
             double a = dot(w, m, i, j) - (i == j ? 1.0 : 0.0), p = probability[j];
@@ -176,6 +194,7 @@ static int compare_down(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
+/* Independent features are principal components themselves. */
 sonde_status sonde_toy_pca_loss(double *out, const double *probability, const double *importance, int64_t n, int64_t m)
 {
     double *share;
@@ -185,6 +204,7 @@ sonde_status sonde_toy_pca_loss(double *out, const double *probability, const do
         share[i] = importance[i] * (probability[i] / 3.0 - probability[i] * probability[i] / 4.0);
     qsort(share, (size_t)n, sizeof *share, compare_down);
     *out = 0.0;
+    /* what is not among the m largest is lost, but for its mean */
     for (int64_t i = m; i < n; i++)
         *out += share[i] / (double)n;
     sondep_free(share);

@@ -1,5 +1,15 @@
 /* neurons.c - toy models whose hidden numbers are neurons: a privileged basis, and computation in superposition.     floor 8: toy
  *
+ *   privileged   h = max(W^T x, 0), y = max(W h + b, 0): the ReLU in the middle sets the neurons' axes apart from other directions. 10 features of
+ *                importance 0.75^i in 5 neurons; the best of a hundred trainings for each density (the paper has a thousand).
+ *   absolute     y = max(W2 max(W1^T x, 0) + b, 0), target |x|, x in [-1, 1): a computation, not a memory. 3 features in 6 neurons need exactly one
+ *                neuron for each sign; 100 features in 40 neurons must share them, where they are sparse enough.
+ *   motif        in the same models: a neuron that takes one feature with a large weight and another with a small one of the other sign, and gives them
+ *                back the other way round. When the first is on, it spoils the second's output; another neuron pushes that below zero.
+ *
+ * A feature belongs to a neuron if its weight there is at least a fifth of the neuron's largest: weights that training has left between 0
+ * and that are rare, so that another bound would change little.
+ *
  * Source: Elhage et al. 2022, "Superposition in a privileged basis", "Computation in superposition", "The asymmetric superposition motif".
  */
 #include "toy/experiment.h"
@@ -88,6 +98,7 @@ static sonde_status draw_neurons(sondep_toy_run *r, const char *name, const char
 
 /* ---- a privileged basis ------------------------------------------------------------------------------------------------------- */
 
+/* Density 1 stands apart: there no ReLU ever cuts. */
 sonde_status sondep_toy_privileged(sondep_toy_run *r)
 {
     static const sondep_toy_setting setting = {SONDE_TOY_RELU_HIDDEN, 10, 5, 4000, 10000, 1024, 3e-3, 0.0,
@@ -107,6 +118,7 @@ sonde_status sondep_toy_privileged(sondep_toy_run *r)
     for (int64_t k = 0; k < N; k++) {
         const float *w = sonde_toy_weights(t, best[k]);
         double norms[256];
+        /* how many features there are at all, and how many each neuron has */
         sonde_toy_features(norms, NULL, NULL, w, n < 256 ? n : 256, m);
         for (int64_t i = 0; i < n && i < 256; i++)
             kept[k] += norms[i] > 0.5;
@@ -150,6 +162,7 @@ done:
 static const double absolute_density[] = {1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001};
 enum { N_ABSOLUTE = sizeof absolute_density / sizeof *absolute_density };
 
+/* What both experiments look at: the same seed gives the same models. */
 static sonde_status train_absolute(sonde_toy **out, int64_t *best, sondep_toy_run *r)
 {
     static const sondep_toy_setting setting = {SONDE_TOY_ABSOLUTE,   100, 40, 5000, 10000, 1024, 3e-3, 0.0,
@@ -173,6 +186,7 @@ static sonde_status check_small(sondep_toy_run *r)
         return SONDE_OK;
     SONDE_TRY_DONE(train(&t, &best, r, &setting, &density, 1, 32, 1.0));
     w = sonde_toy_weights(t, best);
+    /* each neuron, and which sign of which feature it is for */
     for (int64_t j = 0; j < 6; j++) {
         single += features_of(w, 3, 6, j) == 1;
         for (int64_t i = 0; i < 3; i++)
@@ -202,6 +216,7 @@ static void count_single(double *share, double *working, const float *w, int64_t
     *share = *working > 0.0 ? single / *working : 0.0;
 }
 
+/* Neurons that do nothing are not counted. */
 sonde_status sondep_toy_absolute(sondep_toy_run *r)
 {
     double share[N_ABSOLUTE], working[N_ABSOLUTE];
@@ -251,8 +266,10 @@ static bool is_motif(motif *found, const float *in, const float *out, int64_t m,
 {
     double ia = in[a * m + j], ib = in[b * m + j], oa = out[a * m + j], ob = out[b * m + j];
 
+    /* unequal weights in, of different signs; the other way round out */
     if (!(ia * ib < 0.0 && fabs(ia) > 2.0 * fabs(ib) && ob > 2.0 * oa && oa > 0.1 && fabs(ib) > 0.1))
         return false;
+    /* a neuron that is on with a, and pushes b down */
     for (int64_t k = 0; k < m; k++) {
         if (k == j || !(in[a * m + k] * ia > 0.1) || !(out[b * m + k] < -0.1))
             continue;
@@ -276,6 +293,7 @@ static int64_t count_motifs(motif *found, const float *in, const float *out, int
     return count;
 }
 
+/* Counted in all models; the strongest is printed. */
 sonde_status sondep_toy_motif(sondep_toy_run *r)
 {
     double counts[N_ABSOLUTE], all = 0.0;

@@ -1,4 +1,11 @@
-/* pictures.c - pictures of toy models, in the paper's manner.                  floor 8: toy */
+/* pictures.c - pictures of toy models, in the paper's manner.                  floor 8: toy
+ *
+ *   arrows   rows of W in two dimensions, from the origin, a panel for each model; colours are importance, or which set a feature is of
+ *   grams    W W^T, features in order of importance, and the bias behind a gap: the diagonal is what a feature gives itself, the rest interference
+ *   stacks   a bar for each feature, as long as |W_i|, coloured by how much of its direction others have
+ *
+ * Colours are those of sonde's other pictures, whose lightness alone tells the value.
+ */
 #include "toy/experiment.h"
 
 #include <math.h>
@@ -16,10 +23,12 @@ static sonde_status arrows_of(sonde_plot_shape *shapes, const float *w, const do
     shapes[0] = (sonde_plot_shape){SONDE_PLOT_SHAPE_LINE, -1.5, 0, 1.5, 0, 0.5, NAN, -1};
     shapes[1] = (sonde_plot_shape){SONDE_PLOT_SHAPE_LINE, 0, -1.5, 0, 1.5, 0.5, NAN, -1};
     for (int64_t i = 0; i < n; i++)
+        /* an arrow from the middle */
         shapes[2 + i] = (sonde_plot_shape){SONDE_PLOT_SHAPE_ARROW, 0, 0, w[2 * i], w[2 * i + 1], 2, values[i], 0};
     return SONDE_OK;
 }
 
+/* All panels have the same scale, so that lengths can be compared. */
 sonde_status sondep_toy_draw_arrows(sondep_toy_run *r, const char *name, const char *caption, const char *title,
                                     const float *const *w, const char *const *titles, const double *values,
                                     const char *value_name, int64_t n_models, int64_t n)
@@ -61,6 +70,7 @@ static void gram_of(float *out, const float *w, const float *b, int64_t n, int64
     }
 }
 
+/* All panels have one range of colours; a diagonal of 1 is not at its end. */
 sonde_status sondep_toy_draw_grams(sondep_toy_run *r, const char *name, const char *caption, const char *title,
                                    const float *const *w, const float *const *b, const char *const *titles, int64_t n_models,
                                    int64_t n, int64_t m)
@@ -75,6 +85,7 @@ sonde_status sondep_toy_draw_grams(sondep_toy_run *r, const char *name, const ch
     SONDE_TRY_DONE(SONDE_NEW(panels, n_models));
     SONDE_TRY_DONE(SONDE_NEW(values, n_models * n * (n + 2)));
     SONDE_TRY_DONE(SONDE_NEW(mask, n * (n + 2)));
+    /* a gap between the matrix and the bias */
     for (int64_t i = 0; i < n; i++)
         mask[i * (n + 2) + n] = 1;
     for (int64_t k = 0; k < n_models; k++) {
@@ -105,6 +116,7 @@ static void stack_of(sonde_plot_shape *shapes, const double *norms, const double
                                        (double)(n - i) - 0.9, 0, interference[i],       0};
 }
 
+/* Interference above 1 has the last colour. */
 sonde_status sondep_toy_draw_stacks(sondep_toy_run *r, const char *name, const char *caption, const char *title,
                                     const float *const *w, const char *const *titles, int64_t n_models, int64_t n, int64_t m)
 {
@@ -120,6 +132,7 @@ sonde_status sondep_toy_draw_stacks(sondep_toy_run *r, const char *name, const c
     SONDE_TRY_DONE(SONDE_NEW(norms, n));
     SONDE_TRY_DONE(SONDE_NEW(interference, n));
     for (int64_t k = 0; k < n_models; k++) {
+        /* length and colour of each bar */
         sonde_toy_features(norms, interference, NULL, w[k], n, m);
         stack_of(shapes + k * n, norms, interference, n);
         panels[k] = (sonde_plot_drawing){titles[k], shapes + k * n, n, 0, 1.3, 0, (double)n, 1};

@@ -1,8 +1,16 @@
 /* planted.c - rows of planted directions, and how well an autoencoder finds them.          floor 8: toy
  *
- * Everything of a row is a function of the seed and its number: a stream of Philox for each row, a counter for each feature.
+ * Everything of a row is a function of the seed and its number: a stream of Philox for each row, a counter for each feature. So rows can be drawn in any
+ * order, on any number of threads, and once more for an evaluation that must see none of those that were trained on.
  *
- * Source: sae_lens 6.54.12, synthetic: activation_generator, hierarchy, evals.
+ *   x = sum_i f_i d_i + noise,   f_i = max(mean_i + deviation_i z, 0) where feature i is on
+ *
+ * Sets make features come together or exclude each other; a parent that is off takes its children with it (hierarchies).
+ *
+ * Scores are those of sae_lens's benchmark on synthetic data. The matching is Kuhn and Munkres's with potentials and shortest ways, by
+ * rows of the smaller side; a cost is 1 - |cosine|.
+ *
+ * Source: sae_lens 6.54.12, synthetic: activation_generator, hierarchy, evals; Jonker and Volgenant 1987.
  */
 #include "toy/toy.h"
 
@@ -22,6 +30,7 @@ struct sonde_planted {
 /* Streams: of directions, of rows. Counters of a row: whether a feature is on, its size, noise. */
 enum { OF_DIRECTIONS = 7, ROWS_FROM = 1 << 20 };
 
+/* Twice as many features as numbers. */
 void sonde_planted_opts_init(sonde_planted_opts *out)
 {
     *out = (sonde_planted_opts){.struct_size = sizeof *out, .n_features = 128, .width = 64};
@@ -37,6 +46,7 @@ static sonde_status check(const sonde_planted_opts *o)
     SONDE_TRY(sondep_check_option("n_features", (double)o->n_features, 1, 1e6));
     SONDE_TRY(sondep_check_option("width", (double)o->width, 1, 1e6));
     SONDE_TRY(sondep_check_option("noise", o->noise, 0, 1e6));
+    /* a parent comes first, so that one pass settles hierarchies of any depth */
     for (int64_t i = 0; i < o->n_features; i++) {
         if (o->probability != NULL && !(o->probability[i] > 0.0 && o->probability[i] <= 1.0))
             return SONDE_FAIL(SONDE_E_ARG, "option 'probability' is %g at feature %lld, not in (0, 1]", o->probability[i],
@@ -94,6 +104,7 @@ static sonde_status copy_lists(sonde_planted *p, const sonde_planted_opts *o)
     return SONDE_OK;
 }
 
+/* Everything is checked before memory is taken. */
 sonde_status sonde_planted_new(sonde_planted **out, const sonde_planted_opts *opts)
 {
     sonde_planted_opts o;
@@ -128,6 +139,7 @@ void sonde_planted_free(sonde_planted *p)
     sondep_free(p);
 }
 
+/* Rows of length 1. */
 const float *sonde_planted_directions(const sonde_planted *planted)
 {
     return planted->directions;
@@ -139,6 +151,7 @@ const float *sonde_planted_directions(const sonde_planted *planted)
 static void draw_set(const sonde_planted *p, const sonde_toy_set *set, uint64_t row, float *f)
 {
     uint64_t seed = p->opts.seed, stream = ROWS_FROM + row;
+    /* one draw for the whole set: how far it is below the bar says which of them */
     double u = sonde_random_uniform(seed, stream, (uint64_t)set->first), bar = p->probability[set->first];
     int64_t one = (int64_t)(u / bar * (double)set->n);
 
@@ -213,6 +226,7 @@ typedef struct matching {
     bool *is_used;
 } matching;
 
+/* Fine on a zero struct. */
 static void matching_free(matching *m)
 {
     sondep_free(m->u);
@@ -223,6 +237,7 @@ static void matching_free(matching *m)
     sondep_free(m->is_used);
 }
 
+/* One more than there are: number 0 is nobody. */
 static sonde_status matching_make(matching *m, int64_t rows, int64_t columns)
 {
     *m = (matching){0};
@@ -247,6 +262,7 @@ static void add_row(matching *m, const double *value, int64_t step_r, int64_t st
     do {
         int64_t row = m->row_of[at], next = 0;
         double delta = INFINITY;
+        /* the column that is nearest to what is reached so far */
         m->is_used[at] = true;
         for (int64_t j = 1; j <= columns; j++) {
             double cost = 1.0 - value[(row - 1) * step_r + (j - 1) * step_c] - m->u[row] - m->v[j];
@@ -271,6 +287,7 @@ static void add_row(matching *m, const double *value, int64_t step_r, int64_t st
         }
         at = next;
     } while (m->row_of[at] != 0);
+    /* along the way back every column takes the row before */
     while (at != 0) {
         m->row_of[at] = m->row_of[m->way[at]];
         at = m->way[at];
@@ -291,6 +308,7 @@ sonde_status sonde_match_directions(double *mcc, int64_t *match, const float *a,
     cosines(value, a, na, b, nb, d);
     for (int64_t i = 1; i <= rows; i++)
         add_row(&m, value, step_r, step_c, columns, i);
+    /* columns know their rows; the caller wants the rows of a */
     for (int64_t i = 0; i < na; i++)
         match[i] = -1;
     for (int64_t j = 1; j <= columns; j++) {
@@ -371,6 +389,7 @@ static void count_row(counts *c, const float *x, const float *y, int64_t d, cons
     for (int64_t i = 0; i < n; i++)
         c->true_on += truth[i] > 0.0f;
     for (int64_t s = 0; s < S; s++) {
+        /* a feature with a negative value is on as well: AbsTopK has such */
         bool is_on = f[s] != 0.0f, is_true = truth[nearest[s]] > 0.0f;
         c->on += is_on;
         c->both[s] += is_on && is_true;
@@ -387,6 +406,7 @@ static void finish_score(sonde_planted_score *out, const counts *c, int64_t S, i
 
     for (int64_t s = 0; s < S; s++) {
         double both = (double)c->both[s], extra = (double)c->sae_only[s], missed = (double)c->true_only[s];
+        /* 0 where it never fired, or never should have: as sae-lens counts */
         double precision = both + extra > 0.0 ? both / (both + extra) : 0.0;
         double recall = both + missed > 0.0 ? both / (both + missed) : 0.0;
         out->precision += precision / (double)S;
@@ -435,6 +455,7 @@ done:
     return status;
 }
 
+/* Directions first: which planted feature each of the autoencoder stands for is a matter of weights alone. */
 sonde_status sonde_planted_evaluate(sonde_planted_score *out, const sonde_planted *p, const sonde_sae *sae, int64_t first,
                                     int64_t n_rows)
 {

@@ -5,6 +5,12 @@
  *
  *   vulnerability = (L' - L) / (L0' - L0),   L' under attack, e = 0.1 mean |x|; 0: m features, each with a dimension of its own
  *
+ * A model without superposition can only be attacked along the feature itself, which moves its output by e. One in which k features share
+ * a dimension adds what all of them contribute. So the vulnerability goes with the features per dimension, |W|^2 / m = 1 / D*.
+ *
+ * The attack is analytic: nothing is searched for, and the same rows are used for both models. What is beyond the largest vulnerability, at very
+ * small densities, has a reason: rows are so short that so is the change.
+ *
  * Source: Elhage et al. 2022, "Relationship to adversarial robustness".
  */
 #include "toy/experiment.h"
@@ -20,6 +26,7 @@ typedef struct target {
     const float *b;
 } target;
 
+/* Fine on a zero struct. */
 static void target_free(target *t)
 {
     sondep_free(t->gram);
@@ -83,6 +90,7 @@ static void attack(double *plain, double *attacked, const target *t, const float
                 pre[i] += t->gram[i * t->n + j] * x[j * SONDEP_TOY_ROWS + row];
         }
         *plain += loss_of(pre, NULL, 0.0, x + row, t->n);
+        /* every output in both directions: the attack is the worst of them */
         for (int64_t i = 0; i < t->n; i++)
             for (int sign = -1; sign <= 1; sign += 2)
                 most = fmax(most, loss_of(pre, t->moved + i * t->n, sign * e, x + row, t->n));
@@ -102,6 +110,7 @@ static double draw_rows(float *x, int64_t n, double p, int32_t *bar, float *scal
         bar[i] = p < 1.0 ? (int32_t)(p * 0x1p31) : INT32_MAX;
         scale[i] = (float)(1.0 / (double)bar[i]);
     }
+    /* the same generators for every density: what differs is the density alone */
     for (int i = 0; i < 4 * SONDEP_TOY_LANES; i += 4)
         sonde_random_bits(state + i, 5, 0, (uint64_t)i);
     for (int64_t block = 0; block < N_ROWS / SONDEP_TOY_ROWS; block++)
@@ -162,6 +171,7 @@ static sonde_status measure(double *vulnerability, double *each, sonde_toy *t, c
     for (int64_t k = 0; k < n_densities; k++) {
         double e = 0.1 * draw_rows(x, n, density[k], bar, scale), own, plain;
         make_plain(w, b, n, m, density[k]);
+        /* the model as it was trained, and one without superposition, on the same rows */
         SONDE_TRY_DONE(added_loss(&own, sonde_toy_weights(t, k), sonde_toy_bias(t, k), n, m, x, e));
         SONDE_TRY_DONE(added_loss(&plain, w, b, n, m, x, e));
         vulnerability[k] = own / plain;
@@ -221,6 +231,7 @@ static sonde_status draw(sondep_toy_run *r, const double *density, const double 
     return status;
 }
 
+/* Both curves, and how much they go together. */
 sonde_status sondep_toy_adversarial(sondep_toy_run *r)
 {
     static const sondep_toy_setting setting = {SONDE_TOY_RELU, 100, 20, 5000, 10000, 1024, 3e-3, 0.0, SONDE_SCHEDULE_COSINE};

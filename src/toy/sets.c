@@ -1,5 +1,16 @@
 /* sets.c - features that differ, or know of each other: one that is sparser, correlated and anticorrelated ones.    floor 8: toy
  *
+ *   nonuniform   5 features in 2 numbers at density 0.05; the first becomes sparser from model to model. The pentagon bends away from it, and at some point
+ *                two digons without it cost less. Both are local minima for a while, so that restarts decide, and the paper reads the
+ *                crossing off two curves of losses.
+ *   correlated   sets whose features are all on together (values of their own), or of which exactly one is on. Together: at right angles, where they do not
+ *                disturb each other. Never together: opposite each other, where the ReLU hides the one from the other. Two sets of
+ *                ten in ten dimensions: each an orthogonal basis of its own, turned against the other.
+ *   pca          three correlated pairs in two dimensions: which pairs have become one direction, the mean of both, as density grows. In the dense limit
+ *                that is what principal components keep.
+ *
+ * Three anticorrelated pairs can be laid on a hexagon in fifteen ways, of which one is the best: that one takes many restarts.
+ *
  * Source: Elhage et al. 2022, "Non-uniform superposition", "Correlated and anticorrelated features", "Collapse".
  */
 #include "toy/experiment.h"
@@ -44,6 +55,7 @@ static sonde_status train_nonuniform(sonde_toy **out, int64_t *best, sondep_toy_
 
     o.n_instances = n_models * restarts;
     SONDE_TRY_DONE(same_probability(&probability, o.n_instances, o.n_features, base));
+    /* the first feature of each instance differs */
     for (int64_t i = 0; i < o.n_instances; i++)
         probability[i * o.n_features] = fmin(1.0, base * factors[i / restarts]);
     o.probability = probability;
@@ -78,6 +90,7 @@ static double length_error(const float *w, const float *b)
     return worst;
 }
 
+/* From all alike to a tenth as dense. */
 sonde_status sondep_toy_nonuniform(sondep_toy_run *r)
 {
     double factors[MOST], breaks_at = 0.0, values[MOST * 5], worst;
@@ -102,6 +115,7 @@ sonde_status sondep_toy_nonuniform(sondep_toy_run *r)
         snprintf(titles[k], TITLE, "%.2f times as dense", factors[k]);
         for (int64_t i = 0; i < 5; i++)
             values[k * 5 + i] = i == 0;
+        /* the first model without it is where the pentagon breaks */
         if (breaks_at == 0.0 && is_two_digons(w[k]))
             breaks_at = 1.0 / factors[k];
     }
@@ -190,6 +204,7 @@ static double across(const float *w, int64_t m, int64_t n, int64_t each)
     return most;
 }
 
+/* Four kinds of sets, each trained by itself. */
 sonde_status sondep_toy_correlated(sondep_toy_run *r)
 {
     static const char *const names[] = {"two correlated pairs", "two anticorrelated pairs", "three anticorrelated pairs"};
@@ -199,6 +214,7 @@ sonde_status sondep_toy_correlated(sondep_toy_run *r)
     int64_t best;
     sonde_status status;
 
+    /* two correlated pairs, two and three anticorrelated ones, and two sets of ten */
     for (int64_t k = 0; k < 4; k++) {
         int64_t n_sets = k == 2 ? 3 : 2, each = k == 3 ? 10 : 2, m = k == 3 ? 10 : 2;
         SONDE_TRY_DONE(
@@ -221,6 +237,7 @@ sonde_status sondep_toy_correlated(sondep_toy_run *r)
                                     "antipodal: cosine < -0.95", "%.3f", within(w[1], 2, 2, 2, false)));
     SONDE_TRY_DONE(sondep_toy_check(r, within(w[2], 2, 3, 2, false) < -0.95, "three anticorrelated pairs",
                                     "antipodal: cosine < -0.95", "%.3f", within(w[2], 2, 3, 2, false)));
+    /* each set by itself is an orthogonal basis; the two are turned against each other */
     local = within(w[3], 10, 2, 10, true);
     status = sondep_toy_check(r, local < 0.1 && across(w[3], 10, 20, 10) > 0.5, "two sets of ten in ten dimensions",
                               "each an orthogonal basis of its own: |cosine| < 0.1 within, > 0.5 somewhere across",
@@ -243,6 +260,7 @@ static int64_t collapsed(const float *w)
     return n;
 }
 
+/* Each density is a training of its own, since sets differ from instance to instance in nothing. */
 sonde_status sondep_toy_pca(sondep_toy_run *r)
 {
     static const double densities[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8};
@@ -262,6 +280,7 @@ sonde_status sondep_toy_pca(sondep_toy_run *r)
         merged[k] = (double)collapsed(w[k]);
         names[k] = titles[k];
         snprintf(titles[k], TITLE, "density %g", densities[k]);
+        /* by one pair a model may fall behind: at a border either has about the same loss */
         rises = rises && (k == 0 || merged[k] >= merged[k - 1] - 1.0);
         for (int64_t i = 0; i < 6; i++)
             values[k * 6 + i] = (double)(i / 2);

@@ -1,7 +1,14 @@
 /* train.c - many toy models, trained side by side.                             floor 8: toy
  *
  * Instances know nothing of each other: each is one thread's for as many steps as are asked for, with its own generators, so that
- * no thread waits for another, and an instance has the same bytes alone as among a thousand.
+ * no thread waits for another, and an instance has the same bytes alone as among a thousand. (As one batched problem, each step would end with a
+ * barrier; a step of one instance of five features takes two microseconds.)
+ *
+ *   weights of an instance    W_in (n,m) | W_out (n,m), unless they are tied | b (n)      one block of floats for all instances
+ *   AdamW                     beta 0.9 and 0.999, eps 1e-8, decay on everything, as torch.optim.AdamW has it by default (0.01)
+ *   streams of Philox         weights, generators of the training, generators of measurements: a number for each instance
+ *
+ * A measurement draws the same rows for all instances: losses of restarts are compared on equal terms, and twice measured is the same.
  */
 #include "toy/toy.h"
 
@@ -91,6 +98,7 @@ static sonde_status copy_lists(sonde_toy *t, const sonde_toy_opts *o)
     SONDE_TRY(SONDE_NEW(t->importance, n));
     SONDE_TRY(SONDE_NEW(t->scale, n));
     SONDE_TRY(SONDE_NEW(t->bar, n));
+    /* 31 bits of a draw are held against the bar: 1 is as near as an integer comes */
     for (int64_t i = 0; i < n; i++) {
         t->probability[i] = o->probability ? o->probability[i] : 1.0;
         t->importance_of[i] = o->importance ? o->importance[i] : 1.0;
@@ -141,6 +149,7 @@ static sonde_status make_state(sonde_toy *t)
     return SONDE_OK;
 }
 
+/* Everything is checked before memory is taken. */
 sonde_status sonde_toy_new(sonde_toy **out, const sonde_toy_opts *opts)
 {
     sonde_toy_opts o;
@@ -189,16 +198,19 @@ void sonde_toy_free(sonde_toy *t)
     sondep_free(t);
 }
 
+/* The same for all instances, unless a training was interrupted. */
 int64_t sonde_toy_steps(const sonde_toy *toy)
 {
     return toy->step;
 }
 
+/* Lists in it are copies. */
 const sonde_toy_opts *sonde_toy_get_opts(const sonde_toy *toy)
 {
     return &toy->opts;
 }
 
+/* The way in stands first. */
 float *sonde_toy_weights(sonde_toy *toy, int64_t instance)
 {
     return toy->w + instance * toy->n_weights;
@@ -210,6 +222,7 @@ float *sonde_toy_weights_out(sonde_toy *toy, int64_t instance)
     return sonde_toy_weights(toy, instance) + (toy->is_tied ? 0 : toy->n * toy->m);
 }
 
+/* The bias stands last. */
 float *sonde_toy_bias(sonde_toy *toy, int64_t instance)
 {
     return sonde_toy_weights(toy, instance) + toy->n_weights - toy->n;
@@ -231,6 +244,7 @@ static sonde_status room_make(room *out, const sonde_toy *t)
     return SONDE_NEW(out->gradient, t->n_weights);
 }
 
+/* Fine where some of it is missing. */
 static void room_free(room *r)
 {
     sondep_free(r->x);
@@ -294,6 +308,7 @@ static double train_instance(sonde_toy *t, room *r, int64_t i, int64_t n_steps)
     double sum = 0.0;
 
     for (int64_t step = t->step; step < t->step + n_steps; step++) {
+        /* a batch is some calls of the kernel, whose gradients add up */
         memset(r->gradient, 0, (size_t)t->n_weights * sizeof *r->gradient);
         for (int64_t row = 0; row < t->opts.batch; row += SONDEP_TOY_ROWS) {
             sondep_toy_draw(r->x, &sets, t->state + i * 4 * SONDEP_TOY_LANES);
@@ -338,6 +353,7 @@ sonde_status sonde_toy_train(sonde_toy *t, double *losses, int64_t n_steps)
             double loss;
             if (lacks_memory || sondep_interrupted())
                 continue;
+            /* all of its steps in one go: its weights stay in the first cache */
             loss = train_instance(t, &r, i, n_steps);
             if (losses != NULL)
                 losses[i] = loss;
@@ -365,6 +381,7 @@ sonde_status sonde_toy_losses(double *out, const sonde_toy *t, int64_t n_rows)
             sondep_toy model = model_of(t, i, NULL);
             sondep_toy_sets sets = sets_of(t, i);
             double sum = 0.0;
+            /* the same draws for all instances, so that their losses can be compared */
             seed_state(state, t->opts.seed, 0, OF_MEASURING);
             for (int64_t row = 0; row < n && !lacks_memory; row++) {
                 sondep_toy_draw(r.x, &sets, state);

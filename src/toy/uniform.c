@@ -1,5 +1,18 @@
 /* uniform.c - features that are all alike: how many dimensions each has, and in which shapes they lie.     floor 8: toy
  *
+ * n = 400 features of equal importance in m = 30 numbers, one model for each density. Three views of the same models:
+ *
+ *   uniform          D* = m / |W|_F^2 over 1 / density: how many dimensions a feature has on average. |W_i| is near 1 for a feature that is kept
+ *                    and near 0 for one that is not, so that |W|_F^2 counts the kept ones. The curve rests at 1 and at 1/2.
+ *   dimensionality   D_i = |W_i|^2 / sum_j (W_i / |W_i| . W_j)^2 of each feature as a point. They sum to m at most, and gather at the fractions of
+ *                    regular shapes: 1/2 for digons, 2/5 for pentagons, 3/8 for square antiprisms.
+ *   geometry         the graph whose edges are products |W_i . W_j| that are not small; its components are these shapes, each in dimensions of
+ *                    its own (a tegum product). They are named from the Gram matrix alone (measure.c); a matrix with the same numbers in
+ *                    another order must get no names.
+ *
+ * At density 1 all features are alike and all directions are equally good, so that W spans the m dimensions without lying along features: the
+ * points there are spread, as in the paper.
+ *
  * Source: Elhage et al. 2022, "The geometry of superposition".
  */
 #include "toy/experiment.h"
@@ -55,6 +68,7 @@ static sonde_status draw_curve(sondep_toy_run *r, const double *density, const d
         line[i] = 0.5;
         one[i] = 1.0;
     }
+    /* sparsity to the right, on a scale on which a factor is a length */
     sonde_plot_opts_init(&o);
     o.title = r->experiment->title;
     o.x_name = "1 / density";
@@ -76,6 +90,7 @@ static int64_t rest_at_half(const double *each, int64_t n, int64_t *first)
     int64_t longest = 0, now = 0;
 
     for (int64_t i = 0; i < n; i++) {
+        /* one density in the range may be chance, two that follow each other are a rest */
         now = fabs(each[i] - 0.5) <= 0.02 ? now + 1 : 0;
         if (now > longest) {
             longest = now;
@@ -85,6 +100,7 @@ static int64_t rest_at_half(const double *each, int64_t n, int64_t *first)
     return longest;
 }
 
+/* The rest at 1/2 must last: a curve that falls through it has one density there by chance. */
 sonde_status sondep_toy_uniform(sondep_toy_run *r)
 {
     double density[MOST_DENSITIES], each[MOST_DENSITIES];
@@ -158,6 +174,7 @@ static void count_near(int64_t *near, const double *dimensionality, int64_t n)
             near[k] += fabs(dimensionality[i] - fractions[k]) <= 0.01;
 }
 
+/* 0 counts as a fraction, too: features that are not learnt. */
 sonde_status sondep_toy_dimensionality(sondep_toy_run *r)
 {
     double density[MOST_DENSITIES], *x = NULL, *y = NULL, share = 0.0;
@@ -213,6 +230,7 @@ static sonde_status place(double *x, double *y, const float *w, int64_t n, int64
     for (int64_t i = 0; i < n; i++)
         if (component[i] >= 0)
             size[component[i]]++;
+    /* room goes by the number of features */
     for (int64_t c = 0; c < n_parts; c++)
         all += 1.0 + (double)size[c];
     for (int64_t c = 0; c < n_parts; c++) {
@@ -352,6 +370,7 @@ static sonde_status count_shuffled(int64_t *named, sonde_toy *t, double join)
     SONDE_TRY_DONE(SONDE_NEW(w, n));
     SONDE_TRY_DONE(SONDE_NEW(component, s->n_features));
     SONDE_TRY_DONE(SONDE_NEW(shapes, s->n_features));
+    /* the first model has the clearest shapes */
     shuffle(w, sonde_toy_weights(t, 0), n);
     n_parts = sonde_toy_components(component, shapes, w, s->n_features, s->n_hidden, join, 0.5, 0.1);
     *named = 0;
@@ -365,6 +384,7 @@ done:
     return status;
 }
 
+/* From where all are digons to where shapes have grown together. */
 sonde_status sondep_toy_geometry(sondep_toy_run *r)
 {
     static const double join = 0.15;

@@ -1,4 +1,8 @@
-/* ref/toy.c - the definition of toy models and of the draws of their features.  floor 2: kernel */
+/* ref/toy.c - the definition of toy models and of the draws of their features.  floor 2: kernel
+ *
+ * Row by row, sums in double; what is stored in between is rounded to floats where the fast versions store it, so that both have the
+ * same zeros. Draws are lane by lane what vector/toy.h does to whole vectors: integers and one product of floats, equal bit for bit.
+ */
 #include "kernel/ref.h"
 
 #include <math.h>
@@ -15,6 +19,7 @@ static double hidden_of(const sondep_toy *t, const float *x, int64_t j, int64_t 
     return t->has_hidden_relu && sum < 0.0 ? 0.0 : sum;
 }
 
+/* Before the ReLU, from hidden numbers as they are stored. */
 static double output_of(const sondep_toy *t, const float *h, int64_t i, int64_t r)
 {
     double sum = t->b[i];
@@ -66,6 +71,7 @@ double sondep_toy_rows_ref(const sondep_toy *t, const float *x, float *scratch)
 
 /* ---- draws ------------------------------------------------------------------------------------------------------------ */
 
+/* To the left, by k bits. */
 static uint32_t turn(uint32_t x, int k)
 {
     return x << k | x >> (32 - k);

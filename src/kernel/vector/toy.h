@@ -3,6 +3,17 @@
  * A template over avx512.h, avx2.h or neon.h. Rows lie side by side in vectors, features and hidden numbers below each other: weights
  * are single numbers that meet whole vectors, so that a model of two hidden numbers is as good as one of forty. Sums over rows
  * stay in vectors until the rows of a call are through.
+ *
+ *   x (n, R)  ->  h = W_in^T x (m, R)  ->  pre = W_out h + b (n, R)  ->  error, loss, d (n, R)  ->  dh = W_out^T d (m, R)
+ *   g_out += d h^T,  g_in += x dh^T,  g_b += sum d      tied: g += d h^T + x dh^T in one pass
+ *
+ * All three products take four outputs and two vectors of rows at a time: eight sums in registers, each number that is loaded is used
+ * four times or twice. The gradients are sums over rows, lane by lane and joined by v_sum_four's tree, so that a call gives the same
+ * bits whoever makes it. Of ten flops for each weight and row, half are in the gradients.
+ *
+ * Draws: sixteen generators of xoshiro128++ side by side, in integer vectors of the compiler, which become one, two or four registers. One draw says
+ * both whether a feature is on and how large it is: below the bar p 2^31 it is on, and bits / bar is uniform in [0, 1). For p = 0.001 that
+ * leaves 21 bits of the value, which is more than a float of that size would miss.
  */
 #ifndef SONDEP_KERNEL_VECTOR_TOY_H
 #define SONDEP_KERNEL_VECTOR_TOY_H
@@ -100,6 +111,7 @@ static inline vec toy_error(float *pre, const sondep_toy *t, const float *x, int
     for (int64_t r = 0; r < TOY_STRIDE; r += V_WIDTH) {
         vec h = v_load(pre + r), target = v_load(x + r), error, d;
         target = t->is_absolute ? v_abs(target) : target;
+        /* where the ReLU cuts off, nothing is learnt */
         error = v_sub(t->has_relu ? v_max(h, zero) : h, target);
         loss = v_fma(v_mul(importance, error), error, loss);
         d = v_mul(share, error);
@@ -142,6 +154,7 @@ static double toy_rows(const sondep_toy *t, const float *x, float *scratch)
     if (t->has_hidden_relu)
         toy_gate(dh, h, m * TOY_STRIDE);
     if (t->g_in == t->g_out) {
+        /* tied: both shares of the gradient in one pass */
         toy_outer(t->g_in, pre, h, x, dh, n, m);
     } else {
         toy_outer(t->g_out, pre, h, NULL, dh, n, m);
