@@ -18,7 +18,7 @@ static const cli_option options[] = {
     {0},
 };
 
-/* In a line, or as JSON. */
+/* In a line, or as JSON: how much was written, in how many files. */
 static sonde_status print(const sonde_neuronpedia_report *r)
 {
     json_t *out;

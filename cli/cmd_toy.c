@@ -80,7 +80,8 @@ static sonde_status choose(work *w, const char *name)
     return SONDE_OK;
 }
 
-/* Verdicts of one experiment, as it ends. */
+/* Verdicts of one experiment, as it ends. Words stand in a column, so that a FAIL is found by eye; what was wanted stands below what
+ * was measured, and the setup behind them, since a finding means little without it. */
 static void print_result(const work *w, int64_t i)
 {
     static const char *const verdicts[] = {"PASS   ", "FAIL   ", "DIFFERS"};

@@ -54,7 +54,8 @@ static void draw_models(toy_watch *watch, sonde_toy *toy)
     watch->n_lines += HIGH;
 }
 
-/* Mean of the losses of all instances. */
+/* Mean of the losses of all instances: of the steps since the last look, not since the beginning.
+ * Instances of other densities have other losses; what is seen is whether it still falls. */
 static double mean_loss(const sonde_toy *toy, const double *losses)
 {
     int64_t n = sonde_toy_get_opts(toy)->n_instances;

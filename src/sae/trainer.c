@@ -208,7 +208,10 @@ double sondep_sae_coefficient(const sonde_sae_trainer *t)
     return t->step < o->sparsity_warmup ? weight * (double)t->step / (double)o->sparsity_warmup : weight;
 }
 
-/* Torch's ReduceLROnPlateau with its own threshold: what is not better than the best by a part of 1e-4 is bad, and more bad windows in
+/* A window is what torch calls an epoch: some steps whose mean loss is one number, since that of a single step is mostly chance. The share
+ * is multiplied with whatever the schedule says, so that both may be used.
+ *
+ * Torch's ReduceLROnPlateau with its own threshold: what is not better than the best by a part of 1e-4 is bad, and more bad windows in
  * a row than the patience make the step size smaller. */
 void sondep_sae_step_plateau(sonde_sae_trainer *t, double loss)
 {

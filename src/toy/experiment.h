@@ -1,4 +1,16 @@
-/* toy/experiment.h - what experiments share: training, findings, pictures, numbers.      floor 8: toy */
+/* toy/experiment.h - what experiments share: training, findings, pictures, numbers.      floor 8: toy
+ *
+ * A new experiment is a function in one of the files beside this, a line in the list of experiment.c (name, title, what is done and why), and a
+ * line in the list below:
+ *
+ *   setting    sizes, steps and step size, quick and the paper's; sondep_toy_opts_of puts the caller's options over them
+ *   train      sondep_toy_trained: all models at once, while somebody looks; sondep_toy_best chooses among restarts
+ *   judge      sondep_toy_check for each finding, with what was measured and what is wanted, in words and numbers
+ *   show       sondep_toy_picture_path for a file of its own, then one of plot's functions; or one of the pictures below
+ *   keep       sondep_toy_put for numbers that somebody may want to draw again
+ *
+ * Bounds are those of the paper where it gives any. What really differs has a reason (sondep_toy_differs), and stays visible.
+ */
 #ifndef SONDEP_TOY_EXPERIMENT_H
 #define SONDEP_TOY_EXPERIMENT_H
 

@@ -1,4 +1,8 @@
-/* toy/toy.h - toy models from the inside.                                      floor 8: toy */
+/* toy/toy.h - toy models from the inside.                                      floor 8: toy
+ *
+ * Instances lie one behind another in every block, each as a whole: weights, what AdamW keeps of them, probabilities, generators. What the
+ * kernels take (floats, integers of 31 bits) is made once from what the caller gave (doubles), which is kept for whoever asks.
+ */
 #ifndef SONDEP_TOY_H
 #define SONDEP_TOY_H
 
