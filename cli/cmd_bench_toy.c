@@ -41,6 +41,7 @@ static sonde_status make_models(sonde_toy **out, int64_t n_steps)
         p[i] = pow(20.0, n_instances > 1 ? -(double)(i / n_features) / (double)(n_instances - 1) : 0.0);
         importance[i] = pow(0.9, (double)(i % n_features));
     }
+    /* step size, decay and schedule are the defaults: those of the notebook */
     o.n_features = n_features;
     o.n_hidden = n_hidden;
     o.n_instances = n_instances;
@@ -66,6 +67,7 @@ static sonde_status short_run(double *loss)
     CLI_TRY_DONE(CLI_NEW(losses, n_instances));
     CLI_TRY_DONE(make_models(&toy, CHECKED));
     CLI_TRY_DONE(sonde_toy_train(toy, losses, CHECKED));
+    /* one number for all: an error in any of them moves it */
     *loss = 0.0;
     for (int64_t i = 0; i < n_instances; i++)
         *loss += losses[i] / (double)n_instances;

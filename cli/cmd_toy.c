@@ -73,6 +73,7 @@ static sonde_status choose(work *w, const char *name)
     CLI_TRY(CLI_NEW(w->names, n));
     CLI_TRY(CLI_NEW(w->results, n));
     CLI_TRY(CLI_NEW(w->seconds, n));
+    /* a name that is none is found when it is run, with a list of those that are */
     for (int64_t i = 0; i < n && is_all; i++)
         w->names[w->n++] = sonde_toy_experiment_at(i)->name;
     if (!is_all)
