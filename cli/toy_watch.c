@@ -30,9 +30,10 @@ static void draw_model(char canvas[HIGH][WIDE + 1], const float *w, int64_t n)
                  y = lrint((HIGH - 1) / 2.0 * (1.0 - t * w[2 * i + 1] / reach));
             if (x < 0 || x >= WIDE || y < 0 || y >= HIGH)
                 continue;
-            canvas[y][x] = step == 12            ? (char)(i < 10 ? '0' + i : 'a' + (i - 10) % 26)
-                           : canvas[y][x] == ' ' ? '.'
-                                                 : canvas[y][x];
+            if (step == 12)
+                canvas[y][x] = "0123456789abcdefghijklmnopqrstuvwxyz"[i % 36];
+            else if (canvas[y][x] == ' ')
+                canvas[y][x] = '.';
         }
 }
 

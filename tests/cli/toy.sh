@@ -1,5 +1,5 @@
 # Toy models: verdicts, which do not depend on the processor as their numbers do; what a run leaves; and what is refused.
-sonde toy stages -o stages -q | grep -oE '^(stages: .* \(|  (PASS|FAIL|DIFFERS) )'
+sonde toy stages --steps 4800 --restarts 4 -o stages -q | grep -oE '^(stages: .* \(|  (PASS|FAIL|DIFFERS) )'
 ls stages
 python3 - <<'END'
 import json, pathlib
