@@ -113,7 +113,7 @@ static sonde_status train_energy(history *h, sondep_toy_run *r)
     static const sondep_toy_setting setting = {SONDE_TOY_RELU,         60, 20, 8000, 20000, 1024, 1e-3, 0.0,
                                                SONDE_SCHEDULE_CONSTANT};
     sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
-    double p[MOST_FEATURES];
+    double p[MOST_FEATURES] = {0};
     sonde_toy *t = NULL;
     sonde_status status;
 

@@ -103,7 +103,7 @@ static int64_t rest_at_half(const double *each, int64_t n, int64_t *first)
 /* The rest at 1/2 must last: a curve that falls through it has one density there by chance. */
 sonde_status sondep_toy_uniform(sondep_toy_run *r)
 {
-    double density[MOST_DENSITIES], each[MOST_DENSITIES];
+    double density[MOST_DENSITIES], each[MOST_DENSITIES] = {0};
     int64_t n, longest, first = 0;
     sonde_toy *t = NULL;
     sonde_status status;
