@@ -16,23 +16,6 @@
 
 enum { SNAPSHOTS = 160, MOST_FEATURES = 400 };
 
-/* Pearson's correlation of two lists. */
-static double correlation(const double *x, const double *y, int64_t n)
-{
-    double mx = 0.0, my = 0.0, xx = 0.0, yy = 0.0, xy = 0.0;
-
-    for (int64_t i = 0; i < n; i++) {
-        mx += x[i] / (double)n;
-        my += y[i] / (double)n;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        xx += (x[i] - mx) * (x[i] - mx);
-        yy += (y[i] - my) * (y[i] - my);
-        xy += (x[i] - mx) * (y[i] - my);
-    }
-    return xx > 0.0 && yy > 0.0 ? xy / sqrt(xx * yy) : 0.0;
-}
-
 /* A history: numbers of each snapshot side by side, and the loss of the steps before it. */
 typedef struct history {
     int64_t n, width;
@@ -168,7 +151,7 @@ sonde_status sondep_toy_energy(sondep_toy_run *r)
     SONDE_TRY_DONE(draw_loss(r, &h));
     sondep_toy_put(r, "step", h.step, h.n);
     sondep_toy_put(r, "loss", h.loss, h.n);
-    together = correlation(moved + 1, fell + 1, h.n - 1);
+    together = sondep_toy_correlation(moved + 1, fell + 1, h.n - 1);
     SONDE_TRY_DONE(sondep_toy_check(r, at_half * 2 > kept, "features settle as digons",
                                     "most that are kept within 0.05 of 1/2", "%lld of %lld", (long long)at_half,
                                     (long long)kept));
@@ -181,19 +164,6 @@ done:
 
 /* ---- geometric steps --------------------------------------------------------------------------------------------------------- */
 
-/* Cosine of rows i and j of w (6,3). */
-static double cosine(const float *w, int64_t i, int64_t j)
-{
-    double dot = 0.0, a = 0.0, b = 0.0;
-
-    for (int64_t k = 0; k < 3; k++) {
-        dot += (double)w[i * 3 + k] * w[j * 3 + k];
-        a += (double)w[i * 3 + k] * w[i * 3 + k];
-        b += (double)w[j * 3 + k] * w[j * 3 + k];
-    }
-    return a > 0.0 && b > 0.0 ? dot / sqrt(a * b) : 0.0;
-}
-
 /* The 15 cosines, those within the sets first. */
 static void cosines_of(double *out, const float *w)
 {
@@ -203,7 +173,7 @@ static void cosines_of(double *out, const float *w)
         for (int64_t i = 0; i < 6; i++)
             for (int64_t j = i + 1; j < 6; j++)
                 if ((i / 3 != j / 3) == across)
-                    out[at++] = cosine(w, i, j);
+                    out[at++] = sondep_toy_cosine(w, 3, i, j);
 }
 
 /* Restarts side by side, a snapshot of each every so many steps; the best one's history. */
@@ -274,7 +244,7 @@ sonde_status sondep_toy_stages(sondep_toy_run *r)
     for (int64_t i = 0; i < 6; i++) {
         double least = 1.0;
         for (int64_t j = 0; j < 6; j++)
-            least = i / 3 != j / 3 ? fmin(least, cosine(w, i, j)) : least;
+            least = i / 3 != j / 3 ? fmin(least, sondep_toy_cosine(w, 3, i, j)) : least;
         opposite = fmax(opposite, least);
     }
     SONDE_TRY_DONE(draw_curves(r, &h, "cosines",

@@ -331,6 +331,52 @@ void sondep_toy_log_space(double *out, int64_t n, double a, double b)
         out[i] = a * pow(b / a, n > 1 ? (double)i / (double)(n - 1) : 0.0);
 }
 
+/* Both lists are there or NULL, so that the caller can free them. */
+sonde_status sondep_toy_numbers(double **probability, double **importance, const double *density, int64_t n_models,
+                                int64_t restarts, int64_t n, double falls)
+{
+    int64_t all = n_models * restarts * n;
+
+    *importance = NULL;
+    SONDE_TRY(SONDE_NEW(*probability, all));
+    SONDE_TRY(SONDE_NEW(*importance, all));
+    for (int64_t i = 0; i < all; i++) {
+        (*probability)[i] = density[i / n / restarts];
+        (*importance)[i] = pow(falls, (double)(i % n));
+    }
+    return SONDE_OK;
+}
+
+/* Sums in double. */
+double sondep_toy_cosine(const float *w, int64_t m, int64_t i, int64_t j)
+{
+    double dot = 0.0, a = 0.0, b = 0.0;
+
+    for (int64_t k = 0; k < m; k++) {
+        dot += (double)w[i * m + k] * w[j * m + k];
+        a += (double)w[i * m + k] * w[i * m + k];
+        b += (double)w[j * m + k] * w[j * m + k];
+    }
+    return a > 0.0 && b > 0.0 ? dot / sqrt(a * b) : 0.0;
+}
+
+/* Means first: lists are short. */
+double sondep_toy_correlation(const double *x, const double *y, int64_t n)
+{
+    double mx = 0.0, my = 0.0, xx = 0.0, yy = 0.0, xy = 0.0;
+
+    for (int64_t i = 0; i < n; i++) {
+        mx += x[i] / (double)n;
+        my += y[i] / (double)n;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        xx += (x[i] - mx) * (x[i] - mx);
+        yy += (y[i] - my) * (y[i] - my);
+        xy += (x[i] - mx) * (y[i] - my);
+    }
+    return xx > 0.0 && yy > 0.0 ? xy / sqrt(xx * yy) : 0.0;
+}
+
 /* ---- what came of it ----------------------------------------------------------------------------------------------------------- */
 
 /* NaN holds nothing. */

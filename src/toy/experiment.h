@@ -70,6 +70,15 @@ void sondep_toy_differs(sondep_toy_run *r, const char *why);
 /* Path of a new picture of the run, whose file is NAME and the ending that was asked for. Errors: SONDE_E_NOMEM. */
 sonde_status sondep_toy_picture_path(char **path, sondep_toy_run *r, const char *name, const char *caption);
 
+/* Probabilities and importances (n_models * restarts, n): model k has the density k in all of its restarts, importances fall by a factor from feature to
+ * feature. Owns: both are the caller's, also where it fails: sondep_free. Errors: SONDE_E_NOMEM. */
+sonde_status sondep_toy_numbers(double **probability, double **importance, const double *density, int64_t n_models,
+                                int64_t restarts, int64_t n, double falls);
+
+/* Cosine of rows i and j of w (n,m), 0 where one of them is 0; Pearson's correlation of two lists, 0 where one does not vary. */
+double sondep_toy_cosine(const float *w, int64_t m, int64_t i, int64_t j);
+double sondep_toy_correlation(const double *x, const double *y, int64_t n);
+
 /* n numbers evenly spaced from a to b in logarithms. */
 void sondep_toy_log_space(double *out, int64_t n, double a, double b);
 

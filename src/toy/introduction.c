@@ -22,35 +22,6 @@
 
 enum { MOST_MODELS = 64, TITLE = 48 };
 
-/* Cosine of rows i and j of w (n,2). */
-static double cosine(const float *w, int64_t m, int64_t i, int64_t j)
-{
-    double dot = 0.0, a = 0.0, b = 0.0;
-
-    for (int64_t k = 0; k < m; k++) {
-        dot += (double)w[i * m + k] * w[j * m + k];
-        a += (double)w[i * m + k] * w[i * m + k];
-        b += (double)w[j * m + k] * w[j * m + k];
-    }
-    return a > 0.0 && b > 0.0 ? dot / sqrt(a * b) : 0.0;
-}
-
-/* Probabilities and importances (instances,n): the same for the `restarts` instances of a model. Owns: both are the caller's. */
-static sonde_status make_numbers(double **probability, double **importance, const double *density, int64_t n_models,
-                                 int64_t restarts, int64_t n, double falls)
-{
-    int64_t all = n_models * restarts * n;
-
-    *importance = NULL;
-    SONDE_TRY(SONDE_NEW(*probability, all));
-    SONDE_TRY(SONDE_NEW(*importance, all));
-    for (int64_t i = 0; i < all; i++) {
-        (*probability)[i] = density[i / n / restarts];
-        (*importance)[i] = pow(falls, (double)(i % n));
-    }
-    return SONDE_OK;
-}
-
 /* Increasing. */
 static int compare(const void *a, const void *b)
 {
@@ -88,7 +59,7 @@ static sonde_status check_pentagon(sondep_toy_run *r)
     o.n_features = 5;
     o.n_hidden = 2;
     o.n_instances = restarts;
-    SONDE_TRY_DONE(make_numbers(&probability, &importance, &density, 1, restarts, 5, 1.0));
+    SONDE_TRY_DONE(sondep_toy_numbers(&probability, &importance, &density, 1, restarts, 5, 1.0));
     o.probability = probability;
     o.importance = importance;
     SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
@@ -141,9 +112,10 @@ static sonde_status run_introduction(sondep_toy_run *r, double *probability, dou
                                           "Five features in two dimensions", w, names, values, "importance", n_models, n));
     /* the densest model: two features, and nothing of the others */
     sonde_toy_features(norms, NULL, NULL, w[0], n, 2);
-    SONDE_TRY_DONE(sondep_toy_check(r, fabs(cosine(w[0], 2, 0, 1)) < 0.05 && norms[0] > 0.9 && norms[1] > 0.9,
+    SONDE_TRY_DONE(sondep_toy_check(r, fabs(sondep_toy_cosine(w[0], 2, 0, 1)) < 0.05 && norms[0] > 0.9 && norms[1] > 0.9,
                                     "density 1: the two that matter most at right angles", "|cosine| < 0.05, lengths > 0.9",
-                                    "cosine %.3f, lengths %.2f and %.2f", cosine(w[0], 2, 0, 1), norms[0], norms[1]));
+                                    "cosine %.3f, lengths %.2f and %.2f", sondep_toy_cosine(w[0], 2, 0, 1), norms[0],
+                                    norms[1]));
     SONDE_TRY_DONE(sondep_toy_check(r, norms[2] < 0.1 && norms[3] < 0.1 && norms[4] < 0.1,
                                     "density 1: the others are left out", "lengths < 0.1", "%.3f, %.3f, %.3f", norms[2],
                                     norms[3], norms[4]));
@@ -168,7 +140,7 @@ sonde_status sondep_toy_introduction(sondep_toy_run *r)
         return SONDE_FAIL(SONDE_E_ARG, "the introduction has 5 to 16 features in 2 dimensions, and at most %d models",
                           MOST_MODELS);
     sondep_toy_log_space(density, n_models, 1.0, r->opts.density > 0.0 ? r->opts.density : 1.0 / 20);
-    SONDE_TRY_DONE(make_numbers(&probability, &importance, density, n_models, restarts, n, 0.9));
+    SONDE_TRY_DONE(sondep_toy_numbers(&probability, &importance, density, n_models, restarts, n, 0.9));
     SONDE_TRY_DONE(run_introduction(r, probability, importance, density, n_models, restarts));
     sondep_toy_put(r, "density", density, n_models);
     status = check_pentagon(r);
@@ -221,7 +193,7 @@ static sonde_status run_basic(sondep_toy_run *r, const sondep_toy_setting *setti
     sonde_toy *t = NULL, *plain = NULL;
     sonde_status status;
 
-    SONDE_TRY_DONE(make_numbers(&probability, &importance, densities, N, 1, o.n_features, falls));
+    SONDE_TRY_DONE(sondep_toy_numbers(&probability, &importance, densities, N, 1, o.n_features, falls));
     o.n_instances = N;
     o.probability = linear.probability = probability;
     o.importance = linear.importance = importance;

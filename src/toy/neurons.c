@@ -19,22 +19,6 @@
 
 enum { MOST = 12, TITLE = 48 };
 
-/* Importance falls from feature to feature; densities differ from group to group of `restarts` instances. Owns: both are the caller's. */
-static sonde_status make_numbers(double **p, double **importance, const double *density, int64_t n_models, int64_t restarts,
-                                 int64_t n, double falls)
-{
-    int64_t all = n_models * restarts * n;
-
-    *importance = NULL;
-    SONDE_TRY(SONDE_NEW(*p, all));
-    SONDE_TRY(SONDE_NEW(*importance, all));
-    for (int64_t i = 0; i < all; i++) {
-        (*p)[i] = density[i / n / restarts];
-        (*importance)[i] = pow(falls, (double)(i % n));
-    }
-    return SONDE_OK;
-}
-
 /* Models of each density, and the best of their restarts. Owns: *out is the caller's. */
 static sonde_status train(sonde_toy **out, int64_t *best, sondep_toy_run *r, const sondep_toy_setting *setting,
                           const double *density, int64_t n_models, int64_t restarts, double falls)
@@ -44,7 +28,7 @@ static sonde_status train(sonde_toy **out, int64_t *best, sondep_toy_run *r, con
     sonde_status status;
 
     o.n_instances = n_models * restarts;
-    SONDE_TRY_DONE(make_numbers(&p, &importance, density, n_models, restarts, o.n_features, falls));
+    SONDE_TRY_DONE(sondep_toy_numbers(&p, &importance, density, n_models, restarts, o.n_features, falls));
     o.probability = p;
     o.importance = importance;
     SONDE_TRY_DONE(sondep_toy_trained(out, r, &o, NULL));

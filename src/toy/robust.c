@@ -187,23 +187,6 @@ done:
     return status;
 }
 
-/* Pearson's correlation. */
-static double correlation(const double *x, const double *y, int64_t n)
-{
-    double mx = 0.0, my = 0.0, xx = 0.0, yy = 0.0, xy = 0.0;
-
-    for (int64_t i = 0; i < n; i++) {
-        mx += x[i] / (double)n;
-        my += y[i] / (double)n;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        xx += (x[i] - mx) * (x[i] - mx);
-        yy += (y[i] - my) * (y[i] - my);
-        xy += (x[i] - mx) * (y[i] - my);
-    }
-    return xy / sqrt(xx * yy);
-}
-
 /* Both curves over sparsity. */
 static sonde_status draw(sondep_toy_run *r, const double *density, const double *vulnerability, const double *each,
                          int64_t n)
@@ -257,7 +240,7 @@ sonde_status sondep_toy_adversarial(sondep_toy_run *r)
     sondep_toy_put(r, "density", density, n);
     sondep_toy_put(r, "vulnerability", vulnerability, n);
     sondep_toy_put(r, "features_per_dimension", each, n);
-    together = correlation(vulnerability, each, n);
+    together = sondep_toy_correlation(vulnerability, each, n);
     SONDE_TRY_DONE(sondep_toy_check(r, most > 3.0, "superposition makes models vulnerable",
                                     "more than 3 times a model's without superposition", "%.2f times", most));
     status = sondep_toy_check(r, together > 0.8, "as much as features share dimensions",

@@ -20,19 +20,6 @@
 
 enum { MOST = 24, TITLE = 48 };
 
-/* Cosine of rows i and j; 0 where one is 0. */
-static double cosine(const float *w, int64_t m, int64_t i, int64_t j)
-{
-    double dot = 0.0, a = 0.0, b = 0.0;
-
-    for (int64_t k = 0; k < m; k++) {
-        dot += (double)w[i * m + k] * w[j * m + k];
-        a += (double)w[i * m + k] * w[i * m + k];
-        b += (double)w[j * m + k] * w[j * m + k];
-    }
-    return a > 0.0 && b > 0.0 ? dot / sqrt(a * b) : 0.0;
-}
-
 /* All instances of n features alike but for what is set afterwards. Owns: *out is the caller's. */
 static sonde_status same_probability(double **out, int64_t n_instances, int64_t n, double p)
 {
@@ -75,7 +62,7 @@ static bool is_two_digons(const float *w)
     sonde_toy_features(norms, NULL, NULL, w, 5, 2);
     for (int64_t i = 1; i < 5; i++)
         for (int64_t j = i + 1; j < 5; j++)
-            pairs += cosine(w, 2, i, j) < -0.98;
+            pairs += sondep_toy_cosine(w, 2, i, j) < -0.98;
     return norms[0] < 0.5 && pairs == 2;
 }
 
@@ -188,7 +175,7 @@ static double within(const float *w, int64_t m, int64_t n_sets, int64_t each, bo
     for (int64_t s = 0; s < n_sets; s++)
         for (int64_t i = s * each; i < (s + 1) * each; i++)
             for (int64_t j = i + 1; j < (s + 1) * each; j++, n++)
-                sum += is_absolute ? fabs(cosine(w, m, i, j)) : cosine(w, m, i, j);
+                sum += is_absolute ? fabs(sondep_toy_cosine(w, m, i, j)) : sondep_toy_cosine(w, m, i, j);
     return sum / (double)n;
 }
 
@@ -200,7 +187,7 @@ static double across(const float *w, int64_t m, int64_t n, int64_t each)
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < n; j++)
             if (i / each != j / each)
-                most = fmax(most, fabs(cosine(w, m, i, j)));
+                most = fmax(most, fabs(sondep_toy_cosine(w, m, i, j)));
     return most;
 }
 
@@ -256,7 +243,7 @@ static int64_t collapsed(const float *w)
     int64_t n = 0;
 
     for (int64_t i = 0; i < 6; i += 2)
-        n += cosine(w, 2, i, i + 1) > 0.9;
+        n += sondep_toy_cosine(w, 2, i, i + 1) > 0.9;
     return n;
 }
 
