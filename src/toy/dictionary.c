@@ -112,6 +112,33 @@ done:
     return status;
 }
 
+/* How well features are found, over how sparse they are. */
+static sonde_status draw_recovery(sondep_toy_run *r, const double *density, const double *mcc, int64_t n)
+{
+    double x[MOST];
+    sonde_plot_series series = {NULL, x, mcc, n};
+    sonde_plot_opts o;
+    char *path;
+    sonde_status status;
+
+    for (int64_t k = 0; k < n; k++)
+        x[k] = 1.0 / density[k];
+    sonde_plot_opts_init(&o);
+    o.title = "Features of toy models, found in their hidden numbers";
+    o.x_name = "1 / density";
+    o.y_name = "mean |cosine| of matched directions";
+    o.x_log = 1;
+    o.y_low = 0.0;
+    o.y_high = 1.0;
+    SONDE_TRY(sondep_toy_picture_path(
+        &path, r, "hidden",
+        "Forty features in twenty numbers: how well an autoencoder's decoder rows match the features "
+        "that the model has put into superposition, over how sparse they are."));
+    status = sonde_plot_lines(path, &series, 1, &o);
+    sondep_free(path);
+    return status;
+}
+
 /* Forty features in twenty numbers, of several densities; an autoencoder as wide as there are features for each. */
 static sonde_status run_hidden(sondep_toy_run *r, double *best)
 {
@@ -140,6 +167,7 @@ static sonde_status run_hidden(sondep_toy_run *r, double *best)
         SONDE_TRY_DONE(status);
         *best = fmax(*best, mcc[k]);
     }
+    SONDE_TRY_DONE(draw_recovery(r, density, mcc, N));
     sondep_toy_put(r, "hidden_density", density, N);
     sondep_toy_put(r, "hidden_mcc", mcc, N);
     sondep_toy_put(r, "hidden_features", kept, N);
