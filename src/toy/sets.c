@@ -145,8 +145,8 @@ static sonde_status train_sets(sonde_toy **out, int64_t *best, sondep_toy_run *r
     const sondep_toy_setting setting = {SONDE_TOY_RELU,       n_sets * each, m, 5000, 10000, 1024, 3e-3, 0.0,
                                         SONDE_SCHEDULE_COSINE};
     sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
-    /* three pairs can be laid on a hexagon in fifteen ways: one of them is the best */
-    int64_t restarts = sondep_toy_size(r, r->opts.restarts, kind == SONDE_TOY_ONE_OF ? 128 : 16, 256);
+    /* three pairs can be laid on a hexagon in fifteen ways, of which one is the best, by a part in a thousand: many restarts, and rows to tell */
+    int64_t restarts = sondep_toy_size(r, r->opts.restarts, kind == SONDE_TOY_ONE_OF ? 256 : 16, 256);
     double *probability = NULL;
     sonde_toy_set sets[MOST];
     sonde_status status;
@@ -160,7 +160,7 @@ static sonde_status train_sets(sonde_toy **out, int64_t *best, sondep_toy_run *r
     SONDE_TRY_DONE(same_probability(&probability, restarts, o.n_features, p));
     o.probability = probability;
     SONDE_TRY_DONE(sondep_toy_trained(out, r, &o, NULL));
-    status = sondep_toy_best(best, *out, restarts, 1 << 19);
+    status = sondep_toy_best(best, *out, restarts, kind == SONDE_TOY_ONE_OF ? 1 << 22 : 1 << 19);
 done:
     sondep_free(probability);
     return status;

@@ -407,11 +407,11 @@ static void test_runs(void **state)
     o.ending = ".svg";
     o.steps = 300;
     o.restarts = 2;
-    assert_int_equal(sonde_toy_run(&result, "correlated", in_folder("nowhere"), &o), SONDE_E_IO);
+    assert_int_equal(sonde_toy_run(&result, "stages", in_folder("nowhere"), &o), SONDE_E_IO);
     assert_null(result);
-    assert_ok(sonde_toy_run(&result, "correlated", folder, &o));
+    assert_ok(sonde_toy_run(&result, "stages", folder, &o));
     assert_int_equal(folder_n_files(), 2);
-    assert_int_equal(sonde_toy_result_pictures(result, &n)->file[0], 'c');
+    assert_int_equal(sonde_toy_result_pictures(result, &n)->file[0], 's');
     assert_int_equal(n, 2);
     assert_non_null(strstr(sonde_toy_result_json(result), "\"findings\""));
     assert_non_null(strstr(sonde_toy_result_setup(result), "300 steps"));
