@@ -280,8 +280,7 @@ static sonde_status run(sondep_toy_run *r, int64_t n, int64_t m)
 {
     const sondep_toy_setting setting = {SONDE_TOY_RELU, n,    m,   n == 2 ? 5000 : 10000, 10000,
                                         1024,           1e-2, 0.0, SONDE_SCHEDULE_COSINE};
-    int64_t grid = sondep_toy_size(r, r->opts.grid, 16, 40),
-            restarts = sondep_toy_size(r, r->opts.restarts, n == 2 ? 6 : 10, 10);
+    int64_t grid = sondep_toy_size(r, r->opts.grid, 16, 40), restarts = sondep_toy_size(r, r->opts.restarts, 10, 10);
     double importance[MOST_GRID], density[MOST_GRID];
     sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
     float *found = NULL, *wanted = NULL;

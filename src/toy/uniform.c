@@ -44,13 +44,13 @@ done:
     return status;
 }
 
-/* How many densities: from 1 (all on) to 1/30. */
+/* How many densities: from 1 (all on) to 1/15, each a fifth sparser than the one before. */
 static sonde_status densities_of(const sondep_toy_run *r, double *density, int64_t *n, int64_t quick, int64_t paper)
 {
     *n = sondep_toy_size(r, r->opts.n_instances, quick, paper);
     if (*n > MOST_DENSITIES)
         return SONDE_FAIL(SONDE_E_ARG, "at most %d densities", MOST_DENSITIES);
-    sondep_toy_log_space(density, *n, 1.0, r->opts.density > 0.0 ? r->opts.density : 1.0 / 30);
+    sondep_toy_log_space(density, *n, 1.0, r->opts.density > 0.0 ? r->opts.density : 1.0 / 15);
     return SONDE_OK;
 }
 
@@ -108,7 +108,7 @@ sonde_status sondep_toy_uniform(sondep_toy_run *r)
     sonde_toy *t = NULL;
     sonde_status status;
 
-    SONDE_TRY_DONE(densities_of(r, density, &n, 14, 40));
+    SONDE_TRY_DONE(densities_of(r, density, &n, 16, 60));
     SONDE_TRY_DONE(train(&t, r, density, n));
     for (int64_t k = 0; k < n; k++)
         each[k] = sonde_toy_dimensions_each(sonde_toy_weights(t, k), sonde_toy_get_opts(t)->n_features,
@@ -144,14 +144,7 @@ static sonde_status draw_cloud(sondep_toy_run *r, const double *x, const double 
         shapes[k] = (sonde_plot_shape){SONDE_PLOT_SHAPE_LINE, 0.0, fractions[k], log10(most), fractions[k], 0.7, NAN, k % 7};
     for (int64_t i = 0; i < n; i++)
         shapes[N_FRACTIONS + i] = (sonde_plot_shape){SONDE_PLOT_SHAPE_POINT, log10(x[i]), y[i], 0, 0, 0.9, NAN, 4};
-    panel = (sonde_plot_drawing){"dimensionality over log10(1 / density), a column for each",
-                                 shapes,
-                                 n + N_FRACTIONS,
-                                 -0.05 * log10(most),
-                                 1.05 * log10(most),
-                                 -0.05,
-                                 1.1,
-                                 1};
+    panel = (sonde_plot_drawing){NULL, shapes, n + N_FRACTIONS, -0.05 * log10(most), 1.05 * log10(most), -0.05, 1.1, 1};
     sonde_plot_opts_init(&o);
     o.title = r->experiment->title;
     o.subtitle = "dimensionality of features upwards, 1 / density to the right (logarithmic); lines, from below: 0, 3/8 "
@@ -182,7 +175,7 @@ sonde_status sondep_toy_dimensionality(sondep_toy_run *r)
     sonde_toy *t = NULL;
     sonde_status status;
 
-    SONDE_TRY_DONE(densities_of(r, density, &n, 14, 40));
+    SONDE_TRY_DONE(densities_of(r, density, &n, 16, 60));
     SONDE_TRY_DONE(train(&t, r, density, n));
     features = sonde_toy_get_opts(t)->n_features;
     SONDE_TRY_DONE(SONDE_NEW(x, n * features));
