@@ -64,15 +64,17 @@ static void print_default(const cli_option *option)
 /* One option: letter, name and value on the left, what it does on the right. */
 static void print_option(const cli_option *option, void *ctx)
 {
-    char left[96], letter[8] = "    ";
+    enum { LEFT = 32 };
+    char letter[8] = "    ";
+    int width;
 
     (void)ctx;
     /* letters stand in a column of their own */
     if (option->letter != 0)
         snprintf(letter, sizeof letter, "-%c, ", option->letter);
-    snprintf(left, sizeof left, "%s--%s%s%s", letter, option->name, option->value ? " " : "",
-             option->value ? option->value : "");
-    printf("  %-30s%s%s", left, strlen(left) > 29 ? "\n                                " : "", option->help);
+    /* names and choices as long as they are; what does not fit has its help on the next line */
+    width = printf("  %s--%s%s%s", letter, option->name, option->value ? " " : "", option->value ? option->value : "");
+    printf("%s%*s%s", width >= LEFT ? "\n" : "", width >= LEFT ? LEFT : LEFT - width, "", option->help);
     print_default(option);
     putchar('\n');
 }
