@@ -20,17 +20,17 @@
 #include <string.h>
 
 /* What the command line says; 0 is the experiment's own. */
-static const char *output = "toy", *format = "png";
+static const char *output = "toy";
 static sonde_toy_run_opts opts = {.struct_size = sizeof opts, .decay = -1.0, .watch_every = 100};
 static bool is_paper, is_watched;
-static int64_t seed;
+static int64_t seed, format, schedule;
 
 static const cli_option options[] = {
     {"output", 'o', CLI_TEXT, &output, "DIR", 0, 0, "folder of the pictures, results.json and report.html (toy)"},
     {"paper", 0, CLI_FLAG, &is_paper, NULL, 0, 0, "steps, grids and restarts of the paper, which take hours for some"},
     {"watch", 0, CLI_FLAG, &is_watched, NULL, 0, 0, "show weights and loss while they change"},
     {"watch-every", 0, CLI_INT, &opts.watch_every, "N", 1, 1e9, "steps between two looks"},
-    {"format", 0, CLI_TEXT, &format, "png|svg|pdf", 0, 0, "of the pictures (png)"},
+    {"format", 0, CLI_CHOICE, &format, "png|svg|pdf", 0, 0, "of the pictures"},
     {0},
 };
 
@@ -48,6 +48,9 @@ static const cli_option model_options[] = {
     {"steps", 0, CLI_INT, &opts.steps, "N", 0, 1e9, "of the training; 0: the experiment's own"},
     {"batch", 0, CLI_INT, &opts.batch, "N", 0, 1e6, "rows of a step, a multiple of 128; 0: 1024"},
     {"lr", 0, CLI_REAL, &opts.lr, "X", 0, 100, "largest step size; 0: the experiment's own"},
+    {"schedule", 0, CLI_CHOICE, &schedule, "own|constant|linear|cosine|wsd", 0, 0, "how the step size runs"},
+    {"importance", 0, CLI_REAL, &opts.importance, "X", 0, 1,
+     "factor by which importances fall from feature to feature; 0: the experiment's own"},
     {"decay", 0, CLI_REAL, &opts.decay, "X", -1, 100, "weight decay of AdamW; -1: the experiment's own, which is printed"},
     {"seed", 0, CLI_INT, &seed, "N", 0, 1e18, "of weights and rows"},
     {0},
@@ -114,7 +117,7 @@ static sonde_status run_all(work *w)
     return SONDE_OK;
 }
 
-/* Everything as JSON, which is also what the folder has. Owns: the caller's. */
+/* Everything as JSON, which is also what the folder has; NULL where there is no memory for it. Owns: the caller's. */
 static json_t *to_json(const work *w)
 {
     json_t *out = cli_json("sonde.toy.run/1"), *list = json_array();
@@ -126,7 +129,10 @@ static json_t *to_json(const work *w)
     }
     json_object_set_new(out, "folder", json_string(output));
     json_object_set_new(out, "experiments", list);
-    return out;
+    if ((int64_t)json_array_size(list) == w->n)
+        return out;
+    json_decref(out);
+    return NULL;
 }
 
 /* Findings that failed. */
@@ -150,7 +156,7 @@ static sonde_status finish(const work *w)
     double seconds = 0.0;
     sonde_status status;
 
-    text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    text = json != NULL ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
     status = text != NULL ? training_write_text(output, "results.json", text, strlen(text))
                           : cli_fail(SONDE_E_NOMEM, "out of memory: results");
     free(text);
@@ -168,20 +174,18 @@ static sonde_status finish(const work *w)
 }
 
 /* Options that stand for others. */
-static sonde_status read_options(work *w)
+static void read_options(work *w)
 {
-    static char ending[8];
+    static const char *const endings[] = {".png", ".svg", ".pdf"};
 
-    if (strcmp(format, "png") != 0 && strcmp(format, "svg") != 0 && strcmp(format, "pdf") != 0)
-        return cli_misuse("option '--format' is '%s', not one of png|svg|pdf", format);
-    snprintf(ending, sizeof ending, ".%s", format);
-    opts.ending = ending;
+    opts.ending = endings[format];
+    /* the first choice is the experiment's own */
+    opts.schedule = schedule - 1;
     opts.is_paper = is_paper;
     opts.seed = (uint64_t)seed;
     w->watch.is_seen = is_watched;
     opts.watch = toy_watch_step;
     opts.ctx = &w->watch;
-    return SONDE_OK;
 }
 
 /* Everything of a call is freed here, however it ended. */
@@ -191,7 +195,7 @@ static sonde_status run(const cli_call *call)
     sonde_status status;
     int64_t failed;
 
-    CLI_TRY_DONE(read_options(&w));
+    read_options(&w);
     CLI_TRY_DONE(choose(&w, call->arguments[0]));
     CLI_TRY_DONE(toy_make_folder(output));
     CLI_TRY_DONE(run_all(&w));

@@ -258,6 +258,8 @@ typedef struct sonde_toy_run_opts {
     int64_t watch_every;       /* steps */
     sonde_toy_watch_fn *watch; /* NULL: nobody looks */
     void *ctx;
+    double importance; /* factor by which importances fall from feature to feature */
+    int64_t schedule;  /* a sonde_schedule; below 0: the experiment's own */
 } sonde_toy_run_opts;
 
 /* The defaults. Owns: nothing. Errors: none. */

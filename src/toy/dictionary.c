@@ -118,25 +118,17 @@ static sonde_status draw_recovery(sondep_toy_run *r, const double *density, cons
     double x[MOST];
     sonde_plot_series series = {NULL, x, mcc, n};
     sonde_plot_opts o;
-    char *path;
-    sonde_status status;
 
     for (int64_t k = 0; k < n; k++)
         x[k] = 1.0 / density[k];
-    sonde_plot_opts_init(&o);
+    sondep_toy_sparsity_axes(&o, "mean |cosine| of matched directions");
     o.title = "Features of toy models, found in their hidden numbers";
-    o.x_name = "1 / density";
-    o.y_name = "mean |cosine| of matched directions";
-    o.x_log = 1;
-    o.y_low = 0.0;
     o.y_high = 1.0;
-    SONDE_TRY(sondep_toy_picture_path(
-        &path, r, "hidden",
+    return sondep_toy_draw_lines(
+        r, "hidden",
         "Forty features in twenty numbers: how well an autoencoder's decoder rows match the features "
-        "that the model has put into superposition, over how sparse they are."));
-    status = sonde_plot_lines(path, &series, 1, &o);
-    sondep_free(path);
-    return status;
+        "that the model has put into superposition, over how sparse they are.",
+        &series, 1, &o);
 }
 
 /* Forty features in twenty numbers, of several densities; an autoencoder as wide as there are features for each. */
@@ -151,9 +143,7 @@ static sonde_status run_hidden(sondep_toy_run *r, double *best)
     sonde_status status;
 
     o.n_instances = N;
-    SONDE_TRY_DONE(SONDE_NEW(p, N * o.n_features));
-    for (int64_t i = 0; i < N * o.n_features; i++)
-        p[i] = density[i / o.n_features];
+    SONDE_TRY_DONE(sondep_toy_probabilities(&p, density, N, 1, o.n_features));
     o.probability = p;
     SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
     for (int64_t k = 0; k < N; k++) {

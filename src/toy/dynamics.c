@@ -12,9 +12,8 @@
 #include "toy/experiment.h"
 
 #include <math.h>
-#include <stdio.h>
 
-enum { SNAPSHOTS = 160, MOST_FEATURES = 400 };
+enum { SNAPSHOTS = 160 };
 
 /* A history: numbers of each snapshot side by side, and the loss of the steps before it. */
 typedef struct history {
@@ -47,7 +46,6 @@ static sonde_status draw_curves(sondep_toy_run *r, const history *h, const char 
     int64_t n = h->width < 64 ? h->width : 64;
     double *columns;
     sonde_plot_opts o;
-    char *path;
     sonde_status status;
 
     SONDE_TRY(SONDE_NEW(columns, n * h->n));
@@ -57,14 +55,9 @@ static sonde_status draw_curves(sondep_toy_run *r, const history *h, const char 
         series[i] = (sonde_plot_series){NULL, h->step, columns + i * h->n, h->n};
     }
     sonde_plot_opts_init(&o);
-    o.title = r->experiment->title;
     o.x_name = "steps";
     o.y_name = y_name;
-    status = sondep_toy_picture_path(&path, r, name, caption);
-    if (status == SONDE_OK) {
-        status = sonde_plot_lines(path, series, n, &o);
-        sondep_free(path);
-    }
+    status = sondep_toy_draw_lines(r, name, caption, series, n, &o);
     sondep_free(columns);
     return status;
 }
@@ -74,18 +67,21 @@ static sonde_status draw_loss(sondep_toy_run *r, const history *h)
 {
     sonde_plot_series series = {NULL, h->step, h->loss, h->n};
     sonde_plot_opts o;
-    char *path;
-    sonde_status status;
 
     sonde_plot_opts_init(&o);
-    o.title = r->experiment->title;
     o.x_name = "steps";
     o.y_name = "loss";
     o.y_log = 1;
-    SONDE_TRY(sondep_toy_picture_path(&path, r, "loss", "The loss falls in steps."));
-    status = sonde_plot_lines(path, &series, 1, &o);
-    sondep_free(path);
-    return status;
+    return sondep_toy_draw_lines(r, "loss", "The loss falls in steps.", &series, 1, &o);
+}
+
+/* Trains up to where snapshot k is taken, all of them evenly spaced, and lets somebody look. losses: a number for each instance. */
+static sonde_status train_to(sondep_toy_run *r, sonde_toy *t, double *losses, int64_t k)
+{
+    int64_t to = sonde_toy_get_opts(t)->steps * (k + 1) / SNAPSHOTS;
+
+    SONDE_TRY(sonde_toy_train(t, losses, to - sonde_toy_steps(t)));
+    return r->opts.watch != NULL ? r->opts.watch(t, losses, r->opts.ctx) : SONDE_OK;
 }
 
 /* ---- energy levels ---------------------------------------------------------------------------------------------------------- */
@@ -96,29 +92,26 @@ static sonde_status train_energy(history *h, sondep_toy_run *r)
     static const sondep_toy_setting setting = {SONDE_TOY_RELU,         60, 20, 8000, 20000, 1024, 1e-3, 0.0,
                                                SONDE_SCHEDULE_CONSTANT};
     sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
-    double p[MOST_FEATURES] = {0};
+    double density = sondep_toy_real(r->opts.density, 0.34), *p = NULL;
     sonde_toy *t = NULL;
     sonde_status status;
 
-    if (o.n_features > MOST_FEATURES || o.steps < SNAPSHOTS)
-        return SONDE_FAIL(SONDE_E_ARG, "energy levels: at most %d features, at least %d steps", MOST_FEATURES, SNAPSHOTS);
-    for (int64_t i = 0; i < o.n_features; i++)
-        p[i] = r->opts.density > 0.0 ? r->opts.density : 0.34;
+    if (o.steps < SNAPSHOTS)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'steps' is %lld: there are %d snapshots", (long long)o.steps, SNAPSHOTS);
+    SONDE_TRY_DONE(sondep_toy_probabilities(&p, &density, 1, 1, o.n_features));
     o.probability = p;
-    snprintf(r->setup, sizeof r->setup, "%lld features in %lld numbers, density %g, %lld steps of %lld rows, step size %g",
-             (long long)o.n_features, (long long)o.n_hidden, p[0], (long long)o.steps, (long long)o.batch, o.lr);
+    SONDE_TRY_DONE(sondep_toy_note_setup(r, &o));
     SONDE_TRY_DONE(history_make(h, SNAPSHOTS, o.n_features));
     SONDE_TRY_DONE(sonde_toy_new(&t, &o));
     for (int64_t k = 0; k < SNAPSHOTS; k++) {
-        SONDE_TRY_DONE(sonde_toy_train(t, &h->loss[k], o.steps / SNAPSHOTS));
-        if (r->opts.watch != NULL)
-            SONDE_TRY_DONE(r->opts.watch(t, &h->loss[k], r->opts.ctx));
+        SONDE_TRY_DONE(train_to(r, t, &h->loss[k], k));
         h->step[k] = (double)sonde_toy_steps(t);
         sonde_toy_features(NULL, NULL, h->values + k * o.n_features, sonde_toy_weights(t, 0), o.n_features, o.n_hidden);
     }
     status = SONDE_OK;
 done:
     sonde_toy_free(t);
+    sondep_free(p);
     return status;
 }
 
@@ -183,27 +176,23 @@ static sonde_status train_stages(history *h, sondep_toy_run *r, float *w)
     static const sonde_toy_set sets[] = {{SONDE_TOY_ALL_OF, 0, 3}, {SONDE_TOY_ALL_OF, 3, 3}};
     sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
     int64_t restarts = sondep_toy_size(r, r->opts.restarts, 24, 64), best;
-    double *p = NULL, *losses = NULL, *all = NULL;
+    double density = sondep_toy_real(r->opts.density, 0.1), *p = NULL, *losses = NULL, *all = NULL;
     sonde_toy *t = NULL;
     sonde_status status;
 
     o.n_instances = restarts;
     o.sets = sets;
     o.n_sets = 2;
-    SONDE_TRY_DONE(SONDE_NEW(p, restarts * 6));
+    if (o.steps < SNAPSHOTS)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'steps' is %lld: there are %d snapshots", (long long)o.steps, SNAPSHOTS);
+    SONDE_TRY_DONE(sondep_toy_probabilities(&p, &density, 1, restarts, 6));
     SONDE_TRY_DONE(SONDE_NEW(losses, SNAPSHOTS * restarts));
     SONDE_TRY_DONE(SONDE_NEW(all, SNAPSHOTS * restarts * 15));
-    for (int64_t i = 0; i < restarts * 6; i++)
-        p[i] = r->opts.density > 0.0 ? r->opts.density : 0.1;
     o.probability = p;
-    snprintf(r->setup, sizeof r->setup,
-             "%lld models of two sets of 3 features in 3 numbers, density %g, %lld steps of %lld rows, step size %g",
-             (long long)restarts, p[0], (long long)o.steps, (long long)o.batch, o.lr);
+    SONDE_TRY_DONE(sondep_toy_note_setup(r, &o));
     SONDE_TRY_DONE(sonde_toy_new(&t, &o));
     for (int64_t k = 0; k < SNAPSHOTS; k++) {
-        SONDE_TRY_DONE(sonde_toy_train(t, losses + k * restarts, o.steps / SNAPSHOTS));
-        if (r->opts.watch != NULL)
-            SONDE_TRY_DONE(r->opts.watch(t, losses + k * restarts, r->opts.ctx));
+        SONDE_TRY_DONE(train_to(r, t, losses + k * restarts, k));
         /* which restart is the best is not known before the end */
         for (int64_t i = 0; i < restarts; i++)
             cosines_of(all + (k * restarts + i) * 15, sonde_toy_weights(t, i));
@@ -214,7 +203,7 @@ static sonde_status train_stages(history *h, sondep_toy_run *r, float *w)
     for (int64_t k = 0; k < SNAPSHOTS; k++) {
         memcpy(h->values + k * 15, all + (k * restarts + best) * 15, 15 * sizeof *all);
         h->loss[k] = losses[k * restarts + best];
-        h->step[k] = (double)((k + 1) * (o.steps / SNAPSHOTS));
+        h->step[k] = (double)(o.steps * (k + 1) / SNAPSHOTS);
     }
     memcpy(w, sonde_toy_weights(t, best), 18 * sizeof *w);
 done:

@@ -14,14 +14,19 @@
 
 #include "base/file.h"
 #include "format/json.h"
+#include "train/state.h"
 
 #include <math.h>
 #include <stdio.h>
+
+/* Options that not every experiment has a use for: one that has none refuses them, instead of running as if they were not there. */
+enum { MODELS = 1, RESTARTS = 2, DENSITY = 4, GRID = 8, IMPORTANCE = 16 };
 
 /* In the order of the paper. */
 static const struct {
     sonde_toy_experiment of;
     sondep_toy_run_fn *run;
+    unsigned takes;
 } experiments[] = {
     {{"introduction", "Five features in two dimensions",
       "A model has two hidden numbers for five features. Where features are dense it keeps the two that matter most, each "
@@ -30,89 +35,107 @@ static const struct {
       "first as "
       "pairs that point away from each other, then as a pentagon. What it pays is interference, which only matters when two "
       "features are on at once."},
-     sondep_toy_introduction},
+     sondep_toy_introduction,
+     MODELS | RESTARTS | DENSITY | IMPORTANCE},
     {{"basic", "Linear models, and models with a ReLU",
       "Twenty features of falling importance in five hidden numbers. A linear model does what principal components do: the "
       "five most "
       "important features, one dimension each. The ReLU behind the output is what makes superposition pay, the more so the "
       "sparser "
       "features are."},
-     sondep_toy_basic},
+     sondep_toy_basic,
+     MODELS | DENSITY | IMPORTANCE},
     {{"larger", "The same at eighty features in twenty dimensions",
       "Nothing about superposition is special to very small models."},
-     sondep_toy_larger},
+     sondep_toy_larger,
+     MODELS | DENSITY | IMPORTANCE},
     {{"phase-2", "Phase diagram: two features, one dimension",
       "A second feature, of some importance and sparsity, competes with the first for the only dimension. It is left out, "
       "takes the "
       "dimension, or shares it; between these three there are sharp borders. Beside what was trained is what the least loss "
       "of "
       "each of the three arrangements says."},
-     sondep_toy_phase2},
+     sondep_toy_phase2,
+     GRID | RESTARTS | DENSITY},
     {{"phase-3", "Phase diagram: three features, two dimensions",
       "As before, with one feature and one dimension more: a third feature is left out, shares a dimension, or has one of "
       "its own "
       "while the others share."},
-     sondep_toy_phase3},
+     sondep_toy_phase3,
+     GRID | RESTARTS | DENSITY},
     {{"uniform", "Superposition of features that are all alike",
       "Four hundred features of equal importance and sparsity. How many dimensions does each get? D* = m / |W|^2 falls as "
       "they become "
       "sparser, but not evenly: it stays at 1 (each feature its own dimension) and at 1/2 (pairs) for a while."},
-     sondep_toy_uniform},
+     sondep_toy_uniform,
+     MODELS | DENSITY},
     {{"dimensionality", "Which share of a dimension each feature has",
       "The dimensionality of a feature is |W_i|^2 over what all features have in its direction. Features are drawn to a few "
       "fractions: "
       "those of regular shapes."},
-     sondep_toy_dimensionality},
+     sondep_toy_dimensionality,
+     MODELS | DENSITY},
     {{"geometry", "The shapes that features lie in",
       "Features that interfere are joined. What hangs together are regular shapes, each in its own few dimensions."},
-     sondep_toy_geometry},
+     sondep_toy_geometry,
+     MODELS | DENSITY},
     {{"nonuniform", "One feature that is sparser than the others",
       "A pentagon bends as one of its features becomes rarer, and at some point breaks into two pairs that leave that "
       "feature out."},
-     sondep_toy_nonuniform},
+     sondep_toy_nonuniform,
+     MODELS | RESTARTS | DENSITY},
     {{"correlated", "Features that come together, or never do",
       "Features that are on together are put at right angles, so that they do not disturb each other; features of which "
       "only one is on at "
       "a time lie opposite each other, where it costs nothing."},
-     sondep_toy_correlated},
+     sondep_toy_correlated,
+     RESTARTS | DENSITY},
     {{"pca", "Correlated features collapse into their principal components",
       "Three correlated pairs in two dimensions. The denser they are, the more pairs are kept as one direction, the mean of "
       "both: between "
       "superposition and principal components there is a scale."},
-     sondep_toy_pca},
+     sondep_toy_pca,
+     RESTARTS},
     {{"energy", "Learning: jumps between energy levels",
       "While a model trains, features move from one dimensionality to another, several at a time; the loss falls when they "
       "do."},
-     sondep_toy_energy},
+     sondep_toy_energy,
+     DENSITY},
     {{"stages", "Learning: simple geometric steps",
       "Two sets of three correlated features in three dimensions: training goes through a few shapes and ends in a regular "
       "one."},
-     sondep_toy_stages},
+     sondep_toy_stages,
+     RESTARTS | DENSITY},
     {{"adversarial", "Superposition makes models vulnerable",
       "A small change of the input, spread over the features that interfere with one output, moves that output. The more "
       "features share a "
       "dimension, the more there is to use."},
-     sondep_toy_adversarial},
+     sondep_toy_adversarial,
+     MODELS | DENSITY},
     {{"privileged", "With a ReLU in the middle: neurons",
       "A ReLU on the hidden numbers makes them neurons: a privileged basis. Where features are dense, each neuron has one "
       "feature; where "
       "they are sparse, neurons have several."},
-     sondep_toy_privileged},
+     sondep_toy_privileged,
+     RESTARTS | IMPORTANCE},
     {{"absolute", "Computation in superposition",
       "A model that computes |x| needs two neurons for each feature, one for each sign. With fewer neurons than that, it "
       "computes sparse "
       "features in superposition."},
-     sondep_toy_absolute},
+     sondep_toy_absolute,
+     IMPORTANCE},
     {{"motif", "Asymmetric superposition with inhibition",
       "One neuron serves two features with unequal weights, large in and small out for one, small in and large out for the "
       "other; where the "
       "first would show in the second's output, another neuron pushes it below zero, where the ReLU hides it."},
-     sondep_toy_motif},
+     sondep_toy_motif,
+     IMPORTANCE},
     {{"dictionary", "Sparse autoencoders undo superposition",
       "An autoencoder is trained on the hidden numbers of toy models, and on sums of planted directions. What it should "
       "find is known: its "
       "features are held against the planted ones."},
-     sondep_toy_dictionary},
+     sondep_toy_dictionary,
+     0},
 };
 enum { N_EXPERIMENTS = sizeof experiments / sizeof *experiments };
 
@@ -125,7 +148,7 @@ const sonde_toy_experiment *sonde_toy_experiment_at(int64_t i)
 /* Everything is the experiment's own. */
 void sonde_toy_run_opts_init(sonde_toy_run_opts *out)
 {
-    *out = (sonde_toy_run_opts){.struct_size = sizeof *out, .decay = -1.0, .watch_every = 100};
+    *out = (sonde_toy_run_opts){.struct_size = sizeof *out, .decay = -1.0, .watch_every = 100, .schedule = -1};
 }
 
 /* ---- a run -------------------------------------------------------------------------------------------------------------- */
@@ -145,6 +168,26 @@ static sonde_status find(int64_t *out, const char *name)
     return SONDE_E_NOTFOUND;
 }
 
+/* Options that would change nothing, and those out of range that are read nowhere else. */
+static sonde_status check_options(const sonde_toy_run_opts *o, const char *name, unsigned takes)
+{
+    const struct {
+        const char *name;
+        bool is_set;
+        unsigned bit;
+    } some[] = {{"instances", o->n_instances > 0, MODELS},
+                {"restarts", o->restarts > 0, RESTARTS},
+                {"density", o->density > 0.0, DENSITY},
+                {"grid", o->grid > 0, GRID},
+                {"importance", o->importance > 0.0, IMPORTANCE}};
+
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+        if (some[i].is_set && !(takes & some[i].bit))
+            return SONDE_FAIL(SONDE_E_ARG, "the experiment '%s' has no use for the option '%s'", name, some[i].name);
+    SONDE_TRY(sondep_check_option("schedule", (double)o->schedule, -1, SONDE_SCHEDULE_WSD));
+    return sondep_check_option("importance", o->importance, 0, 1);
+}
+
 /* Numbers as text, when all are there. */
 static sonde_status finish(sondep_toy_run *r)
 {
@@ -161,7 +204,7 @@ static sonde_status finish(sondep_toy_run *r)
         json_array_append_new(list, one);
     }
     json_object_set_new(r->json, "findings", list);
-    json_object_set_new(r->json, "setup", json_string(r->setup));
+    json_object_set_new(r->json, "setup", json_string(r->setup.text));
     r->text = json_dumps(r->json, JSON_COMPACT | JSON_REAL_PRECISION(9));
     return r->text != NULL ? SONDE_OK : SONDE_FAIL(SONDE_E_NOMEM, "out of memory: numbers of an experiment");
 }
@@ -179,6 +222,7 @@ sonde_status sonde_toy_run(sonde_toy_result **out, const char *name, const char 
     SONDE_TRY_DONE(SONDE_NEW(r, 1));
     sonde_toy_run_opts_init(&r->opts);
     SONDE_TRY_DONE(sondep_opts_read(&r->opts, sizeof r->opts, opts, "the struct of an experiment's options"));
+    SONDE_TRY_DONE(check_options(&r->opts, name, experiments[which].takes));
     /* everything behind this point is freed with the result */
     r->experiment = &experiments[which].of;
     r->folder = folder;
@@ -201,6 +245,7 @@ void sonde_toy_result_free(sonde_toy_result *r)
     sondep_free(r->pictures);
     json_decref(r->json);
     sondep_free(r->text);
+    sondep_string_release(&r->setup);
     sondep_free(r);
 }
 
@@ -233,7 +278,7 @@ const char *sonde_toy_result_json(const sonde_toy_result *result)
 /* One part for each training of the run. */
 const char *sonde_toy_result_setup(const sonde_toy_result *result)
 {
-    return result->setup;
+    return result->setup.text;
 }
 
 /* ---- training --------------------------------------------------------------------------------------------------------------- */
@@ -242,6 +287,12 @@ const char *sonde_toy_result_setup(const sonde_toy_result *result)
 int64_t sondep_toy_size(const sondep_toy_run *r, int64_t given, int64_t quick, int64_t paper)
 {
     return given > 0 ? given : r->opts.is_paper ? paper : quick;
+}
+
+/* As for sizes; no experiment has another one for the paper. */
+double sondep_toy_real(double given, double own)
+{
+    return given > 0.0 ? given : own;
 }
 
 /* The run's options go over the setting's. What was set is noted once, for whoever reads the result. */
@@ -255,23 +306,31 @@ sonde_toy_opts sondep_toy_opts_of(const sondep_toy_run *r, const sondep_toy_sett
     o.n_hidden = r->opts.n_hidden > 0 ? r->opts.n_hidden : s->m;
     o.steps = sondep_toy_size(r, r->opts.steps, s->steps, s->paper_steps);
     o.batch = r->opts.batch > 0 ? r->opts.batch : s->batch;
-    o.lr = r->opts.lr > 0.0 ? r->opts.lr : s->lr;
+    o.lr = sondep_toy_real(r->opts.lr, s->lr);
     o.decay = r->opts.decay >= 0.0 ? r->opts.decay : s->decay;
-    o.schedule = s->schedule;
+    o.schedule = r->opts.schedule >= 0 ? r->opts.schedule : s->schedule;
     o.seed = r->opts.seed;
     return o;
 }
 
-/* Into the text of what was set, behind what is there. */
-static void note_setup(sondep_toy_run *r, const sonde_toy_opts *o)
+/* Into the text of what was set, behind what is there. Densities are those of features alone, whatever sets do with them. */
+sonde_status sondep_toy_note_setup(sondep_toy_run *r, const sonde_toy_opts *o)
 {
     static const char *const schedules[] = {"constant", "falling linearly", "falling along a cosine", "falling at the end"};
-    size_t n = strlen(r->setup);
+    double most = 0.0, least = 1.0;
 
-    snprintf(r->setup + n, sizeof r->setup - n,
-             "%s%lld models of %lld features in %lld numbers, %lld steps of %lld rows, step size %g %s, weight decay %g",
-             n > 0 ? "; " : "", (long long)o->n_instances, (long long)o->n_features, (long long)o->n_hidden,
-             (long long)o->steps, (long long)o->batch, o->lr, schedules[o->schedule], o->decay);
+    for (int64_t i = 0; o->probability != NULL && i < o->n_instances * o->n_features; i++) {
+        most = fmax(most, o->probability[i]);
+        least = fmin(least, o->probability[i]);
+    }
+    SONDE_TRY(sondep_string_printf(&r->setup, "%s%lld model%s of %lld features in %lld numbers, density %.3g",
+                                   r->setup.n > 0 ? "; " : "", (long long)o->n_instances, o->n_instances == 1 ? "" : "s",
+                                   (long long)o->n_features, (long long)o->n_hidden, fmax(most, least)));
+    /* a range where they differ */
+    if (least < most)
+        SONDE_TRY(sondep_string_printf(&r->setup, " to %.3g", least));
+    return sondep_string_printf(&r->setup, ", %lld steps of %lld rows, step size %g %s, weight decay %g",
+                                (long long)o->steps, (long long)o->batch, o->lr, schedules[o->schedule], o->decay);
 }
 
 /* Some steps at a time, so that somebody can look, and an interruption is seen. */
@@ -283,7 +342,7 @@ sonde_status sondep_toy_trained(sonde_toy **out, sondep_toy_run *r, const sonde_
     sonde_status status;
 
     *out = NULL;
-    note_setup(r, opts);
+    SONDE_TRY_DONE(sondep_toy_note_setup(r, opts));
     SONDE_TRY_DONE(SONDE_NEW(room, opts->n_instances));
     SONDE_TRY_DONE(sonde_toy_new(&t, opts));
     while (sonde_toy_steps(t) < opts->steps) {
@@ -331,19 +390,21 @@ void sondep_toy_log_space(double *out, int64_t n, double a, double b)
         out[i] = a * pow(b / a, n > 1 ? (double)i / (double)(n - 1) : 0.0);
 }
 
-/* Both lists are there or NULL, so that the caller can free them. */
-sonde_status sondep_toy_numbers(double **probability, double **importance, const double *density, int64_t n_models,
-                                int64_t restarts, int64_t n, double falls)
+/* Restarts of a model stand beside each other. */
+sonde_status sondep_toy_probabilities(double **out, const double *density, int64_t n_models, int64_t restarts, int64_t n)
 {
-    int64_t all = n_models * restarts * n;
+    SONDE_TRY(SONDE_NEW(*out, n_models * restarts * n));
+    for (int64_t i = 0; i < n_models * restarts * n; i++)
+        (*out)[i] = density[i / n / restarts];
+    return SONDE_OK;
+}
 
-    *importance = NULL;
-    SONDE_TRY(SONDE_NEW(*probability, all));
-    SONDE_TRY(SONDE_NEW(*importance, all));
-    for (int64_t i = 0; i < all; i++) {
-        (*probability)[i] = density[i / n / restarts];
-        (*importance)[i] = pow(falls, (double)(i % n));
-    }
+/* The first feature matters most. */
+sonde_status sondep_toy_importances(double **out, int64_t n_models, int64_t n, double falls)
+{
+    SONDE_TRY(SONDE_NEW(*out, n_models * n));
+    for (int64_t i = 0; i < n_models * n; i++)
+        (*out)[i] = pow(falls, (double)(i % n));
     return SONDE_OK;
 }
 

@@ -30,8 +30,8 @@ typedef struct sonde_toy_result {
     sonde_toy_picture *pictures;
     int64_t n_pictures, room_pictures;
     json_t *json;
-    char *text; /* of the JSON */
-    char setup[400];
+    char *text;          /* of the JSON */
+    sondep_string setup; /* of every training */
 } sondep_toy_run;
 
 typedef sonde_status sondep_toy_run_fn(sondep_toy_run *r);
@@ -45,6 +45,9 @@ sondep_toy_run_fn sondep_toy_introduction, sondep_toy_basic, sondep_toy_larger, 
 /* `given`, or where that is 0 what a quick run has, or with is_paper the paper's. */
 int64_t sondep_toy_size(const sondep_toy_run *r, int64_t given, int64_t quick, int64_t paper);
 
+/* `given`, or where that is 0 the experiment's own. */
+double sondep_toy_real(double given, double own);
+
 /* Options of models from those of the run: kind, sizes, steps, step size and decay as quick and paper have them. */
 typedef struct sondep_toy_setting {
     int64_t kind, n, m, steps, paper_steps, batch;
@@ -52,6 +55,9 @@ typedef struct sondep_toy_setting {
     int64_t schedule;
 } sondep_toy_setting;
 sonde_toy_opts sondep_toy_opts_of(const sondep_toy_run *r, const sondep_toy_setting *setting);
+
+/* What a training is set to, into the text of the result: for those that do not train through the function below. Errors: SONDE_E_NOMEM. */
+sonde_status sondep_toy_note_setup(sondep_toy_run *r, const sonde_toy_opts *opts);
 
 /* Models of these options, trained to the end while somebody looks. losses (instances) of the last steps, or NULL.
  * Owns: *out is the caller's. Errors: those of sonde_toy_new and sonde_toy_train, and of the watcher. */
@@ -70,10 +76,10 @@ void sondep_toy_differs(sondep_toy_run *r, const char *why);
 /* Path of a new picture of the run, whose file is NAME and the ending that was asked for. Errors: SONDE_E_NOMEM. */
 sonde_status sondep_toy_picture_path(char **path, sondep_toy_run *r, const char *name, const char *caption);
 
-/* Probabilities and importances (n_models * restarts, n): model k has the density k in all of its restarts, importances fall by a factor from feature to
- * feature. Owns: both are the caller's, also where it fails: sondep_free. Errors: SONDE_E_NOMEM. */
-sonde_status sondep_toy_numbers(double **probability, double **importance, const double *density, int64_t n_models,
-                                int64_t restarts, int64_t n, double falls);
+/* Probabilities (n_models * restarts, n): model k has the density k in all of its restarts. Importances (n_models, n): they fall by a factor from
+ * feature to feature. Owns: *out is the caller's: sondep_free. Errors: SONDE_E_NOMEM. */
+sonde_status sondep_toy_probabilities(double **out, const double *density, int64_t n_models, int64_t restarts, int64_t n);
+sonde_status sondep_toy_importances(double **out, int64_t n_models, int64_t n, double falls);
 
 /* Cosine of rows i and j of w (n,m), 0 where one of them is 0; Pearson's correlation of two lists, 0 where one does not vary. */
 double sondep_toy_cosine(const float *w, int64_t m, int64_t i, int64_t j);
@@ -86,6 +92,13 @@ void sondep_toy_log_space(double *out, int64_t n, double a, double b);
 void sondep_toy_put(sondep_toy_run *r, const char *key, const double *values, int64_t n);
 
 /* ---- pictures that several have ------------------------------------------------------------------------------------------------ */
+
+/* Curves; the title of opts is the experiment's where it has none. */
+sonde_status sondep_toy_draw_lines(sondep_toy_run *r, const char *name, const char *caption, const sonde_plot_series *series,
+                                   int64_t n, const sonde_plot_opts *opts);
+
+/* The axes of curves over sparsity: 1 / density to the right, on a scale on which a factor is a length; upwards from 0. */
+void sondep_toy_sparsity_axes(sonde_plot_opts *out, const char *y_name);
 
 /* Rows of W in two dimensions as arrows, coloured by importance or interference; a panel for each model. values (n_models, n). */
 sonde_status sondep_toy_draw_arrows(sondep_toy_run *r, const char *name, const char *caption, const char *title,

@@ -51,7 +51,7 @@ static sonde_status check_pentagon(sondep_toy_run *r)
     static const sondep_toy_setting setting = {SONDE_TOY_RELU, 5, 2, 5000, 10000, 1024, 3e-3, 0.0, SONDE_SCHEDULE_COSINE};
     int64_t restarts = sondep_toy_size(r, r->opts.restarts, 32, 100), best, component[5];
     sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
-    double density = 0.05, *probability = NULL, *importance = NULL, angle;
+    double density = 0.05, *probability = NULL, angle;
     sonde_toy_shape shapes[5] = {SONDE_TOY_NO_SHAPE};
     sonde_toy *t = NULL;
     sonde_status status;
@@ -59,9 +59,8 @@ static sonde_status check_pentagon(sondep_toy_run *r)
     o.n_features = 5;
     o.n_hidden = 2;
     o.n_instances = restarts;
-    SONDE_TRY_DONE(sondep_toy_numbers(&probability, &importance, &density, 1, restarts, 5, 1.0));
+    SONDE_TRY_DONE(sondep_toy_probabilities(&probability, &density, 1, restarts, 5));
     o.probability = probability;
-    o.importance = importance;
     SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
     /* one of the restarts that ended in two digons and a rest would not do */
     SONDE_TRY_DONE(sondep_toy_best(&best, t, restarts, 1 << 16));
@@ -75,7 +74,6 @@ static sonde_status check_pentagon(sondep_toy_run *r)
 done:
     sonde_toy_free(t);
     sondep_free(probability);
-    sondep_free(importance);
     return status;
 }
 
@@ -139,8 +137,9 @@ sonde_status sondep_toy_introduction(sondep_toy_run *r)
     if (n < 5 || n > 16 || (r->opts.n_hidden != 0 && r->opts.n_hidden != 2) || n_models > MOST_MODELS)
         return SONDE_FAIL(SONDE_E_ARG, "the introduction has 5 to 16 features in 2 dimensions, and at most %d models",
                           MOST_MODELS);
-    sondep_toy_log_space(density, n_models, 1.0, r->opts.density > 0.0 ? r->opts.density : 1.0 / 20);
-    SONDE_TRY_DONE(sondep_toy_numbers(&probability, &importance, density, n_models, restarts, n, 0.9));
+    sondep_toy_log_space(density, n_models, 1.0, sondep_toy_real(r->opts.density, 1.0 / 20));
+    SONDE_TRY_DONE(sondep_toy_probabilities(&probability, density, n_models, restarts, n));
+    SONDE_TRY_DONE(sondep_toy_importances(&importance, n_models * restarts, n, sondep_toy_real(r->opts.importance, 0.9)));
     SONDE_TRY_DONE(run_introduction(r, probability, importance, density, n_models, restarts));
     sondep_toy_put(r, "density", density, n_models);
     status = check_pentagon(r);
@@ -179,22 +178,34 @@ static sonde_status check_linear(sondep_toy_run *r, sonde_toy *t, const double *
                             loss, pca);
 }
 
+/* Counts of all models, one after another, as many as there is room for. */
+static void list_counts(char *out, size_t size, const double *counts, int64_t n)
+{
+    size_t at = 0;
+
+    for (int64_t k = 0; k < n && at < size; k++)
+        at += (size_t)snprintf(out + at, size - at, "%s%.0f", k > 0 ? ", " : "", counts[k]);
+}
+
 /* One linear model, and ReLU models of seven densities. */
 static sonde_status run_basic(sondep_toy_run *r, const sondep_toy_setting *setting, double falls)
 {
-    static const double densities[] = {1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001};
-    enum { N = sizeof densities / sizeof *densities };
     sonde_toy_opts o = sondep_toy_opts_of(r, setting), linear = o;
-    double *probability = NULL, *importance = NULL, kept[N];
-    const float *w[N + 1], *b[N + 1];
-    char titles[N + 1][TITLE];
-    const char *names[N + 1];
+    double *probability = NULL, *importance = NULL, density[MOST_MODELS], kept[MOST_MODELS];
+    const float *w[MOST_MODELS + 1], *b[MOST_MODELS + 1];
+    char titles[MOST_MODELS + 1][TITLE], list[160] = "";
+    const char *names[MOST_MODELS + 1];
+    int64_t n = sondep_toy_size(r, r->opts.n_instances, 7, 7);
     bool rises = true;
     sonde_toy *t = NULL, *plain = NULL;
     sonde_status status;
 
-    SONDE_TRY_DONE(sondep_toy_numbers(&probability, &importance, densities, N, 1, o.n_features, falls));
-    o.n_instances = N;
+    if (n < 2 || n > MOST_MODELS)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'instances' is %lld, not from 2 to %d densities", (long long)n, MOST_MODELS);
+    sondep_toy_log_space(density, n, 1.0, sondep_toy_real(r->opts.density, 0.001));
+    SONDE_TRY_DONE(sondep_toy_probabilities(&probability, density, n, 1, o.n_features));
+    SONDE_TRY_DONE(sondep_toy_importances(&importance, n, o.n_features, sondep_toy_real(r->opts.importance, falls)));
+    o.n_instances = n;
     o.probability = linear.probability = probability;
     o.importance = linear.importance = importance;
     /* without decay, and with a step size that goes to 0: what is left is the difference to principal components */
@@ -205,7 +216,7 @@ static sonde_status run_basic(sondep_toy_run *r, const sondep_toy_setting *setti
     /* its first instance alone is looked at: the others have the other densities */
     SONDE_TRY_DONE(sondep_toy_trained(&plain, r, &linear, NULL));
     SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
-    for (int64_t k = 0; k <= N; k++) {
+    for (int64_t k = 0; k <= n; k++) {
         sonde_toy *of = k == 0 ? plain : t;
         w[k] = sonde_toy_weights(of, k > 0 ? k - 1 : 0);
         b[k] = sonde_toy_bias(of, k > 0 ? k - 1 : 0);
@@ -213,7 +224,7 @@ static sonde_status run_basic(sondep_toy_run *r, const sondep_toy_setting *setti
         if (k == 0)
             snprintf(titles[k], TITLE, "linear");
         else
-            snprintf(titles[k], TITLE, "ReLU, density %g", densities[k - 1]);
+            snprintf(titles[k], TITLE, "ReLU, density %.3g", density[k - 1]);
         if (k > 0)
             kept[k - 1] = (double)count_kept(w[k], o.n_features, o.n_hidden);
         rises = rises && (k < 2 || kept[k - 1] >= kept[k - 2] - 1);
@@ -222,23 +233,24 @@ static sonde_status run_basic(sondep_toy_run *r, const sondep_toy_setting *setti
         sondep_toy_draw_grams(r, "grams",
                               "W W^T of the linear model and of models with a ReLU, features in order of "
                               "importance; the bias stands at the right. What is off the diagonal is interference.",
-                              r->experiment->title, w, b, names, N + 1, o.n_features, o.n_hidden));
+                              r->experiment->title, w, b, names, n + 1, o.n_features, o.n_hidden));
     SONDE_TRY_DONE(sondep_toy_draw_stacks(r, "stacks",
                                           "Lengths |W_i|, the most important feature at the top; light bars share their "
                                           "direction with others.",
-                                          r->experiment->title, w, names, N + 1, o.n_features, o.n_hidden));
-    sondep_toy_put(r, "density", densities, N);
-    sondep_toy_put(r, "kept", kept, N);
+                                          r->experiment->title, w, names, n + 1, o.n_features, o.n_hidden));
+    sondep_toy_put(r, "density", density, n);
+    sondep_toy_put(r, "kept", kept, n);
     SONDE_TRY_DONE(check_linear(r, plain, importance));
     SONDE_TRY_DONE(sondep_toy_check(r, kept[0] == (double)o.n_hidden, "density 1: as many features as dimensions",
                                     "exactly as many are longer than 1/2", "%.0f of %lld", kept[0],
                                     (long long)o.n_features));
-    SONDE_TRY_DONE(sondep_toy_check(r, rises, "sparser: more and more features", "never fewer (by more than one)",
-                                    "%.0f, %.0f, %.0f, %.0f, %.0f, %.0f, %.0f", kept[0], kept[1], kept[2], kept[3], kept[4],
-                                    kept[5], kept[6]));
-    status = sondep_toy_check(r, kept[N - 1] >= 1.5 * (double)o.n_hidden, "density 0.001: superposition",
-                              "half as many features again as dimensions", "%.0f features in %lld dimensions", kept[N - 1],
-                              (long long)o.n_hidden);
+    list_counts(list, sizeof list, kept, n);
+    SONDE_TRY_DONE(
+        sondep_toy_check(r, rises, "sparser: more and more features", "never fewer (by more than one)", "%s", list));
+    status =
+        sondep_toy_check(r, kept[n - 1] >= 1.5 * (double)o.n_hidden, "the sparsest: superposition",
+                         "half as many features again as dimensions", "%.0f features in %lld dimensions at density %.3g",
+                         kept[n - 1], (long long)o.n_hidden, density[n - 1]);
 done:
     sonde_toy_free(plain);
     sonde_toy_free(t);

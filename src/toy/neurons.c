@@ -28,7 +28,9 @@ static sonde_status train(sonde_toy **out, int64_t *best, sondep_toy_run *r, con
     sonde_status status;
 
     o.n_instances = n_models * restarts;
-    SONDE_TRY_DONE(sondep_toy_numbers(&p, &importance, density, n_models, restarts, o.n_features, falls));
+    SONDE_TRY_DONE(sondep_toy_probabilities(&p, density, n_models, restarts, o.n_features));
+    SONDE_TRY_DONE(
+        sondep_toy_importances(&importance, o.n_instances, o.n_features, sondep_toy_real(r->opts.importance, falls)));
     o.probability = p;
     o.importance = importance;
     SONDE_TRY_DONE(sondep_toy_trained(out, r, &o, NULL));
@@ -52,7 +54,7 @@ static int64_t features_of(const float *w, int64_t n, int64_t m, int64_t neuron)
     return count;
 }
 
-/* Neurons below each other, weights of features as boxes from the middle: one colour a feature. */
+/* A panel for each model: neurons beside each other, features below each other, and the weight of each in each as a colour. */
 static sonde_status draw_neurons(sondep_toy_run *r, const char *name, const char *caption, sonde_toy *t, const int64_t *best,
                                  const char *const *titles, int64_t n_models)
 {
@@ -90,7 +92,7 @@ sonde_status sondep_toy_privileged(sondep_toy_run *r)
     static const double density[] = {1.0, 0.75, 0.5, 0.3, 0.2, 0.15, 0.12, 0.08, 0.05, 0.03};
     enum { N = sizeof density / sizeof *density };
     int64_t restarts = sondep_toy_size(r, r->opts.restarts, 100, 1000), best[N], n, m;
-    double kept[N] = {0}, each[N] = {0};
+    double kept[N] = {0}, each[N] = {0}, *norms = NULL;
     char titles[N][TITLE];
     const char *names[N];
     sonde_toy *t = NULL;
@@ -99,12 +101,12 @@ sonde_status sondep_toy_privileged(sondep_toy_run *r)
     SONDE_TRY_DONE(train(&t, best, r, &setting, density, N, restarts, 0.75));
     n = sonde_toy_get_opts(t)->n_features;
     m = sonde_toy_get_opts(t)->n_hidden;
+    SONDE_TRY_DONE(SONDE_NEW(norms, n));
     for (int64_t k = 0; k < N; k++) {
         const float *w = sonde_toy_weights(t, best[k]);
-        double norms[256];
         /* how many features there are at all, and how many each neuron has */
-        sonde_toy_features(norms, NULL, NULL, w, n < 256 ? n : 256, m);
-        for (int64_t i = 0; i < n && i < 256; i++)
+        sonde_toy_features(norms, NULL, NULL, w, n, m);
+        for (int64_t i = 0; i < n; i++)
             kept[k] += norms[i] > 0.5;
         for (int64_t j = 0; j < m; j++)
             each[k] += (double)features_of(w, n, m, j) / (double)m;
@@ -137,6 +139,7 @@ sonde_status sondep_toy_privileged(sondep_toy_run *r)
                               each[N - 1]);
 done:
     sonde_toy_free(t);
+    sondep_free(norms);
     return status;
 }
 

@@ -291,7 +291,7 @@ static sonde_status run(sondep_toy_run *r, int64_t n, int64_t m)
     if (grid > MOST_GRID || o.n_features != n || o.n_hidden != m)
         return SONDE_FAIL(SONDE_E_ARG, "a phase diagram has at most %d cells a side, and sizes of its own", MOST_GRID);
     sondep_toy_log_space(importance, grid, 10.0, 0.1);
-    sondep_toy_log_space(density, grid, 1.0, 0.01);
+    sondep_toy_log_space(density, grid, 1.0, sondep_toy_real(r->opts.density, 0.01));
     SONDE_TRY_DONE(SONDE_NEW(found, grid * grid));
     SONDE_TRY_DONE(SONDE_NEW(wanted, grid * grid));
     SONDE_TRY_DONE(train_cells(found, r, &o, importance, density, grid, restarts));

@@ -1,5 +1,6 @@
 /* pictures.c - pictures of toy models, in the paper's manner.                  floor 8: toy
  *
+ *   lines    curves over steps, or over sparsity
  *   arrows   rows of W in two dimensions, from the origin, a panel for each model; colours are importance, or which set a feature is of
  *   grams    W W^T, features in order of importance, and the bias behind a gap: the diagonal is what a feature gives itself, the rest interference
  *   stacks   a bar for each feature, as long as |W_i|, coloured by how much of its direction others have
@@ -16,6 +17,30 @@
         (status) = (call);       \
         sondep_free(path);       \
     } while (0)
+
+/* Whatever is drawn over. */
+sonde_status sondep_toy_draw_lines(sondep_toy_run *r, const char *name, const char *caption, const sonde_plot_series *series,
+                                   int64_t n, const sonde_plot_opts *opts)
+{
+    sonde_plot_opts o = *opts;
+    char *path;
+    sonde_status status;
+
+    o.title = o.title != NULL ? o.title : r->experiment->title;
+    SONDE_TRY(sondep_toy_picture_path(&path, r, name, caption));
+    DRAW(status, path, sonde_plot_lines(path, series, n, &o));
+    return status;
+}
+
+/* As the paper draws them. */
+void sondep_toy_sparsity_axes(sonde_plot_opts *out, const char *y_name)
+{
+    sonde_plot_opts_init(out);
+    out->x_name = "1 / density";
+    out->y_name = y_name;
+    out->x_log = 1;
+    out->y_low = 0.0;
+}
 
 /* From the origin to each row, over a faint cross. */
 static sonde_status arrows_of(sonde_plot_shape *shapes, const float *w, const double *values, int64_t n)

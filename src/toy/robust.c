@@ -195,23 +195,14 @@ static sonde_status draw(sondep_toy_run *r, const double *density, const double 
     sonde_plot_series series[2] = {{"vulnerability", x, vulnerability, n},
                                    {"features per dimension, |W|^2 / m", x, each, n}};
     sonde_plot_opts o;
-    char *path;
-    sonde_status status;
 
     for (int64_t i = 0; i < n; i++)
         x[i] = 1.0 / density[i];
-    sonde_plot_opts_init(&o);
-    o.title = r->experiment->title;
-    o.x_name = "1 / density";
-    o.x_log = 1;
-    o.y_low = 0.0;
-    SONDE_TRY(
-        sondep_toy_picture_path(&path, r, "vulnerability",
-                                "What an attack costs beside a model without superposition, and how many features share "
-                                "a dimension."));
-    status = sonde_plot_lines(path, series, 2, &o);
-    sondep_free(path);
-    return status;
+    sondep_toy_sparsity_axes(&o, NULL);
+    return sondep_toy_draw_lines(r, "vulnerability",
+                                 "What an attack costs beside a model without superposition, and how many features share "
+                                 "a dimension.",
+                                 series, 2, &o);
 }
 
 /* Both curves, and how much they go together. */
@@ -225,12 +216,10 @@ sonde_status sondep_toy_adversarial(sondep_toy_run *r)
     sonde_status status;
 
     if (n > MOST_DENSITIES)
-        return SONDE_FAIL(SONDE_E_ARG, "at most %d densities", MOST_DENSITIES);
-    sondep_toy_log_space(density, n, 1.0, r->opts.density > 0.0 ? r->opts.density : 0.01);
+        return SONDE_FAIL(SONDE_E_ARG, "option 'instances' is %lld: at most %d densities", (long long)n, MOST_DENSITIES);
+    sondep_toy_log_space(density, n, 1.0, sondep_toy_real(r->opts.density, 0.01));
     o.n_instances = n;
-    SONDE_TRY_DONE(SONDE_NEW(p, n * o.n_features));
-    for (int64_t i = 0; i < n * o.n_features; i++)
-        p[i] = density[i / o.n_features];
+    SONDE_TRY_DONE(sondep_toy_probabilities(&p, density, n, 1, o.n_features));
     o.probability = p;
     SONDE_TRY_DONE(sondep_toy_trained(&t, r, &o, NULL));
     SONDE_TRY_DONE(measure(vulnerability, each, t, density, n));

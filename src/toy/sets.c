@@ -20,15 +20,6 @@
 
 enum { MOST = 24, TITLE = 48 };
 
-/* All instances of n features alike but for what is set afterwards. Owns: *out is the caller's. */
-static sonde_status same_probability(double **out, int64_t n_instances, int64_t n, double p)
-{
-    SONDE_TRY(SONDE_NEW(*out, n_instances * n));
-    for (int64_t i = 0; i < n_instances * n; i++)
-        (*out)[i] = p;
-    return SONDE_OK;
-}
-
 /* ---- one sparser feature ---------------------------------------------------------------------------------------------------- */
 
 /* How the best of the restarts looks where the first feature is `factors[k]` times as dense as the others. */
@@ -37,11 +28,11 @@ static sonde_status train_nonuniform(sonde_toy **out, int64_t *best, sondep_toy_
 {
     static const sondep_toy_setting setting = {SONDE_TOY_RELU, 5, 2, 4000, 10000, 1024, 3e-3, 0.0, SONDE_SCHEDULE_COSINE};
     sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
-    double *probability = NULL, base = r->opts.density > 0.0 ? r->opts.density : 0.05;
+    double *probability = NULL, base = sondep_toy_real(r->opts.density, 0.05);
     sonde_status status;
 
     o.n_instances = n_models * restarts;
-    SONDE_TRY_DONE(same_probability(&probability, o.n_instances, o.n_features, base));
+    SONDE_TRY_DONE(sondep_toy_probabilities(&probability, &base, 1, o.n_instances, o.n_features));
     /* the first feature of each instance differs */
     for (int64_t i = 0; i < o.n_instances; i++)
         probability[i * o.n_features] = fmin(1.0, base * factors[i / restarts]);
@@ -117,10 +108,11 @@ sonde_status sondep_toy_nonuniform(sondep_toy_run *r)
     SONDE_TRY_DONE(sondep_toy_check(r, breaks_at >= 1.8 && breaks_at <= 3.5, "the pentagon breaks into two digons",
                                     "where the feature is about 2.5 times as sparse (1.8 to 3.5)", "%.2f times as sparse",
                                     breaks_at));
-    sondep_toy_differs(
-        r,
-        "up to there the pentagon has the lower loss of all restarts, over 131,072 rows, with weight decay and without; the "
-        "paper reads the place off a curve of losses that cross under a small angle");
+    /* a pentagon that does not break at all would be a failure */
+    if (breaks_at > 3.5)
+        sondep_toy_differs(r, "up to there the pentagon has the lower loss of all restarts, over 131,072 rows, with weight "
+                              "decay and without; the paper reads the place off a curve of losses that cross under a small "
+                              "angle");
     worst = length_error(w[0], sonde_toy_bias(t, best[0]));
     status = sondep_toy_check(r, worst <= 0.05, "lengths follow biases", "|W_i|^2 (1 - |b_i|) within 0.05 of 1",
                               "off by %.3f at most", worst);
@@ -157,7 +149,7 @@ static sonde_status train_sets(sonde_toy **out, int64_t *best, sondep_toy_run *r
     make_sets(sets, n_sets, each, kind);
     o.sets = sets;
     o.n_sets = n_sets;
-    SONDE_TRY_DONE(same_probability(&probability, restarts, o.n_features, p));
+    SONDE_TRY_DONE(sondep_toy_probabilities(&probability, &p, 1, restarts, o.n_features));
     o.probability = probability;
     SONDE_TRY_DONE(sondep_toy_trained(out, r, &o, NULL));
     status = sondep_toy_best(best, *out, restarts, kind == SONDE_TOY_ONE_OF ? 1 << 22 : 1 << 19);
@@ -195,7 +187,7 @@ static double across(const float *w, int64_t m, int64_t n, int64_t each)
 sonde_status sondep_toy_correlated(sondep_toy_run *r)
 {
     static const char *const names[] = {"two correlated pairs", "two anticorrelated pairs", "three anticorrelated pairs"};
-    double p = r->opts.density > 0.0 ? r->opts.density : 0.1, values[18], local;
+    double p = sondep_toy_real(r->opts.density, 0.1), values[18], local;
     sonde_toy *t[4] = {NULL};
     const float *w[4];
     int64_t best;
@@ -247,7 +239,7 @@ static int64_t collapsed(const float *w)
     return n;
 }
 
-/* Each density is a training of its own, since sets differ from instance to instance in nothing. */
+/* Densities at the borders that the paper gives. Each is a training of its own, since sets differ from instance to instance in nothing. */
 sonde_status sondep_toy_pca(sondep_toy_run *r)
 {
     static const double densities[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8};

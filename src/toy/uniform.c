@@ -34,9 +34,7 @@ static sonde_status train(sonde_toy **out, sondep_toy_run *r, const double *dens
     sonde_status status;
 
     o.n_instances = n_densities;
-    SONDE_TRY_DONE(SONDE_NEW(probability, n_densities * o.n_features));
-    for (int64_t i = 0; i < n_densities * o.n_features; i++)
-        probability[i] = density[i / o.n_features];
+    SONDE_TRY_DONE(sondep_toy_probabilities(&probability, density, n_densities, 1, o.n_features));
     o.probability = probability;
     status = sondep_toy_trained(out, r, &o, NULL);
 done:
@@ -44,13 +42,14 @@ done:
     return status;
 }
 
-/* How many densities: from 1 (all on) to 1/15, each a fifth sparser than the one before. */
-static sonde_status densities_of(const sondep_toy_run *r, double *density, int64_t *n, int64_t quick, int64_t paper)
+/* How many densities, evenly spaced in logarithms. */
+static sonde_status densities_of(const sondep_toy_run *r, double *density, int64_t *n, int64_t quick, int64_t paper,
+                                 double first, double last)
 {
     *n = sondep_toy_size(r, r->opts.n_instances, quick, paper);
     if (*n > MOST_DENSITIES)
-        return SONDE_FAIL(SONDE_E_ARG, "at most %d densities", MOST_DENSITIES);
-    sondep_toy_log_space(density, *n, 1.0, r->opts.density > 0.0 ? r->opts.density : 1.0 / 15);
+        return SONDE_FAIL(SONDE_E_ARG, "option 'instances' is %lld: at most %d densities", (long long)*n, MOST_DENSITIES);
+    sondep_toy_log_space(density, *n, first, sondep_toy_real(r->opts.density, last));
     return SONDE_OK;
 }
 
@@ -60,28 +59,17 @@ static sonde_status draw_curve(sondep_toy_run *r, const double *density, const d
     double x[MOST_DENSITIES], line[MOST_DENSITIES], one[MOST_DENSITIES];
     sonde_plot_series series[3] = {{"D* = m / |W|^2", x, each, n}, {"1", x, one, n}, {"1/2", x, line, n}};
     sonde_plot_opts o;
-    char *path;
-    sonde_status status;
 
     for (int64_t i = 0; i < n; i++) {
         x[i] = 1.0 / density[i];
         line[i] = 0.5;
         one[i] = 1.0;
     }
-    /* sparsity to the right, on a scale on which a factor is a length */
-    sonde_plot_opts_init(&o);
-    o.title = r->experiment->title;
-    o.x_name = "1 / density";
-    o.y_name = "dimensions of each feature, D*";
-    o.x_log = 1;
-    o.y_low = 0.0;
-    SONDE_TRY(
-        sondep_toy_picture_path(&path, r, "dimensions",
-                                "Dimensions of each feature over sparsity. The curve rests at 1, where every "
-                                "feature that is kept has a dimension, and at 1/2, where features lie in opposite pairs."));
-    status = sonde_plot_lines(path, series, 3, &o);
-    sondep_free(path);
-    return status;
+    sondep_toy_sparsity_axes(&o, "dimensions of each feature, D*");
+    return sondep_toy_draw_lines(r, "dimensions",
+                                 "Dimensions of each feature over sparsity. The curve rests at 1, where every "
+                                 "feature that is kept has a dimension, and at 1/2, where features lie in opposite pairs.",
+                                 series, 3, &o);
 }
 
 /* The longest run of densities whose D* is within 0.02 of a half. */
@@ -108,7 +96,7 @@ sonde_status sondep_toy_uniform(sondep_toy_run *r)
     sonde_toy *t = NULL;
     sonde_status status;
 
-    SONDE_TRY_DONE(densities_of(r, density, &n, 16, 60));
+    SONDE_TRY_DONE(densities_of(r, density, &n, 16, 60, 1.0, 1.0 / 15));
     SONDE_TRY_DONE(train(&t, r, density, n));
     for (int64_t k = 0; k < n; k++)
         each[k] = sonde_toy_dimensions_each(sonde_toy_weights(t, k), sonde_toy_get_opts(t)->n_features,
@@ -175,7 +163,7 @@ sonde_status sondep_toy_dimensionality(sondep_toy_run *r)
     sonde_toy *t = NULL;
     sonde_status status;
 
-    SONDE_TRY_DONE(densities_of(r, density, &n, 16, 60));
+    SONDE_TRY_DONE(densities_of(r, density, &n, 16, 60, 1.0, 1.0 / 15));
     SONDE_TRY_DONE(train(&t, r, density, n));
     features = sonde_toy_get_opts(t)->n_features;
     SONDE_TRY_DONE(SONDE_NEW(x, n * features));
@@ -386,9 +374,7 @@ sonde_status sondep_toy_geometry(sondep_toy_run *r)
     sonde_toy *t = NULL;
     sonde_status status;
 
-    n = sondep_toy_size(r, r->opts.n_instances, 6, 9);
-    sondep_toy_log_space(density, n < MOST_DENSITIES ? n : MOST_DENSITIES, r->opts.density > 0.0 ? r->opts.density : 0.45,
-                         0.18);
+    SONDE_TRY_DONE(densities_of(r, density, &n, 6, 9, 0.45, 0.18));
     SONDE_TRY_DONE(train(&t, r, density, n));
     SONDE_TRY_DONE(count_shapes(counts, t, n, join));
     SONDE_TRY_DONE(count_shuffled(&shuffled, t, join));

@@ -23,3 +23,6 @@ try stages --features 9 -o x
 try stages -o early.txt
 try stages -o nowhere/x
 try basic --density 2 -o x
+try energy --restarts 3 -o x
+try geometry --instances 101 -o x
+try stages --schedule linea -o x

@@ -404,6 +404,16 @@ static void test_runs(void **state)
     o.n_hidden = 7;
     assert_refused(sonde_toy_run(&result, "introduction", ".", &o), SONDE_E_ARG, "2 dimensions");
     o.n_hidden = 0;
+    /* what would change nothing, and what there is no room for */
+    o.restarts = 3;
+    assert_refused(sonde_toy_run(&result, "energy", ".", &o), SONDE_E_ARG, "no use for the option 'restarts'");
+    o.restarts = 0;
+    o.n_instances = 101;
+    assert_refused(sonde_toy_run(&result, "geometry", ".", &o), SONDE_E_ARG, "at most 100");
+    o.n_instances = 0;
+    o.schedule = 4;
+    assert_refused(sonde_toy_run(&result, "energy", ".", &o), SONDE_E_ARG, "schedule");
+    o.schedule = SONDE_SCHEDULE_LINEAR;
     o.ending = ".svg";
     o.steps = 300;
     o.restarts = 2;
@@ -414,7 +424,9 @@ static void test_runs(void **state)
     assert_int_equal(sonde_toy_result_pictures(result, &n)->file[0], 's');
     assert_int_equal(n, 2);
     assert_non_null(strstr(sonde_toy_result_json(result), "\"findings\""));
+    assert_non_null(strstr(sonde_toy_result_setup(result), "2 models"));
     assert_non_null(strstr(sonde_toy_result_setup(result), "300 steps"));
+    assert_non_null(strstr(sonde_toy_result_setup(result), "falling linearly, weight decay 0"));
     sonde_toy_result_free(result);
 }
 
