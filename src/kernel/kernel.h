@@ -248,6 +248,23 @@ typedef struct sondep_decode_backward {
 void sondep_decode(float *y, const sondep_codes *codes, const float *w, const float *b,
                    const sondep_decode_backward *backward, int64_t N, int64_t D);
 
+/* Matching pursuit with the products of all features at hand: what is left of rows, and of their products with features. */
+typedef struct sondep_pursuit {
+    const float *w;    /* (S,D) */
+    const float *gram; /* (S,S) W W^T */
+    float *rest, *v;   /* (N,D), (N,S) = rest W^T; both are changed */
+    double least;      /* a row ends when |rest| is below it */
+    bool repeats;      /* a row goes on behind a feature that it had */
+} sondep_pursuit;
+
+/* Pairs of row n, in the order of choice  (parallel over rows):
+ *
+ *   s = the first of the largest v[n];   value = rest[n] . w[s], the last where it is not above 0;   rest[n] -= value w[s];   v[n] -= value gram[s]
+ *
+ * until there are out->capacity, or less than `least` is left, or a feature comes again, whose pair is then the last one. v must be finite.
+ * Cost: 2 S flops a pair, in place of the 2 S D of a product. Source: Mallat and Zhang 1993. Reference: kernel/ref/pursue.c. */
+void sondep_pursue(const sondep_codes *out, const sondep_pursuit *p, int64_t N, int64_t S, int64_t D);
+
 /* The pairs of codes by features: those of feature s are first[s] .. first[s + 1], in the order of rows. */
 typedef struct sondep_columns {
     int64_t *first; /* (S + 1) */

@@ -100,6 +100,9 @@ typedef struct sondep_leaf {
     void (*dot_listed)(float *out, const float *x, const float *rows, int64_t ld, const int32_t *index, int64_t n,
                        int64_t D);
 
+    int64_t (*subtract_and_find)(float *y, const float *x, float factor,
+                                 int64_t n); /* y -= factor x; the first of the largest */
+
     /* Sums of `rows` rows by `columns` features, from feature s on, in a whole tile: with b[s] (if b is not NULL) they are
      * pre-activations. What may be among a row's k largest goes on its list, which is cut when it has more than `most` pairs;
      * keys above their thresholds are counted or not. keys: room for as many floats as a list has. */
@@ -162,6 +165,8 @@ void sondep_tiled_encode(const sondep_leaf *leaf, const sondep_codes *out, int64
 size_t sondep_tiled_encode_scratch_bytes(const sondep_leaf *leaf, int64_t N, int64_t S, int64_t D, int64_t k);
 void sondep_rows_decode(const sondep_leaf *leaf, float *y, const sondep_codes *codes, const float *w, const float *b,
                         const sondep_decode_backward *backward, int64_t N, int64_t D);
+void sondep_rows_pursue(const sondep_leaf *leaf, const sondep_codes *out, const sondep_pursuit *p, int64_t N, int64_t S,
+                        int64_t D);
 void sondep_blocks_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch);
 size_t sondep_blocks_list_columns_scratch_bytes(int64_t S);
 void sondep_tasks_feature_step(const sondep_leaf *leaf, const sondep_features *f, const sondep_feature_term *terms,

@@ -50,6 +50,7 @@ float sondep_key_ref(const sondep_selection *selection, float v, int64_t s); /* 
 size_t sondep_encode_scratch_bytes_ref(int64_t N, int64_t S, int64_t D, int64_t k);
 void sondep_decode_ref(float *y, const sondep_codes *codes, const float *w, const float *b,
                        const sondep_decode_backward *backward, int64_t N, int64_t D);
+void sondep_pursue_ref(const sondep_codes *out, const sondep_pursuit *p, int64_t N, int64_t S, int64_t D);
 void sondep_list_columns_ref(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch);
 size_t sondep_list_columns_scratch_bytes_ref(int64_t S);
 void sondep_feature_step_ref(const sondep_features *f, const sondep_feature_term *terms, int64_t n_terms,

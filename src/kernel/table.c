@@ -479,6 +479,15 @@ void sondep_decode(float *y, const sondep_codes *codes, const float *w, const fl
         sondep_decode_ref(y, codes, w, b, backward, N, D);
 }
 
+void sondep_pursue(const sondep_codes *out, const sondep_pursuit *p, int64_t N, int64_t S, int64_t D)
+{
+    const sondep_leaf *leaf = set()->leaf;
+    if (leaf)
+        sondep_rows_pursue(leaf, out, p, N, S, D);
+    else
+        sondep_pursue_ref(out, p, N, S, D);
+}
+
 void sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch)
 {
     if (set()->leaf)

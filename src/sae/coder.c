@@ -18,7 +18,8 @@ enum {
 struct sonde_sae_coder {
     const sonde_sae *sae;
     float *x;           /* (BLOCK, D) rows as they are encoded */
-    float *spare;       /* (BLOCK, S) of matching pursuit */
+    float *rest;        /* (BLOCK, D) of matching pursuit without a Gram matrix */
+    float *gram;        /* (S, S) of matching pursuit, or NULL */
     sondep_codes codes; /* room for BLOCK rows of k pairs and DECODED rows of S pairs */
     int64_t *order;     /* (BLOCK) of TopK and of matching pursuit */
     void *scratch;      /* of products */
@@ -62,11 +63,36 @@ static sonde_status make_scratch(sonde_sae_coder *coder)
     return sondep_map_block(&coder->scratch, coder->scratch_bytes);
 }
 
+/* Pairs of a row, where they come before features: as many as TopK keeps, and as matching pursuit has steps; the first feature that comes
+ * again ends it, so that there are not many more than features. */
+static int64_t pairs_of(const sonde_sae_config *c)
+{
+    if (c->activation == SONDE_SAE_PURSUIT)
+        return c->stops_on_duplicate && c->max_iterations > c->d_sae ? c->d_sae + 1 : c->max_iterations;
+    return is_topk(c) ? c->k : 0;
+}
+
+/* The Gram matrix of matching pursuit: weights stay as they are, so that it is made once. */
+static sonde_status make_gram(sonde_sae_coder *coder, const sonde_sae_config *c)
+{
+    void *scratch;
+    size_t bytes = sondep_product_scratch_bytes(c->d_sae, c->d_sae, c->d_in);
+
+    if (!sondep_sae_has_gram(c->d_sae))
+        return SONDE_NEW(coder->rest, BLOCK * c->d_in);
+    SONDE_TRY(SONDE_NEW(coder->gram, c->d_sae * c->d_sae));
+    SONDE_TRY(sondep_map_block(&scratch, bytes));
+    sondep_sae_make_gram(coder->gram, coder->sae->w[SONDEP_W_DEC], c->d_sae, c->d_in, scratch);
+    sondep_unmap_block(scratch, bytes);
+    return SONDE_OK;
+}
+
 /* Pairs of a block: those that TopK keeps, or all features of the rows that are decoded. */
 static sonde_status make_codes(sondep_codes *out, const sonde_sae_config *c)
 {
-    int64_t n, kept = is_topk(c) ? BLOCK * c->k : 0;
+    int64_t n, kept;
 
+    SONDE_TRY(sondep_mul_i64(&kept, BLOCK, pairs_of(c), "pairs of a coder"));
     SONDE_TRY(sondep_mul_i64(&n, DECODED, c->d_sae, "features of a coder"));
     n = n > kept ? n : kept;
     SONDE_TRY(SONDE_NEW(out->index, n));
@@ -78,7 +104,6 @@ sonde_status sonde_sae_coder_new(sonde_sae_coder **out, const sonde_sae *sae)
 {
     const sonde_sae_config *c = &sae->config;
     sonde_sae_coder *coder;
-    int64_t n;
     sonde_status status;
 
     *out = NULL;
@@ -87,9 +112,8 @@ sonde_status sonde_sae_coder_new(sonde_sae_coder **out, const sonde_sae *sae)
     SONDE_TRY_DONE(SONDE_NEW(coder->x, BLOCK * c->d_in));
     SONDE_TRY_DONE(SONDE_NEW(coder->order, BLOCK));
     SONDE_TRY_DONE(make_codes(&coder->codes, c));
-    SONDE_TRY_DONE(sondep_mul_i64(&n, BLOCK, c->d_sae, "features of a coder"));
     if (c->activation == SONDE_SAE_PURSUIT)
-        SONDE_TRY_DONE(SONDE_NEW(coder->spare, n));
+        SONDE_TRY_DONE(make_gram(coder, c));
     SONDE_TRY_DONE(make_scratch(coder));
     *out = coder;
     return SONDE_OK;
@@ -103,7 +127,8 @@ void sonde_sae_coder_free(sonde_sae_coder *coder)
     if (coder == NULL)
         return;
     sondep_free(coder->x);
-    sondep_free(coder->spare);
+    sondep_free(coder->rest);
+    sondep_free(coder->gram);
     sondep_free(coder->order);
     sondep_free(coder->codes.index);
     sondep_free(coder->codes.value);
@@ -199,9 +224,10 @@ static sonde_status encode_block(sonde_sae_coder *coder, float *features, const 
         [SONDE_SAE_JUMPRELU] = sondep_sae_jumprelu, [SONDE_SAE_PURSUIT] = sondep_sae_pursuit,
     };
     const sonde_sae *sae = coder->sae;
-    sondep_sae_rows rows = {sae, features, coder->x, N, coder->scratch, coder->codes, coder->order, coder->spare};
+    sondep_sae_rows rows = {sae,          features,     coder->x,    N,          coder->scratch,
+                            coder->codes, coder->order, coder->rest, coder->gram};
 
-    rows.codes.capacity = sae->config.k;
+    rows.codes.capacity = pairs_of(&sae->config);
 #pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, ROWS_EACH)
     for (int64_t n = 0; n < N; n++)
         prepare_row(coder->x + n * sae->config.d_in, sae, x + n * sae->config.d_in);

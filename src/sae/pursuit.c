@@ -2,8 +2,8 @@
  *
  *   rest = x - b_dec;   repeat: s = argmax(max(rest . W_dec[s], 0)), f[s] += that value, rest -= that value W_dec[s]
  *
- * A row ends when the features that it has are those of the step before, or when less than residual_threshold is left of it.
- * One product serves all rows that go on; the value is taken anew for the chosen feature.
+ * A row ends when a feature comes again, or when less than residual_threshold is left of it. Products of all features with what is left are
+ * kept up to date by the Gram matrix of the decoder, where that is not too large, else formed anew.
  *
  * Source: Mallat and Zhang 1993; sae_lens 6.54.12, _encode_matching_pursuit.
  */
@@ -11,74 +11,103 @@
 
 #include <math.h>
 
-/* The first of the largest of S values; the first of all if none is above 0. */
-static int64_t best_of(const float *v, int64_t S)
+/* One feature more of row n, by the products v of what is left of it; false when it was the last, or there was none. */
+static bool take_feature(const sondep_codes *out, const sondep_pursuit *p, const float *v, int64_t n, int64_t S, int64_t D)
 {
-    int64_t best = 0;
-    float most = 0.0f;
-
-    for (int64_t s = 0; s < S; s++)
-        if (v[s] > most) {
-            most = v[s];
-            best = s;
-        }
-    return best;
-}
-
-/* One step of one row; false when it was its last. */
-static bool step_row(float *f, float *rest, const float *v, const sonde_sae *sae)
-{
-    const sonde_sae_config *c = &sae->config;
-    int64_t s = best_of(v, c->d_sae), D = c->d_in;
-    const float *row = sae->w[SONDEP_W_DEC] + s * D;
+    int64_t s = 0, at = n * out->capacity, count = out->count[n];
+    float *rest = p->rest + n * D;
+    const float *w;
     double dot = 0.0;
-    float value;
-    bool is_new = f[s] == 0.0f;
+    bool is_new = true;
 
+    for (int64_t i = 1; i < S; i++)
+        s = v[i] > v[s] ? i : s;
+    w = p->w + s * D;
     for (int64_t d = 0; d < D; d++)
-        dot += (double)rest[d] * row[d];
-    value = dot > 0.0 ? (float)dot : 0.0f;
-    f[s] += value;
-    for (int64_t d = 0; d < D; d++)
-        rest[d] -= value * row[d];
-    if (c->stops_on_duplicate && !(is_new && value > 0.0f))
+        dot += (double)rest[d] * w[d];
+    if (!(dot > 0.0))
         return false;
-    return !(c->residual_threshold > 0.0) || !(sqrt(sondep_sum_squares(rest, D)) < c->residual_threshold);
+    for (int64_t i = 0; i < count; i++)
+        is_new = is_new && out->index[at + i] != s;
+    out->index[at + count] = (int32_t)s;
+    out->value[at + count] = (float)dot;
+    out->count[n]++;
+    for (int64_t d = 0; d < D; d++)
+        rest[d] -= (float)dot * w[d];
+    return (is_new || p->repeats) && !(sqrt(sondep_sum_squares(rest, D)) < p->least);
 }
 
-/* Closes the gaps that rows leave whose turn has ended (their order is below 0); how many go on. */
-static int64_t close_gaps(float *rest, int64_t *order, int64_t n, int64_t D)
+/* All products anew for each feature. Rows that go on are copied together, so that one product serves them all. */
+static void pursue_by_products(const sondep_codes *out, const sondep_pursuit *p, const sondep_sae_pursuit_room *room,
+                               int64_t N, int64_t S, int64_t D)
 {
-    int64_t kept = 0;
+    sondep_matrix rest = {room->rest, SONDE_F32, D, 1}, encoder = {p->w, SONDE_F32, 1, D};
+    int64_t n = N;
 
-    for (int64_t i = 0; i < n; i++) {
-        if (order[i] < 0)
-            continue;
-        if (kept < i)
-            memcpy(rest + kept * D, rest + i * D, (size_t)D * sizeof *rest);
-        order[kept++] = order[i];
+    memset(out->count, 0, (size_t)N * sizeof *out->count);
+    for (int64_t i = 0; i < n; i++)
+        room->order[i] = i;
+    for (int64_t step = 0; step < out->capacity && n > 0; step++) {
+        int64_t kept = 0;
+        for (int64_t i = 0; i < n; i++)
+            memcpy(room->rest + i * D, p->rest + room->order[i] * D, (size_t)D * sizeof *p->rest);
+        sondep_product(p->v, S, &rest, &encoder, n, S, D, NULL, SONDEP_F32, room->scratch);
+#pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, 8)
+        for (int64_t i = 0; i < n; i++)
+            if (!take_feature(out, p, p->v + i * S, room->order[i], S, D))
+                room->order[i] = -1;
+        for (int64_t i = 0; i < n; i++)
+            if (room->order[i] >= 0)
+                room->order[kept++] = room->order[i];
+        n = kept;
     }
-    return kept;
 }
 
-/* Rows that go on lie together in front: a row's bits do not depend on how many there are. */
+/* 256 MB. */
+bool sondep_sae_has_gram(int64_t S)
+{
+    return S <= 8192;
+}
+
+/* W W^T, both triangles: the product is as fast as half of it would be. */
+void sondep_sae_make_gram(float *gram, const float *w, int64_t S, int64_t D, void *scratch)
+{
+    sondep_matrix rows = {w, SONDE_F32, D, 1}, columns = {w, SONDE_F32, 1, D};
+
+    sondep_product(gram, S, &rows, &columns, S, S, D, NULL, SONDEP_F32, scratch);
+}
+
+/* A number that is none is found in the first products: later ones come of them. */
+sonde_status sondep_sae_pursue(const sondep_codes *out, const sondep_pursuit *p, const sondep_sae_pursuit_room *room,
+                               int64_t N, int64_t S, int64_t D)
+{
+    sondep_matrix rest = {p->rest, SONDE_F32, D, 1}, encoder = {p->w, SONDE_F32, 1, D};
+    int64_t at;
+
+    sondep_product(p->v, S, &rest, &encoder, N, S, D, NULL, SONDEP_F32, room->scratch);
+    at = sondep_find_nonfinite(p->v, N * S, false);
+    if (at >= 0)
+        return SONDE_FAIL(SONDE_E_NONFINITE, "a pre-activation is not a number: row %lld", (long long)(at / S));
+    if (p->gram != NULL)
+        sondep_pursue(out, p, N, S, D);
+    else
+        pursue_by_products(out, p, room, N, S, D);
+    return SONDE_OK;
+}
+
+/* Features that came twice have the sum of both. */
 sonde_status sondep_sae_pursuit(const sondep_sae_rows *r)
 {
     const sonde_sae_config *c = &r->sae->config;
-    int64_t D = c->d_in, S = c->d_sae, n = r->N;
-    sondep_matrix rest = {r->x, SONDE_F32, D, 1}, encoder = {r->sae->w[SONDEP_W_DEC], SONDE_F32, 1, D};
+    int64_t S = c->d_sae;
+    sondep_pursuit p = {r->sae->w[SONDEP_W_DEC], r->gram, r->x, r->v, c->residual_threshold, !c->stops_on_duplicate};
+    sondep_sae_pursuit_room room = {r->rest, r->order, r->scratch};
 
-    memset(r->v, 0, (size_t)(n * S) * sizeof *r->v);
-    for (int64_t i = 0; i < n; i++)
-        r->order[i] = i;
-    for (int64_t step = 0; step < c->max_iterations && n > 0; step++) {
-        sondep_product(r->spare, S, &rest, &encoder, n, S, D, NULL, SONDEP_F32, r->scratch);
-#pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, 8)
-        for (int64_t i = 0; i < n; i++)
-            if (!step_row(r->v + r->order[i] * S, r->x + i * D, r->spare + i * S, r->sae))
-                r->order[i] = -1;
-        n = close_gaps(r->x, r->order, n, D);
-    }
+    SONDE_TRY(sondep_sae_pursue(&r->codes, &p, &room, r->N, S, c->d_in));
+    memset(r->v, 0, (size_t)(r->N * S) * sizeof *r->v);
+    for (int64_t n = 0; n < r->N; n++)
+        for (int64_t i = n * r->codes.capacity; i < n * r->codes.capacity + r->codes.count[n]; i++)
+            r->v[n * S + r->codes.index[i]] += r->codes.value[i];
     return SONDE_OK;
 }
 
@@ -90,57 +119,27 @@ sonde_status sondep_sae_pursuit(const sondep_sae_rows *r)
  *
  * from the last feature to the first; then G is the gradient by what was encoded. */
 
-/* One feature more of row n, which `encode` chose for place i; false when it was the last. */
-static bool take_feature(const sonde_sae_trainer *t, int64_t n, const sondep_codes *chosen, int64_t i)
+/* Rows of codes from `first` on. */
+static sondep_codes codes_from(const sondep_codes *all, int64_t first)
 {
-    const sondep_codes *all = &t->pairs.codes;
-    int64_t at = n * all->capacity, count = all->count[n], s = chosen->count[i] > 0 ? chosen->index[i] : 0;
-    const float *d = sondep_sae_at(t, t->w, SONDEP_SAE_OUT) + s * t->O;
-    float *rest = t->rest + n * t->O, value = chosen->count[i] > 0 ? chosen->value[i] : 0.0f;
-    bool is_new = value > 0.0f;
-
-    if (!is_new)
-        return false;
-    for (int64_t k = 0; k < count; k++)
-        is_new = is_new && all->index[at + k] != s;
-    all->index[at + count] = (int32_t)s;
-    all->value[at + count] = value;
-    all->count[n]++;
-    for (int64_t k = 0; k < t->O; k++)
-        rest[k] -= value * d[k];
-    return is_new && !(sqrt(sondep_sum_squares(rest, t->O)) < t->opts.residual_threshold);
+    return (sondep_codes){all->index + first * all->capacity, all->value + first * all->capacity, all->count + first,
+                          all->capacity};
 }
 
-/* The features of all rows; rows that go on lie together in front of `x`. */
+/* The features of all rows, some rows at a time: products of all with all are too many to keep. */
 static sonde_status choose_features(sonde_sae_trainer *t)
 {
-    sondep_codes chosen = {t->chosen_index, t->chosen_value, t->n_on, 1};
-    sondep_selection largest = {.k = 1};
-    int64_t n = t->N, k = t->pairs.codes.capacity;
+    const float *w = sondep_sae_at(t, t->w, SONDEP_SAE_OUT);
+    sondep_sae_pursuit_room room = {t->residual, t->order, t->scratch};
 
     /* nothing is chosen yet: all of a row is left */
     memcpy(t->rest, t->x, (size_t)(t->N * t->D) * sizeof(float));
-    memset(t->pairs.codes.count, 0, (size_t)t->N * sizeof *t->pairs.codes.count);
-    for (int64_t i = 0; i < n; i++)
-        t->order[i] = i;
-    for (int64_t step = 0; step < k && n > 0; step++) {
-        int64_t kept = 0;
-#pragma omp parallel for num_threads(sonde_threads()) schedule(static)
-        for (int64_t i = 0; i < n; i++)
-            memcpy(t->residual + i * t->D, t->rest + t->order[i] * t->D, (size_t)t->D * sizeof(float));
-        sondep_encode(&chosen, t->found, t->residual, t->D, sondep_sae_at(t, t->w, SONDEP_SAE_OUT), NULL, &largest, n, t->S,
-                      t->D, SONDEP_F32, t->scratch);
-        for (int64_t i = 0; i < n; i++)
-            if (t->found[i] < 0)
-                return SONDE_FAIL(SONDE_E_NONFINITE, "a pre-activation is not a number: row %lld", (long long)t->order[i]);
-#pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, 8)
-        for (int64_t i = 0; i < n; i++)
-            if (!take_feature(t, t->order[i], &chosen, i))
-                t->order[i] = -1;
-        for (int64_t i = 0; i < n; i++)
-            if (t->order[i] >= 0)
-                t->order[kept++] = t->order[i];
-        n = kept;
+    if (t->gram != NULL)
+        sondep_sae_make_gram(t->gram, w, t->S, t->D, t->scratch);
+    for (int64_t first = 0; first < t->N; first += t->block) {
+        sondep_pursuit p = {w, t->gram, t->rest + first * t->D, t->products, t->opts.residual_threshold, false};
+        sondep_codes codes = codes_from(&t->pairs.codes, first);
+        SONDE_TRY(sondep_sae_pursue(&codes, &p, &room, t->N - first < t->block ? t->N - first : t->block, t->S, t->D));
     }
     return SONDE_OK;
 }
@@ -192,11 +191,9 @@ static void measure_rest(const sonde_sae_trainer *t)
 static void add_block(sonde_sae_trainer *t, int64_t first, int64_t n)
 {
     int64_t k = t->pairs.codes.capacity;
-    sondep_codes codes = t->pairs.codes;
+    sondep_codes codes = codes_from(&t->pairs.codes, first);
     const sondep_columns *columns = &t->pairs.columns;
 
-    codes.index += first * k;
-    codes.count += first;
 #pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, 8)
     for (int64_t i = 0; i < n; i++)
         pursue_back(t, t->pursued + i * k * t->O, first + i);

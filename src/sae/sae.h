@@ -74,13 +74,30 @@ typedef struct sondep_sae_rows {
     float *v, *x;
     int64_t N;
     void *scratch;      /* of products */
-    sondep_codes codes; /* room for N rows of k pairs: TOPK, ABSTOPK */
+    sondep_codes codes; /* room for N rows of k pairs: TOPK, ABSTOPK, PURSUIT */
     int64_t *order;     /* (N) of PURSUIT, and how many pre-activations passed, of TOPK */
-    float *spare;       /* (N,S) of PURSUIT */
+    float *rest;        /* (N,D) of PURSUIT without a Gram matrix */
+    const float *gram;  /* (S,S) or NULL, of PURSUIT */
 } sondep_sae_rows;
 
-/* Errors: SONDE_E_NONFINITE (TOPK and ABSTOPK, which would not show it): the row. */
+/* Errors: SONDE_E_NONFINITE (TOPK, ABSTOPK and PURSUIT, which would not show it): the row. */
 typedef sonde_status sondep_sae_activation_fn(const sondep_sae_rows *r);
 sondep_sae_activation_fn sondep_sae_relu, sondep_sae_gated, sondep_sae_topk, sondep_sae_jumprelu, sondep_sae_pursuit;
 
+/* ---- matching pursuit, of coders and of the training ------------------------------------------------------------------- */
+
+/* Whether the Gram matrix of S features is kept, and how it is made. scratch: of that product. */
+bool sondep_sae_has_gram(int64_t S);
+void sondep_sae_make_gram(float *gram, const float *w, int64_t S, int64_t D, void *scratch);
+
+/* Room of N rows: rest (N,D) and order (N) where there is no Gram matrix; scratch of the product of up to N rows with all features. */
+typedef struct sondep_sae_pursuit_room {
+    float *rest;
+    int64_t *order;
+    void *scratch;
+} sondep_sae_pursuit_room;
+
+/* As sondep_pursue, from rows alone: p->v is room for their products, p->gram may be NULL. Errors: SONDE_E_NONFINITE: the row. */
+sonde_status sondep_sae_pursue(const sondep_codes *out, const sondep_pursuit *p, const sondep_sae_pursuit_room *room,
+                               int64_t N, int64_t S, int64_t D);
 #endif

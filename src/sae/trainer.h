@@ -145,20 +145,19 @@ struct sonde_sae_trainer {
     float *group_residual[SONDEP_SAE_GROUPS]; /* (N,O) */
     float *keys;                              /* (N,capacity) of a batch */
     float *pursued;                           /* (block * k, O) gradients of pairs, of matching pursuit */
-    int64_t *order;                           /* (N) rows that go on */
-    int32_t *chosen_index;
-    float *chosen_value;             /* (N) the feature that each of these takes */
-    float *norms;                    /* (S) lengths of decoder rows */
-    float *exp_r;                    /* (S) of gated: exp(r_mag) */
-    double *column;                  /* (2 O) sums of a column, and of its squares */
-    float *ones;                     /* (S) */
-    float *pull;                     /* (S) */
-    float *no_bar;                   /* (S) -inf */
-    float *bar;                      /* (S) what keys must be above */
-    double *sums[SONDEP_N_SAE_SUMS]; /* (S) */
-    double *means;                   /* (S) of kl: sums over rows, */
-    float *slopes;                   /* (S) gradients of the penalty by a feature of a row, */
-    double of_features;              /* and the penalty itself */
+    float *products, *gram;                   /* (block,S), (S,S) or NULL: of matching pursuit */
+    int64_t *order;                           /* (block) rows that go on */
+    float *norms;                             /* (S) lengths of decoder rows */
+    float *exp_r;                             /* (S) of gated: exp(r_mag) */
+    double *column;                           /* (2 O) sums of a column, and of its squares */
+    float *ones;                              /* (S) */
+    float *pull;                              /* (S) */
+    float *no_bar;                            /* (S) -inf */
+    float *bar;                               /* (S) what keys must be above */
+    double *sums[SONDEP_N_SAE_SUMS];          /* (S) */
+    double *means;                            /* (S) of kl: sums over rows, */
+    float *slopes;                            /* (S) gradients of the penalty by a feature of a row, */
+    double of_features;                       /* and the penalty itself */
     double *below;   /* (S) of jumprelu with pre_act: sum of how far a dead feature was below its threshold */
     int64_t *fired;  /* (S) rows in which a feature is on */
     float *gradient; /* of what is no row of a feature: vectors, b_dec, skip, as they lie in a block */

@@ -203,9 +203,9 @@ static size_t lay_pursuit(sondep_arena *arena, sonde_sae_trainer *t)
 
     t->block = PURSUED_ROWS < t->N ? PURSUED_ROWS : t->N;
     TAKE(t->pursued, t->block * k * t->O);
-    TAKE(t->order, t->N);
-    TAKE(t->chosen_index, t->N);
-    TAKE(t->chosen_value, t->N);
+    TAKE(t->products, t->block * t->S);
+    TAKE(t->order, t->block);
+    TAKE(t->gram, sondep_sae_has_gram(t->S) ? t->S * t->S : 0);
     return bytes + lay_matrices(arena, t);
 }
 
@@ -272,6 +272,11 @@ static size_t scratch_bytes(const sonde_sae_trainer *t)
     bytes = larger(bytes, sondep_encode_scratch_bytes(N, S, D, larger((size_t)t->pairs.codes.capacity, 1)));
     if (t->rule->is_topk)
         bytes = larger(bytes, sondep_encode_scratch_bytes(N, S, D, t->opts.aux_k));
+    if (t->gram != NULL)
+        bytes = larger(bytes, sondep_product_scratch_bytes(S, S, D));
+    /* matching pursuit without it takes products of any number of rows */
+    for (int64_t rows = 1; rows <= R && t->products != NULL && t->gram == NULL; rows++)
+        bytes = larger(bytes, sondep_product_scratch_bytes(rows, S, D));
     /* the last block of rows may be smaller, and be cut so that it takes more */
     for (int64_t rows = R; rows > 0 && t->block > 0; rows = rows == R ? N % R : 0) {
         bytes = larger(bytes, sondep_product_scratch_bytes(rows, S, D));

@@ -313,6 +313,120 @@ static void steps_do_not_depend_on_threads(void **unused)
     free_batch(&b), free(pull), free(norm);
 }
 
+/* ---- matching pursuit -------------------------------------------------------------------------------------------------------------- */
+
+/* Rows, unit features, and what a pursuit needs of them. */
+typedef struct chase {
+    float *x, *w, *gram, *v, *rest;
+    sondep_codes codes;
+} chase;
+
+static void make_chase(chase *c, int64_t N, int64_t S, int64_t D, int64_t k)
+{
+    *c = (chase){numbers(N * D, 40),
+                 numbers(S * D, 41),
+                 take((size_t)(S * S) * sizeof(float)),
+                 take((size_t)(N * S) * sizeof(float)),
+                 take((size_t)(N * D) * sizeof(float)),
+                 take_codes(N, k)};
+    for (int64_t s = 0; s < S; s++) {
+        double squares = 1e-30;
+        for (int64_t d = 0; d < D; d++)
+            squares += (double)c->w[s * D + d] * c->w[s * D + d];
+        for (int64_t d = 0; d < D; d++)
+            c->w[s * D + d] /= (float)sqrt(squares);
+    }
+}
+
+/* Sums in doubles. */
+static void products(float *out, const float *a, int64_t n, const float *b, int64_t m, int64_t D)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m; j++) {
+            double sum = 0.0;
+            for (int64_t d = 0; d < D; d++)
+                sum += (double)a[i * D + d] * b[j * D + d];
+            out[i * m + j] = (float)sum;
+        }
+}
+
+static void free_chase(chase *c)
+{
+    free(c->x), free(c->w), free(c->gram), free(c->v), free(c->rest);
+    free_codes(&c->codes);
+}
+
+/* From the beginning; pursue is the kernel or its definition. */
+static void run_chase(chase *c, int64_t N, int64_t S, int64_t D, double least, bool repeats, bool is_ref)
+{
+    sondep_pursuit p = {c->w, c->gram, c->rest, c->v, least, repeats};
+
+    memcpy(c->rest, c->x, (size_t)(N * D) * sizeof(float));
+    products(c->gram, c->w, S, c->w, S, D);
+    products(c->v, c->x, N, c->w, S, D);
+    (is_ref ? sondep_pursue_ref : sondep_pursue)(&c->codes, &p, N, S, D);
+}
+
+/* A pair is the one that the definition has, or both features are as good to the last bits; then the rest of the row may differ. What
+ * always holds: pairs and rest give the row. */
+static void check_chase(int64_t N, int64_t S, int64_t D, int64_t k, double least, bool repeats)
+{
+    int64_t same = 0;
+    chase got, want;
+
+    make_chase(&got, N, S, D, k), make_chase(&want, N, S, D, k);
+    run_chase(&got, N, S, D, least, repeats, false), run_chase(&want, N, S, D, least, repeats, true);
+    for (int64_t n = 0; n < N; n++) {
+        int64_t count = got.codes.count[n];
+        assert_in_range(count, 0, k);
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t d = 0; d < D; d++)
+                got.rest[n * D + d] += got.codes.value[n * k + i] * got.w[got.codes.index[n * k + i] * D + d];
+        /* of the first pairs, which no rounding has moved yet, all are the same */
+        for (int64_t i = 0; i < count && i < 3; i++)
+            same += i < want.codes.count[n] && got.codes.index[n * k + i] == want.codes.index[n * k + i] &&
+                    fabsf(got.codes.value[n * k + i] - want.codes.value[n * k + i]) < 1e-5f;
+        same -= count < 3 ? count : 3;
+    }
+    assert_int_equal(same, 0);
+    assert_within(got.rest, want.x, N * D, "pursue", "f32");
+    free_chase(&got), free_chase(&want);
+}
+
+static void rows_are_pursued(void **unused)
+{
+    (void)unused;
+    for (int set = 0; set < N_ALL_SETS; set++)
+        for (int i = 0; choose_set(set) && i < N_WIDTHS; i += SANITIZED ? 3 : 1) {
+            check_chase(5, widths[i] + 1, 24, 7, 0.0, false);
+            check_chase(3, widths[N_WIDTHS - 1 - i], widths[i] < 100 ? widths[i] : 100, 4, 0.5, false);
+            check_chase(40, 33, 17, 60, 0.01, true);
+        }
+}
+
+/* A feature that comes again ends its row: features in the plane, most of which share a direction. */
+static void a_feature_that_comes_again_is_the_last(void **unused)
+{
+    static const float w[] = {1, 0, 0.6f, 0.8f}, x[] = {1, 1};
+    float gram[4], v[2], rest[2];
+    (void)unused;
+
+    for (int set = 0; set < N_ALL_SETS; set++)
+        for (int repeats = 0; choose_set(set) && repeats < 2; repeats++) {
+            sondep_codes c = take_codes(1, 8);
+            sondep_pursuit p = {w, gram, rest, v, 0.0, repeats};
+            memcpy(rest, x, sizeof x);
+            products(gram, w, 2, w, 2, 2), products(v, x, 1, w, 2, 2);
+            sondep_pursue(&c, &p, 1, 2, 2);
+            /* 1.4 of the second leaves (0.16, -0.12); 0.16 of the first (0, -0.12), of which neither has any */
+            assert_int_equal(c.count[0], 2);
+            assert_int_equal(c.index[0], 1), assert_int_equal(c.index[1], 0);
+            assert_true(fabsf(c.value[0] - 1.4f) < 1e-6f && fabsf(c.value[1] - 0.16f) < 1e-6f);
+            assert_true(fabsf(rest[0]) < 1e-6f && fabsf(rest[1] + 0.12f) < 1e-6f);
+            free_codes(&c);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +435,8 @@ int main(void)
         cmocka_unit_test(pairs_are_sorted),
         cmocka_unit_test(features_step),
         cmocka_unit_test(steps_do_not_depend_on_threads),
+        cmocka_unit_test(rows_are_pursued),
+        cmocka_unit_test(a_feature_that_comes_again_is_the_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,6 +80,7 @@ static const tolerance tolerances[] = {
     {"adamw", "f32", 1, 1.0e-6, 1.6e-07},
     {"adamw_torch", "f32", 8, 2.0e-7, 7.2e-08},
     {"adamw_moment", "f32", 1, 1.0e-6, 1.1e-07},
+    {"pursue", "f32", 34, 1.0e-5, 1.0e-06},
     {"decode", "f32", 34, 1.0e-6, 1.6e-07},
     {"decode_dvalue", "f32", 768, 2.0e-6, 1.6e-07},
     {"decode_error", "f32", 768, 1.0e-6, 1.3e-07},

@@ -237,6 +237,15 @@ void __wrap_sondep_decode(float *y, const sondep_codes *codes, const float *w, c
         spoil("decode_dvalue", backward->dvalue + n * codes->capacity, codes->count[n]);
 }
 
+void __real_sondep_pursue(const sondep_codes *out, const sondep_pursuit *p, int64_t N, int64_t S, int64_t D);
+void __wrap_sondep_pursue(const sondep_codes *out, const sondep_pursuit *p, int64_t N, int64_t S, int64_t D);
+void __wrap_sondep_pursue(const sondep_codes *out, const sondep_pursuit *p, int64_t N, int64_t S, int64_t D)
+{
+    __real_sondep_pursue(out, p, N, S, D);
+    for (int64_t n = 0; n < N; n++)
+        spoil("pursue", out->value + n * out->capacity, out->count[n]);
+}
+
 void __real_sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch);
 void __wrap_sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch);
 void __wrap_sondep_list_columns(const sondep_columns *out, const sondep_codes *codes, int64_t N, int64_t S, void *scratch)

@@ -106,6 +106,48 @@ static void dot_listed(float *out, const float *x, const float *rows, int64_t ld
         dot_some(out + i, x, rows, ld, index + i, 1, D);
 }
 
+/* ---- matching pursuit ----------------------------------------------------------------------------------------------------- */
+
+/* y -= factor x over a whole number of groups of four vectors; the greatest of y. */
+static inline __attribute__((always_inline)) vec subtract_groups(float *y, const float *x, vec factor, int64_t n)
+{
+    vec most[4];
+
+    UNROLL for (int k = 0; k < 4; k++) most[k] = v_set(-INFINITY);
+    for (int64_t i = 0; i < n; i += 4 * V_WIDTH) {
+        UNROLL for (int k = 0; k < 4; k++)
+        {
+            vec left = v_fnma(factor, v_load(x + i + k * V_WIDTH), v_load(y + i + k * V_WIDTH));
+            v_store(y + i + k * V_WIDTH, left);
+            most[k] = v_max(left, most[k]);
+        }
+    }
+    return v_max(v_max(most[0], most[1]), v_max(most[2], most[3]));
+}
+
+/* See leaf.h. Only the block that has the largest number is read again, to find where. */
+static int64_t subtract_and_find(float *y, const float *x, float factor, int64_t n)
+{
+    enum { OF_BLOCK = 16 * V_WIDTH };
+    float most = -INFINITY, of_block;
+    int64_t block = 0, i;
+
+    for (i = 0; i < n; i += OF_BLOCK) {
+        int64_t count = n - i < OF_BLOCK ? n - i : OF_BLOCK, whole = count / (4 * V_WIDTH) * (4 * V_WIDTH);
+        vec greatest_yet = subtract_groups(y + i, x + i, v_set(factor), whole);
+        of_block = v_greatest(greatest_yet);
+        for (int64_t k = i + whole; k < i + count; k++) {
+            y[k] -= factor * x[k];
+            of_block = y[k] > of_block ? y[k] : of_block;
+        }
+        block = of_block > most ? i : block;
+        most = of_block > most ? of_block : most;
+    }
+    for (i = block; i < n && y[i] != most; i++)
+        ;
+    return i < n ? i : 0;
+}
+
 /* ---- cutting a list ---------------------------------------------------------------------------------------------------------- */
 
 /* How many keys are above a bar. */

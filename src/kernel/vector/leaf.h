@@ -38,6 +38,7 @@ const sondep_leaf LEAF = {
     .weigh = weigh,
     .add_listed = add_listed,
     .dot_listed = dot_listed,
+    .subtract_and_find = subtract_and_find,
     .select_tile = select_tile,
     .cut_kept = cut_kept,
     .toy_rows = toy_rows,

@@ -552,6 +552,39 @@ static void test_bad_rows(void **state)
     }
 }
 
+/* Products that are kept up to date by the Gram matrix, and those that are formed anew, choose the same features. */
+static void test_two_ways_of_pursuit(void **state)
+{
+    enum { K = 9, SCRATCH = 1 << 24 };
+    static float x[N * D], w[S * D], gram[S * S], v[N * S], rest[2][N * D], room[N * D], value[2][N * K];
+    static int32_t index[2][N * K];
+    static int64_t count[2][N], order[N];
+    void *scratch;
+    (void)state;
+
+    make_rows(x, N, 5);
+    for (int64_t i = 0; i < S * D; i++)
+        w[i] = (float)(sonde_random_normal(9, 9, (uint64_t)i) / sqrt(D));
+    assert_ok(sondep_map_block(&scratch, SCRATCH));
+    sondep_sae_make_gram(gram, w, S, D, scratch);
+    for (int way = 0; way < 2; way++) {
+        sondep_codes codes = {index[way], value[way], count[way], K};
+        sondep_pursuit p = {w, way == 0 ? gram : NULL, rest[way], v, 0.8, false};
+        sondep_sae_pursuit_room r = {room, order, scratch};
+        memcpy(rest[way], x, sizeof x);
+        assert_ok(sondep_sae_pursue(&codes, &p, &r, N, S, D));
+    }
+    for (int64_t n = 0; n < N; n++) {
+        assert_in_range(count[0][n], 1, K);
+        assert_int_equal(count[0][n], count[1][n]);
+        for (int64_t i = n * K; i < n * K + count[0][n]; i++) {
+            assert_int_equal(index[0][i], index[1][i]);
+            assert_true(fabsf(value[0][i] - value[1][i]) < 1e-4f);
+        }
+    }
+    sondep_unmap_block(scratch, SCRATCH);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -569,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_planted_dictionary),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_bad_rows),
+        cmocka_unit_test(test_two_ways_of_pursuit),
     };
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }
