@@ -379,7 +379,8 @@ static sonde_status evaluate(const sae_training *t, const sae_unit *u, sae_point
     sonde_sae_eval_opts_init(&how);
     how.n_resamples = 0;
     CLI_TRY(export(&sae, t, u));
-    status = sonde_sae_evaluate(&report, NULL, t->m.model, sae, &t->held_out, &how, NULL, NULL);
+    status =
+        sonde_sae_evaluate(&report, NULL, t->m.model, (const sonde_sae *const *)&sae, 1, &t->held_out, &how, NULL, NULL);
     sonde_sae_free(sae);
     CLI_TRY(status);
     p->held_out_l0 = report.metrics[SONDE_SAE_L0].value;

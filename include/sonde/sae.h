@@ -224,21 +224,25 @@ typedef struct sonde_sae_feature {
 /* Told now and then how many tokens of all passes are done; non-zero stops the evaluation. */
 typedef sonde_status sonde_sae_progress_fn(int64_t n_done, int64_t n_tokens, void *ctx);
 
-/* Measures an autoencoder on texts: two walks, the first for the mean of x, the second for all else (with loss: four passes).
+/* Measures autoencoders that read and write the same hook points on texts: two walks, the first for the mean of x, the second for all else (with loss:
+ * a pass for each, and three that are the same for all).
  *
- * features  (S)  what each did; NULL: not wanted
+ * out       (n_saes)  of each
+ * features  (n_saes)  what each feature of each did, (S) of that one; NULL, or a NULL in it: not wanted
  *
- * Intervals: percentiles 2.5 and 97.5 of the metric over resamples of texts with replacement. Sums are in double.
+ * Intervals: percentiles 2.5 and 97.5 of the metric over resamples of texts with replacement. Sums are in double. An autoencoder's numbers do not
+ * depend on the others.
  *
- * Owns: nothing. Cost: five passes of the model, the encoder and the decoder; a pass's logits are held once.
- * Errors: SONDE_E_HOOK (no such hook), SONDE_E_SHAPE (it does not have the autoencoder's width: both numbers), SONDE_E_RANGE (no position to measure),
- * SONDE_E_NONFINITE, SONDE_E_INTERRUPTED, SONDE_E_NOMEM, those of sonde_run_forward, what `progress` returned.
+ * Owns: nothing. Cost: 4 + n_saes passes of the model, the encoders and the decoders; a pass's logits are held once.
+ * Errors: SONDE_E_HOOK (no such hook, or not the first one's), SONDE_E_SHAPE (it does not have the autoencoder's width: both numbers),
+ * SONDE_E_RANGE (no position to measure), SONDE_E_ARG, SONDE_E_NONFINITE, SONDE_E_INTERRUPTED, SONDE_E_NOMEM, those of sonde_run_forward, what
+ * `progress` returned.
  * Threads: bytes do not depend on their number.
  * Source: the list above; Efron and Tibshirani 1993, chapter 13. Reference: tests/oracle/sae_eval_live.py. */
-SONDE_API sonde_status sonde_sae_evaluate(sonde_sae_report *out, sonde_sae_feature *features, const sonde_model *model,
-                                          const sonde_sae *sae, const sonde_sae_texts *texts,
-                                          const sonde_sae_eval_opts *opts, sonde_sae_progress_fn *progress,
-                                          void *ctx) SONDE_MUST_USE;
+SONDE_API sonde_status sonde_sae_evaluate(sonde_sae_report *out, sonde_sae_feature *const *features,
+                                          const sonde_model *model, const sonde_sae *const *saes, int64_t n_saes,
+                                          const sonde_sae_texts *texts, const sonde_sae_eval_opts *opts,
+                                          sonde_sae_progress_fn *progress, void *ctx) SONDE_MUST_USE;
 
 /* How a feature's two vectors lie; NaN where it has none. */
 typedef struct sonde_sae_geometry {

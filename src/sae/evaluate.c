@@ -1,134 +1,23 @@
-/* evaluate.c - an autoencoder on texts: what it keeps of the activations, and of what the model predicts.   floor 7: sae
+/* evaluate.c - autoencoders on texts: what they keep of the activations, and of what the model predicts.   floor 7: sae
  *
  *   first walk    the model up to the hook: the mean of x
- *   second walk   batch by batch: clean (x is read, encoded, decoded), then spliced, zero and mean, each a pass of its own whose
- *                 logits are held against those of the clean one, row by row as they come
+ *   second walk   batch by batch: clean (x is read, and encoded and decoded by each autoencoder), then spliced with each, zero and mean, each a
+ *                 pass of its own whose logits are held against those of the clean one, row by row as they come
  *
  * Rows are real tokens of a batch in the order of texts; measured rows are those that are not left out.
  */
-#include "sae/score.h"
-
-#include "run/run.h"
+#include "sae/evaluate.h"
 
 #include <sonde/kernel.h>
 
 #include <math.h>
 
-/* Rows that are encoded at a time. */
-enum { BLOCK = 256 };
-
-/* What stands at the output's hook point in a pass. */
-typedef enum change { AS_IT_IS = -1, SPLICED, ZERO, MEAN, N_CHANGES } change;
-
-/* A row of the present batch. */
-typedef struct row {
-    int64_t text, target; /* the token that it should predict; -1: its loss does not count */
-    bool is_left_out;
-} row;
-
-typedef struct evaluation {
-    const sonde_sae *sae;
-    const sonde_sae_texts *texts;
-    sonde_sae_eval_opts opts;
-    int64_t D, O, S, V;
-    sonde_run *run;
-    sonde_sae_coder *coder;
-    char *in, *out; /* names of the hook points; owned */
-    bool is_same;   /* one point: what is read is what is written */
-
-    int64_t longest, n_rows, n_measured, first_text, B, T; /* room; rows of the batch; the batch */
-    int32_t *tokens;                                       /* (longest) padded */
-    int64_t *lengths;
-    int64_t tokens_capacity;
-    row *rows;
-    float *x, *target, *y; /* measured rows; target is x where is_same */
-    float *features;       /* (BLOCK,S) */
-    double *row_sums;      /* (BLOCK,N_SUMS) */
-    change change;
-
-    float *clean;                  /* (rows,V) probabilities of the clean pass */
-    double *clean_part, *ce, *kl;  /* (rows) sum p log p of it; the present pass */
-    double *log_sum_exp;           /* (rows) of the present pass */
-    double *mean;                  /* (O) */
-    double *sums;                  /* (n_texts,N_SUMS) */
-    sonde_sae_feature *of_feature; /* (S) or NULL */
-    int64_t *last_text;            /* (S) the last text in which a feature fired, and one more */
-
-    sonde_sae_progress_fn *progress;
-    void *ctx;
-    int64_t n_done, n_to_do;
-} evaluation;
-
-void sonde_sae_eval_opts_init(sonde_sae_eval_opts *out)
-{
-    *out = (sonde_sae_eval_opts){.struct_size = sizeof *out, .has_loss = 1, .n_resamples = 1000, .batch = 1024};
-}
-
-static sonde_status read_opts(sonde_sae_eval_opts *out, const sonde_sae_eval_opts *opts)
-{
-    sonde_sae_eval_opts_init(out);
-    SONDE_TRY(sondep_opts_read(out, sizeof *out, opts, "the struct of evaluation options"));
-    if (out->protocol < 0 || out->protocol > SONDE_SAE_PROTOCOL_SAELENS || out->batch < 1 || out->n_resamples < 0)
-        return SONDE_FAIL(SONDE_E_ARG,
-                          "options of an evaluation outside their bounds: protocol %lld, batch %lld, resamples %lld",
-                          (long long)out->protocol, (long long)out->batch, (long long)out->n_resamples);
-    return SONDE_OK;
-}
-
-static void evaluation_close(evaluation *e)
-{
-    sonde_run_free(e->run);
-    sonde_sae_coder_free(e->coder);
-    if (e->target != e->x)
-        sondep_free(e->target);
-    void *const blocks[] = {e->in, e->out,         e->tokens,   e->lengths, e->rows,       e->x,
-                            e->y,  e->features,    e->row_sums, e->clean,   e->clean_part, e->ce,
-                            e->kl, e->log_sum_exp, e->mean,     e->sums,    e->last_text};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
-        sondep_free(blocks[i]);
-}
-
-/* ---- what is measured where ---------------------------------------------------------------------------------------------- */
-
-/* The one point of a name; its numbers for a position must be as many as the autoencoder has. */
-static sonde_status find_point(char **out, const sonde_model *model, const char *name, int64_t width, const char *verb)
-{
-    const sonde_hook_point *point;
-    int64_t has;
-
-    SONDE_TRY(sondep_find_one_point(&point, model, name));
-    has = sonde_hook_n_neurons(point);
-    if (has != width)
-        return SONDE_FAIL(SONDE_E_SHAPE, "'%s' has %lld numbers for each position, the autoencoder %s %lld", point->name,
-                          (long long)has, verb, (long long)width);
-    return sondep_copy_string(out, point->name);
-}
-
-/* Both points, from the options or from cfg.json. */
-static sonde_status find_points(evaluation *e, const sonde_model *model)
-{
-    const sonde_sae_config *c = &e->sae->config;
-    const char *in = e->opts.hook ? e->opts.hook : c->hook_name,
-               *out = e->opts.hook_out ? e->opts.hook_out : c->hook_name_out;
-
-    if (*in == '\0')
-        return sondep_hint(SONDE_FAIL(SONDE_E_HOOK, "the autoencoder does not say which hook point it reads"),
-                           "name it: '--hook blocks.3.hook_resid_post'");
-    if (c->is_transcoder && *out == '\0')
-        return sondep_hint(SONDE_FAIL(SONDE_E_HOOK, "the transcoder does not say which hook point it writes"),
-                           "name it: '--hook-out blocks.3.hook_mlp_out'");
-    SONDE_TRY(find_point(&e->in, model, in, e->D, "reads"));
-    SONDE_TRY(find_point(&e->out, model, c->is_transcoder ? out : in, e->O, "writes"));
-    e->is_same = strcmp(e->in, e->out) == 0;
-    return SONDE_OK;
-}
-
 /* ---- hooks --------------------------------------------------------------------------------------------------------------- */
 
 /* Measured rows of a tensor, one behind another. */
-static void gather(const evaluation *e, float *to, const sonde_tensor *x, int64_t width)
+static void gather(const sondep_sae_evaluation *e, float *to, const sonde_tensor *x, int64_t width)
 {
-    const row *r = e->rows;
+    const sondep_sae_row *r = e->rows;
 
     for (int64_t b = 0; b < e->B; b++)
         for (int64_t t = 0; t < e->lengths[b]; t++, r++) {
@@ -142,7 +31,7 @@ static void gather(const evaluation *e, float *to, const sonde_tensor *x, int64_
 /* The input, in the clean pass. */
 static sonde_status on_input(const sonde_hook_event *event, sonde_tensor *x, void *ctx)
 {
-    evaluation *e = ctx;
+    sondep_sae_evaluation *e = ctx;
 
     (void)event;
     if (e->change == AS_IT_IS)
@@ -151,7 +40,7 @@ static sonde_status on_input(const sonde_hook_event *event, sonde_tensor *x, voi
 }
 
 /* One position of the output changed; y is its reconstruction. */
-static void change_row(const evaluation *e, float *x, const float *y)
+static void change_row(const sondep_sae_evaluation *e, float *x, const float *y)
 {
     for (int64_t d = 0; d < e->O; d++)
         x[d] = e->change == SPLICED ? y[d] : e->change == ZERO ? 0.0f : (float)e->mean[d];
@@ -160,9 +49,9 @@ static void change_row(const evaluation *e, float *x, const float *y)
 /* The output: read in the clean pass, changed in the others. */
 static sonde_status on_output(const sonde_hook_event *event, sonde_tensor *x, void *ctx)
 {
-    evaluation *e = ctx;
-    const float *y = e->y;
-    const row *r = e->rows;
+    sondep_sae_evaluation *e = ctx;
+    const float *y = e->change == SPLICED ? e->spliced->y : e->target;
+    const sondep_sae_row *r = e->rows;
     bool takes_all = e->opts.protocol == SONDE_SAE_PROTOCOL_SAELENS && e->change != SPLICED;
 
     (void)event;
@@ -201,7 +90,7 @@ static double dot(const float *a, const float *b, int64_t n)
  *   changed    KL(p, softmax(a)) = sum p log p - sum p a + log sum exp a */
 static sonde_status on_logits(const float *logits, int64_t first_row, int64_t n_rows, int64_t V, void *ctx)
 {
-    evaluation *e = ctx;
+    sondep_sae_evaluation *e = ctx;
     float *p = e->clean + first_row * V;
 
     if (e->change == AS_IT_IS) {
@@ -221,11 +110,11 @@ static sonde_status on_logits(const float *logits, int64_t first_row, int64_t n_
     return SONDE_OK;
 }
 
-/* Adds a pass's losses to those of its texts. */
-static void add_losses(evaluation *e)
+/* Adds a pass's losses to those of its texts, of one autoencoder. */
+static void add_losses(const sondep_sae_evaluation *e, const sondep_sae_subject *s)
 {
     for (int64_t r = 0; r < e->n_rows; r++) {
-        double *sums = e->sums + e->rows[r].text * N_SUMS;
+        double *sums = s->sums + e->rows[r].text * N_SUMS;
         if (e->rows[r].target < 0)
             continue;
         if (e->change == AS_IT_IS) {
@@ -241,11 +130,10 @@ static void add_losses(evaluation *e)
 /* ---- a batch -------------------------------------------------------------------------------------------------------------- */
 
 /* Texts from `text` on while they fit, at least one; their rows. */
-static void fill_batch(evaluation *e, int64_t text, int64_t offset)
+static void fill_batch(sondep_sae_evaluation *e, int64_t text, int64_t offset)
 {
     const sonde_sae_texts *all = e->texts;
 
-    e->first_text = text;
     e->B = e->T = e->n_rows = e->n_measured = 0;
     for (; text < all->n; text++) {
         int64_t length = all->lengths[text], T = length > e->T ? length : e->T;
@@ -256,7 +144,7 @@ static void fill_batch(evaluation *e, int64_t text, int64_t offset)
         for (int64_t t = 0; t < length; t++, offset++) {
             bool is_left_out = all->left_out != NULL && all->left_out[offset];
             bool counts = t + 1 < length && !(is_left_out && e->opts.protocol == SONDE_SAE_PROTOCOL_SAELENS);
-            e->rows[e->n_rows++] = (row){text, counts ? all->tokens[offset + 1] : -1, is_left_out};
+            e->rows[e->n_rows++] = (sondep_sae_row){text, counts ? all->tokens[offset + 1] : -1, is_left_out};
             e->n_measured += !is_left_out;
         }
     }
@@ -269,7 +157,7 @@ static void fill_batch(evaluation *e, int64_t text, int64_t offset)
 }
 
 /* A pass over the batch. */
-static sonde_status pass(evaluation *e, change what)
+static sonde_status pass(sondep_sae_evaluation *e, sondep_sae_change what)
 {
     e->change = what;
     if (e->n_rows > 0)
@@ -279,54 +167,58 @@ static sonde_status pass(evaluation *e, change what)
 }
 
 /* What each feature did in a block of rows: columns are a thread's. */
-static void count_features(evaluation *e, const int64_t *text_of_row, int64_t n)
+static void count_features(const sondep_sae_subject *of, const float *features, const int64_t *text_of_row, int64_t n)
 {
+    int64_t S = of->sae->config.d_sae;
+
 #pragma omp parallel for num_threads(sonde_threads()) schedule(static)
-    for (int64_t s = 0; s < e->S; s++) {
-        sonde_sae_feature *f = &e->of_feature[s];
+    for (int64_t s = 0; s < S; s++) {
+        sonde_sae_feature *f = &of->of_feature[s];
         for (int64_t i = 0; i < n; i++) {
-            double size = fabs((double)e->features[i * e->S + s]);
+            double size = fabs((double)features[i * S + s]);
             if (size == 0.0)
                 continue;
             f->n_fired++;
             f->sum += size;
             f->most = size > f->most ? size : f->most;
-            f->n_texts += e->last_text[s] != text_of_row[i] + 1;
-            e->last_text[s] = text_of_row[i] + 1;
+            f->n_texts += of->last_text[s] != text_of_row[i] + 1;
+            of->last_text[s] = text_of_row[i] + 1;
         }
     }
 }
 
 /* Encodes and decodes n measured rows from `first` on, which belong to texts, and adds what they show. */
-static sonde_status measure_block(evaluation *e, int64_t first, int64_t n, const int64_t *text_of_row)
+static sonde_status measure_block(sondep_sae_evaluation *e, const sondep_sae_subject *s, int64_t first, int64_t n,
+                                  const int64_t *text_of_row)
 {
-    float *x = e->x + first * e->D, *target = e->target + first * e->O, *y = e->y + first * e->O;
+    float *x = e->x + first * e->D, *target = e->target + first * e->O, *y = s->y + first * e->O;
+    int64_t S = s->sae->config.d_sae;
 
-    SONDE_TRY(sonde_sae_encode(e->coder, e->features, x, n));
-    SONDE_TRY(sonde_sae_decode(e->coder, y, e->features, x, n));
+    SONDE_TRY(sonde_sae_encode(s->coder, e->features, x, n));
+    SONDE_TRY(sonde_sae_decode(s->coder, y, e->features, x, n));
     memset(e->row_sums, 0, (size_t)(n * N_SUMS) * sizeof *e->row_sums);
 #pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, 8)
     for (int64_t i = 0; i < n; i++)
         sondep_sae_add_position(e->row_sums + i * N_SUMS, target + i * e->O, y + i * e->O, e->mean, e->O,
-                                e->features + i * e->S, e->S);
+                                e->features + i * S, S);
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < N_SUMS; k++)
-            e->sums[text_of_row[i] * N_SUMS + k] += e->row_sums[i * N_SUMS + k];
-    if (e->of_feature != NULL)
-        count_features(e, text_of_row, n);
+            s->sums[text_of_row[i] * N_SUMS + k] += e->row_sums[i * N_SUMS + k];
+    if (s->of_feature != NULL)
+        count_features(s, e->features, text_of_row, n);
     return SONDE_OK;
 }
 
 /* All measured rows of the batch, block by block. */
-static sonde_status measure_batch(evaluation *e)
+static sonde_status measure_batch(sondep_sae_evaluation *e, const sondep_sae_subject *s)
 {
-    int64_t text_of_row[BLOCK], n = 0, first = 0;
+    int64_t text_of_row[SONDEP_SAE_EVAL_BLOCK], n = 0, first = 0;
 
     for (int64_t r = 0; r < e->n_rows; r++) {
         if (!e->rows[r].is_left_out)
             text_of_row[n++] = e->rows[r].text;
-        if (n == BLOCK || (r + 1 == e->n_rows && n > 0)) {
-            SONDE_TRY(measure_block(e, first, n, text_of_row));
+        if (n == SONDEP_SAE_EVAL_BLOCK || (r + 1 == e->n_rows && n > 0)) {
+            SONDE_TRY(measure_block(e, s, first, n, text_of_row));
             first += n;
             n = 0;
         }
@@ -334,23 +226,37 @@ static sonde_status measure_batch(evaluation *e)
     return SONDE_OK;
 }
 
+/* Losses of a pass that is the same for all autoencoders. */
+static void add_to_all(const sondep_sae_evaluation *e)
+{
+    for (int64_t i = 0; i < e->n_subjects; i++)
+        add_losses(e, &e->subjects[i]);
+}
+
 /* Everything of the second walk. */
-static sonde_status measure(evaluation *e)
+static sonde_status measure(sondep_sae_evaluation *e)
 {
     SONDE_TRY(pass(e, AS_IT_IS));
-    SONDE_TRY(measure_batch(e));
+    for (int64_t i = 0; i < e->n_subjects; i++)
+        SONDE_TRY(measure_batch(e, &e->subjects[i]));
     if (!e->opts.has_loss)
         return SONDE_OK;
-    add_losses(e);
-    for (change what = SPLICED; what < N_CHANGES; what++) {
+    add_to_all(e);
+    for (int64_t i = 0; i < e->n_subjects; i++) {
+        e->spliced = &e->subjects[i];
+        SONDE_TRY(pass(e, SPLICED));
+        add_losses(e, e->spliced);
+    }
+    /* ablations know nothing of autoencoders */
+    for (sondep_sae_change what = ZERO; what < N_CHANGES; what++) {
         SONDE_TRY(pass(e, what));
-        add_losses(e);
+        add_to_all(e);
     }
     return SONDE_OK;
 }
 
 /* Everything of the first walk. */
-static sonde_status add_to_mean(evaluation *e)
+static sonde_status add_to_mean(sondep_sae_evaluation *e)
 {
     SONDE_TRY(pass(e, AS_IT_IS));
     for (int64_t r = 0; r < e->n_measured; r++)
@@ -362,7 +268,7 @@ static sonde_status add_to_mean(evaluation *e)
 /* ---- walks ---------------------------------------------------------------------------------------------------------------- */
 
 /* All batches; how many rows were measured in *n. */
-static sonde_status walk(evaluation *e, sonde_status (*step)(evaluation *), int64_t *n)
+static sonde_status walk(sondep_sae_evaluation *e, sonde_status (*step)(sondep_sae_evaluation *), int64_t *n)
 {
     int64_t offset = 0;
 
@@ -377,7 +283,7 @@ static sonde_status walk(evaluation *e, sonde_status (*step)(evaluation *), int6
 }
 
 /* Listens where it reads and where it writes. The first walk only reads, and the model ends there. */
-static sonde_status listen(evaluation *e, bool is_first)
+static sonde_status listen(sondep_sae_evaluation *e, bool is_first)
 {
     bool writes = !is_first && e->opts.has_loss;
 
@@ -390,43 +296,13 @@ static sonde_status listen(evaluation *e, bool is_first)
     return SONDE_OK;
 }
 
-/* Room for the largest batch. */
-static sonde_status make_room(evaluation *e)
+/* Both walks; then each autoencoder's metrics. */
+static sonde_status evaluate(sondep_sae_evaluation *e, sonde_sae_report *out)
 {
-    int64_t N;
+    int64_t n, passes = e->opts.has_loss ? 1 + N_CHANGES + e->n_subjects : 2;
 
     for (int64_t i = 0; i < e->texts->n; i++)
-        e->longest = e->texts->lengths[i] > e->longest ? e->texts->lengths[i] : e->longest;
-    N = e->longest > e->opts.batch ? e->longest : e->opts.batch;
-    SONDE_TRY(SONDE_NEW(e->tokens, N));
-    SONDE_TRY(SONDE_NEW(e->lengths, e->texts->n + 1));
-    SONDE_TRY(SONDE_NEW(e->rows, N));
-    SONDE_TRY(SONDE_NEW(e->x, N * e->D));
-    e->target = e->x;
-    if (!e->is_same)
-        SONDE_TRY(SONDE_NEW(e->target, N * e->O));
-    SONDE_TRY(SONDE_NEW(e->y, N * e->O));
-    SONDE_TRY(SONDE_NEW(e->features, BLOCK * e->S));
-    SONDE_TRY(SONDE_NEW(e->row_sums, BLOCK * N_SUMS));
-    SONDE_TRY(SONDE_NEW(e->mean, e->O));
-    SONDE_TRY(SONDE_NEW(e->sums, e->texts->n * N_SUMS));
-    SONDE_TRY(SONDE_NEW(e->last_text, e->S));
-    if (!e->opts.has_loss)
-        return SONDE_OK;
-    SONDE_TRY(SONDE_NEW(e->clean, N * e->V));
-    SONDE_TRY(SONDE_NEW(e->clean_part, N));
-    SONDE_TRY(SONDE_NEW(e->ce, N));
-    SONDE_TRY(SONDE_NEW(e->kl, N));
-    return SONDE_NEW(e->log_sum_exp, N);
-}
-
-/* Both walks. */
-static sonde_status evaluate(evaluation *e, sonde_sae_report *out)
-{
-    int64_t n;
-
-    for (int64_t i = 0; i < e->texts->n; i++)
-        e->n_to_do += e->texts->lengths[i] * (e->opts.has_loss ? 2 + N_CHANGES : 2);
+        e->n_to_do += e->texts->lengths[i] * passes;
     SONDE_TRY(listen(e, true));
     SONDE_TRY(walk(e, add_to_mean, &n));
     if (n == 0)
@@ -435,29 +311,23 @@ static sonde_status evaluate(evaluation *e, sonde_sae_report *out)
         e->mean[d] /= (double)n;
     SONDE_TRY(listen(e, false));
     SONDE_TRY(walk(e, measure, &n));
-    return sondep_sae_estimate(out, e->sums, e->texts->n, e->O, e->opts.has_loss, e->opts.n_resamples, e->opts.seed);
+    for (int64_t i = 0; i < e->n_subjects; i++)
+        SONDE_TRY(sondep_sae_estimate(&out[i], e->subjects[i].sums, e->texts->n, e->O, e->opts.has_loss, e->opts.n_resamples,
+                                      e->opts.seed));
+    return SONDE_OK;
 }
 
-sonde_status sonde_sae_evaluate(sonde_sae_report *out, sonde_sae_feature *features, const sonde_model *model,
-                                const sonde_sae *sae, const sonde_sae_texts *texts, const sonde_sae_eval_opts *opts,
-                                sonde_sae_progress_fn *progress, void *ctx)
+/* Everything that was made for it is freed behind it. */
+sonde_status sonde_sae_evaluate(sonde_sae_report *out, sonde_sae_feature *const *features, const sonde_model *model,
+                                const sonde_sae *const *saes, int64_t n_saes, const sonde_sae_texts *texts,
+                                const sonde_sae_eval_opts *opts, sonde_sae_progress_fn *progress, void *ctx)
 {
-    const sonde_sae_config *c = &sae->config;
-    evaluation e = {
-        .sae = sae, .texts = texts, .D = c->d_in, .O = c->d_out, .S = c->d_sae, .progress = progress, .ctx = ctx};
+    sondep_sae_evaluation e = {.texts = texts, .progress = progress, .ctx = ctx};
     sonde_status status;
 
-    e.V = sonde_model_config(model)->n_vocab;
-    e.of_feature = features;
-    if (features != NULL)
-        memset(features, 0, (size_t)e.S * sizeof *features);
-    SONDE_TRY_DONE(read_opts(&e.opts, opts));
-    SONDE_TRY_DONE(find_points(&e, model));
-    SONDE_TRY_DONE(sonde_run_new(&e.run, model));
-    SONDE_TRY_DONE(sonde_sae_coder_new(&e.coder, sae));
-    SONDE_TRY_DONE(make_room(&e));
+    SONDE_TRY_DONE(sondep_sae_evaluation_open(&e, model, saes, features, n_saes, opts));
     status = evaluate(&e, out);
 done:
-    evaluation_close(&e);
+    sondep_sae_evaluation_close(&e);
     return status;
 }
