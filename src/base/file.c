@@ -157,6 +157,15 @@ void sondep_file_forget(const sondep_file *file)
         (void)madvise((void *)(uintptr_t)file->data, file->bytes, MADV_DONTNEED);
 }
 
+/* Whole pages, as the system wants them. */
+void sondep_file_want(const void *data, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)data & (page - 1);
+
+    if (bytes > 0)
+        (void)madvise((char *)(uintptr_t)data - before, bytes + before, MADV_WILLNEED);
+}
+
 /* `data` points to const for readers; it is ours to give back. */
 void sondep_file_release(sondep_file *file)
 {

@@ -46,6 +46,10 @@ void sondep_file_release(sondep_file *file);
 /* Gives the pages of a mapped file back: they are read again when they are touched. Nothing where it is not mapped. */
 void sondep_file_forget(const sondep_file *file);
 
+/* Bytes of a mapped file, wherever they lie, are wanted soon: exactly their pages are read meanwhile. Pages that are touched first bring the system's
+ * read-ahead with them, megabytes in places. Nothing where they are not mapped. */
+void sondep_file_want(const void *data, size_t bytes);
+
 bool sondep_is_directory(const char *path);
 bool sondep_is_file(const char *path);
 

@@ -314,6 +314,18 @@ static const char *element(const sonde_store *s, int64_t i, int64_t tensor, int6
     return (const char *)t->data + (size_t)first * sonde_dtype_bytes(t->dtype);
 }
 
+/* From one shard into the next, as they are read. */
+void sondep_store_want(const sonde_store *s, int64_t hook, int64_t first, int64_t n)
+{
+    int64_t width = s->widths[hook], i;
+
+    for (int64_t some; n > 0; first += some, n -= some) {
+        some = together(&i, s, first, n);
+        sondep_file_want(element(s, i, hook, (first - s->first_row[i]) * width),
+                         (size_t)(some * width) * (size_t)sonde_dtype_bytes(s->layout.dtype));
+    }
+}
+
 /* What was read does not stay, or a training would seem to hold all of the store. */
 void sondep_store_forget(const sonde_store *s)
 {

@@ -49,6 +49,9 @@ void sondep_shard_describe(sondep_shard_texts *out, const char *id, int64_t i, i
 sonde_status sondep_shard_open(sonde_safetensors **out, int64_t *n_rows, const sondep_shard_layout *layout,
                                const char *folder, const char *id, int64_t i, int64_t first_row);
 
+/* n rows of a hook from `first` on will be read soon. */
+void sondep_store_want(const sonde_store *store, int64_t hook, int64_t first, int64_t n);
+
 /* Gives the pages of all shards back, once their rows were copied. */
 void sondep_store_forget(const sonde_store *store);
 

@@ -39,10 +39,12 @@ static sonde_status fill(float *const *out, const int64_t *pieces, int64_t n, vo
     sonde_status status;
 
     SONDE_TRY(SONDE_NEW(to, n));
-    /* where each piece goes */
+    /* where each piece goes; all are asked for before the first is waited for */
     for (int64_t i = 0; i < n; i++) {
         to[i] = row;
         row += r->piece_rows[pieces[i]];
+        for (int64_t h = 0; h < r->n_hooks; h++)
+            sondep_store_want(r->store, r->hooks[h], r->piece_first[pieces[i]], r->piece_rows[pieces[i]]);
     }
 #pragma omp parallel for num_threads(sonde_threads()) schedule(static) collapse(2) reduction(max : failed)
     for (int64_t h = 0; h < r->n_hooks; h++)
