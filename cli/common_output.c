@@ -126,7 +126,7 @@ int cli_report(sonde_status status)
     return sonde_status_exit_code(status);
 }
 
-/* A reader that has gone away (head) is no failure; a full disk is one. */
+/* A reader that has gone away (head) is no failure; a full disk is one. 0: stdio says that it failed earlier, and no longer why. */
 sonde_status cli_stdout_failed(int error_number)
 {
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
@@ -134,7 +134,8 @@ sonde_status cli_stdout_failed(int error_number)
     /* stdio may have met the closed pipe earlier and lost its errno: the pipe itself still says so */
     if (error_number == EPIPE || (poll(&out, 1, 0) > 0 && (out.revents & (POLLERR | POLLHUP))))
         state.pipe_is_closed = true;
-    return cli_fail(SONDE_E_IO, "cannot write to standard output: %s", strerror(error_number));
+    return cli_fail(SONDE_E_IO, "cannot write to standard output: %s",
+                    error_number != 0 ? strerror(error_number) : "something that was written earlier is lost");
 }
 
 /* Then the program ends without a word, as other tools do. */
@@ -148,7 +149,7 @@ sonde_status cli_check_stdout(void)
 {
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout))
-        return cli_stdout_failed(errno != 0 ? errno : EIO);
+        return cli_stdout_failed(errno);
     return SONDE_OK;
 }
 

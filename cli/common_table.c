@@ -148,5 +148,5 @@ sonde_status cli_json_write(json_t *object)
     if (failed && !ferror(stdout))
         return cli_fail(SONDE_E_NOMEM, "cannot write JSON: a text in it is not UTF-8, or there is no memory");
     putchar('\n');
-    return ferror(stdout) ? cli_stdout_failed(errno != 0 ? errno : EIO) : SONDE_OK;
+    return ferror(stdout) ? cli_stdout_failed(errno) : SONDE_OK;
 }

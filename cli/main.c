@@ -119,11 +119,15 @@ static sonde_status run_builtin(bool *is_done, int argc, char **argv)
 /* Also of a child of the tour, which has its own arguments. */
 int cli_main(int argc, char **argv)
 {
+    static char buffer[1 << 16];
     const cli_command *command;
     int n_words;
     bool is_done;
     sonde_status status;
 
+    /* what fits is written in one go, at the end, where a full disk says that it is full */
+    if (!isatty(STDOUT_FILENO))
+        (void)setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
     if (argc < 2) {
         cli_print_usage(stderr);
         return sonde_status_exit_code(SONDE_E_ARG);

@@ -164,7 +164,8 @@ def make(folder, model=None):
     (folder / "stories15M").symlink_to(SHARED / "models" / "stories15M" if has_shared() else "tiny")
 
 
-NUMBER = re.compile(rb"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+# 1,119,973 is one number, 12,768,166.85 may be columns of a CSV file
+NUMBER = re.compile(rb"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d.,])|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 def differs(got, want, tolerance):
@@ -173,8 +174,8 @@ def differs(got, want, tolerance):
         return False
     if tolerance is None or NUMBER.sub(b"#", got) != NUMBER.sub(b"#", want):
         return True
-    pairs = zip(NUMBER.findall(got), NUMBER.findall(want))
-    return any(not abs(float(a) - float(b)) <= tolerance * max(1.0, abs(float(b))) for a, b in pairs)
+    pairs = zip(*([float(x.replace(b",", b"")) for x in NUMBER.findall(text)] for text in (got, want)))
+    return any(not abs(a - b) <= tolerance * max(1.0, abs(b)) for a, b in pairs)
 
 
 def run(command, folder, build, timeout_s=600):

@@ -141,13 +141,11 @@ static sonde_status check_groups(const sonde_sae_train_opts *o)
     return SONDE_OK;
 }
 
-/* Step sizes: of topk and its relatives what was measured to be best at 2,304 features (docs/results/stories15M.md), and smaller by the root
- * of the width for more, as Gao et al. 2024 find; of the others a careful one. */
+/* What was measured to be best, or as good as the best, at 2,304 features (docs/results/stories15M.md), and smaller by the root of the width for
+ * more, as Gao et al. 2024 find. kl, whose plateaus are to cut it, begins with Adam's usual one. */
 static double good_lr(const sonde_sae_train_opts *o)
 {
-    bool is_topk = sondep_sae_rules[o->arch].is_topk;
-
-    return (is_topk ? 3.2e-3 : 1e-3) * fmin(1.0, sqrt(2304.0 / (double)o->d_sae));
+    return (o->arch == SONDE_SAE_ARCH_KL ? 1e-3 : 3.2e-3) * fmin(1.0, sqrt(2304.0 / (double)o->d_sae));
 }
 
 /* Of the option that an architecture has for it. */

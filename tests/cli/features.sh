@@ -1,4 +1,4 @@
-# tolerance: 2e-3
+# tolerance: 1e-2
 # What features respond to: a database, what it has, the page of it, and the features of a text; and what is refused.
 export SOURCE_DATE_EPOCH=0
 sonde features models/stories sae -f stories.jsonl -o features.db --examples 3 --documents 2 -q

@@ -1,4 +1,4 @@
-# tolerance: 1e-6
+# tolerance: 1e-5
 # A store: the plan, what is written, and that a harvest which was stopped in any way ends with the bytes of one that was not.
 common="models/stories -f stories.jsonl --hook blocks.3.hook_resid_post --hook blocks.2.attn.hook_z --shard-bytes 300000"
 masked='s/[0-9.]* s;.*/TIME/; s/memory [0-9.]* [MGk]*B/memory/; s/[0-9,]* tokens\/s/SPEED/'

@@ -1,3 +1,4 @@
+# tolerance: 1e-5
 # What cannot be gathered or gone on with: one line, and nothing is left behind.
 try() {
     sonde harvest "$@" -q >&2
