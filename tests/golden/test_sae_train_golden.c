@@ -1,6 +1,6 @@
 /* Steps of training against those of other people's trainers in float64 (tests/golden/sae_train, made by tests/oracle/sae_train_golden.py):
- * features, losses, every gradient, how long features have been silent, and every parameter behind some steps of Adam. Both ways that rows can
- * go are tried. */
+ * features, losses, every gradient, how long features have been silent, every parameter behind some steps of Adam, and where they change from
+ * step to step, step sizes and the penalty's weight. Both ways that rows can go are tried. */
 #include <sonde/format.h>
 
 #include "sae/trainer.h"
@@ -28,6 +28,8 @@ typedef struct golden_case {
     double clip, last_p, pre_act, kl, rho;
     int64_t anneal_start, skip;
     bool is_transcoder;
+    int64_t schedule, warmup, decay_steps, sparsity_warmup; /* schedule 0: constant */
+    double last_lr;
 } golden_case;
 
 static const int64_t groups[] = {8, 24, 64};
@@ -92,6 +94,35 @@ static const golden_case cases[] = {
      .is_transcoder = true,
      .skip = 1},
     {.name = "panneal", .arch = SONDE_SAE_ARCH_PANNEAL, .l1 = 0.3, .last_p = 0.8, .anneal_start = 2, .ties_bias = 1},
+    {.name = "warmup_wsd",
+     .arch = SONDE_SAE_ARCH_STANDARD,
+     .l1 = 0.7,
+     .clip = 1,
+     .ties_bias = 1,
+     .schedule = SONDE_SCHEDULE_WSD,
+     .warmup = 4,
+     .decay_steps = 5,
+     .sparsity_warmup = 5},
+    {.name = "warmup_cosine",
+     .arch = SONDE_SAE_ARCH_GATED,
+     .l1 = 0.7,
+     .clip = 1,
+     .ties_bias = 1,
+     .schedule = SONDE_SCHEDULE_COSINE,
+     .warmup = 3,
+     .last_lr = 0.1,
+     .sparsity_warmup = 20},
+    {.name = "warmup_linear",
+     .arch = SONDE_SAE_ARCH_JUMPRELU,
+     .l0 = 0.3,
+     .bandwidth = 0.4,
+     .penalty = SONDE_SAE_PENALTY_TANH,
+     .pre_act = 0.02,
+     .clip = 1,
+     .ties_bias = 1,
+     .schedule = SONDE_SCHEDULE_LINEAR,
+     .warmup = 2,
+     .sparsity_warmup = 1},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
@@ -160,8 +191,11 @@ static sonde_sae_trainer *make(const golden_case *c, const sonde_safetensors *fi
     o.d_sae = silent.shape[0];
     o.batch = x.shape[1];
     o.steps = steps;
-    o.schedule = SONDE_SCHEDULE_CONSTANT;
-    o.warmup = 0;
+    o.schedule = c->schedule;
+    o.warmup = c->warmup;
+    o.decay_steps = c->decay_steps;
+    o.last_lr = c->last_lr;
+    o.sparsity_warmup = c->sparsity_warmup;
     o.lr = 1e-3;
     o.scaling = SONDE_SAE_SCALE_NONE;
     o.dead_window = 5;
@@ -268,6 +302,20 @@ static void compare_features(const golden_case *c, const sonde_sae_trainer *t, c
     free(got);
 }
 
+/* The step size that the step was taken with, and the weight of the penalty that it had, where the file has them: SAELens forms them in double,
+ * from step to step. */
+static void compare_schedules(const golden_case *c, const sonde_safetensors *file, int64_t step, double lr, double weight)
+{
+    double got[] = {lr, weight};
+    const char *const names[] = {"lr", "coefficient"};
+
+    for (int i = 0; i < 2 && sonde_safetensors_has(file, "lr"); i++) {
+        double want = ((const double *)get(file, names[i]).data)[step];
+        if (!(fabs(got[i] - want) <= 1e-12 * fabs(want)))
+            fail_msg("%s: %s of step %lld is %.17g, want %.17g", c->name, names[i], (long long)step, got[i], want);
+    }
+}
+
 /* A whole case, the dense way where there is one and it is asked for. Behind a first step m = (1 - beta1) gradient clip. */
 static void check_case(const golden_case *c, bool is_dense)
 {
@@ -283,10 +331,11 @@ static void check_case(const golden_case *c, bool is_dense)
     const float *y = c->is_transcoder ? get(file, "y").data : NULL;
     for (int64_t step = 0; step < steps; step++) {
         bool goes_dense = is_dense && !t->rule->is_topk && c->arch != SONDE_SAE_ARCH_PURSUIT;
-        double want = ((const double *)losses.data)[step];
+        double weight = sondep_sae_coefficient(t), want = ((const double *)losses.data)[step];
         t->is_dense = goes_dense;
         assert_ok(
             sonde_sae_trainer_step(t, &r, (const float *)x.data + step * t->N * t->D, y ? y + step * t->N * t->O : NULL));
+        compare_schedules(c, file, step, r.lr, weight);
         if (!(fabs(r.loss - want) <= 2e-6 * want))
             fail_msg("%s: loss of step %lld is %.9g, want %.9g", c->name, (long long)step, r.loss, want);
         if (step > 0)
