@@ -312,7 +312,18 @@ typedef enum sonde_sae_scaling {
     SONDE_SAE_SCALE_LAYER_NORM = 4     /* (x - mean) / (std + 1e-5), as well; losses are those of the rows as they became */
 } sonde_sae_scaling;
 
-/* The one list of options: name, flag of the program, default, least and most (of a choice: the names), what it is. */
+/* The one list of options: name, flag of the program, default, least and most (of a choice: the names), what it is.
+ *
+ * Step i, from 0, has (i + 1) / warmup of the schedule's step size while that warms up, and i / sparsity_warmup of the penalty's weight: the first
+ * step has no penalty. The first step of a decay has the whole step size still; last_lr would be that of the step behind the last. So it is in
+ * sae_lens 6.54.12 (get_lr_scheduler, CoefficientScheduler), whose names for it are
+ *
+ *   constant, lr_warm_up_steps w, lr_decay_steps n > 0     wsd, warmup w, decay_steps n
+ *   constant, lr_warm_up_steps w, lr_decay_steps 0         constant, warmup w: wsd with decay_steps 0 falls over a fifth of all
+ *   cosineannealing, lr_warm_up_steps w, lr_end            cosine, warmup w, last_lr = lr_end / lr: 0.1 there, and 0 here, where it is not said
+ *   l1_warm_up_steps, l0_warm_up_steps                     sparsity_warmup
+ *
+ * A decay that begins within the warm-up ends the warm-up there; here the two shares are multiplied. cosineannealing with lr_decay_steps is not here. */
 #define SONDE_SAE_TRAIN_OPTION_LIST(WHOLE, CHOICE, REAL)                                                                   \
     CHOICE(arch, "arch", SONDE_SAE_ARCH_TOPK, SONDE_SAE_ARCHS, "what is trained")                                          \
     WHOLE(steps, "steps", 1000, 1, 1e9, "steps of the whole training")                                                     \

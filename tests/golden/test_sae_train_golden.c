@@ -1,5 +1,6 @@
 /* Steps of training against those of other people's trainers in float64 (tests/golden/sae_train, made by tests/oracle/sae_train_golden.py):
- * losses, every gradient, how long features have been silent, and every parameter behind some steps of Adam. Both ways that rows can go are tried. */
+ * features, losses, every gradient, how long features have been silent, every parameter behind some steps of Adam, and where they change from
+ * step to step, step sizes and the penalty's weight. Both ways that rows can go are tried. */
 #include <sonde/format.h>
 
 #include "sae/trainer.h"
@@ -27,6 +28,8 @@ typedef struct golden_case {
     double clip, last_p, pre_act, kl, rho;
     int64_t anneal_start, skip;
     bool is_transcoder;
+    int64_t schedule, warmup, decay_steps, sparsity_warmup; /* schedule 0: constant */
+    double last_lr;
 } golden_case;
 
 static const int64_t groups[] = {8, 24, 64};
@@ -91,6 +94,35 @@ static const golden_case cases[] = {
      .is_transcoder = true,
      .skip = 1},
     {.name = "panneal", .arch = SONDE_SAE_ARCH_PANNEAL, .l1 = 0.3, .last_p = 0.8, .anneal_start = 2, .ties_bias = 1},
+    {.name = "warmup_wsd",
+     .arch = SONDE_SAE_ARCH_STANDARD,
+     .l1 = 0.7,
+     .clip = 1,
+     .ties_bias = 1,
+     .schedule = SONDE_SCHEDULE_WSD,
+     .warmup = 4,
+     .decay_steps = 5,
+     .sparsity_warmup = 5},
+    {.name = "warmup_cosine",
+     .arch = SONDE_SAE_ARCH_GATED,
+     .l1 = 0.7,
+     .clip = 1,
+     .ties_bias = 1,
+     .schedule = SONDE_SCHEDULE_COSINE,
+     .warmup = 3,
+     .last_lr = 0.1,
+     .sparsity_warmup = 20},
+    {.name = "warmup_linear",
+     .arch = SONDE_SAE_ARCH_JUMPRELU,
+     .l0 = 0.3,
+     .bandwidth = 0.4,
+     .penalty = SONDE_SAE_PENALTY_TANH,
+     .pre_act = 0.02,
+     .clip = 1,
+     .ties_bias = 1,
+     .schedule = SONDE_SCHEDULE_LINEAR,
+     .warmup = 2,
+     .sparsity_warmup = 1},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
@@ -159,8 +191,11 @@ static sonde_sae_trainer *make(const golden_case *c, const sonde_safetensors *fi
     o.d_sae = silent.shape[0];
     o.batch = x.shape[1];
     o.steps = steps;
-    o.schedule = SONDE_SCHEDULE_CONSTANT;
-    o.warmup = 0;
+    o.schedule = c->schedule;
+    o.warmup = c->warmup;
+    o.decay_steps = c->decay_steps;
+    o.last_lr = c->last_lr;
+    o.sparsity_warmup = c->sparsity_warmup;
     o.lr = 1e-3;
     o.scaling = SONDE_SAE_SCALE_NONE;
     o.dead_window = 5;
@@ -224,6 +259,63 @@ static void compare_block(const golden_case *c, sonde_sae_trainer *t, const sond
     }
 }
 
+/* Features of the rows of the last step as (N,S), as they were before it changed the weights; `by_norm`: times the lengths of decoder rows.
+ * Owns: the caller's: free. */
+static float *features_of(const sonde_sae_trainer *t, bool was_dense, bool by_norm)
+{
+    const sondep_codes *codes = &t->pairs.codes;
+    float *f = calloc((size_t)(t->N * t->S), sizeof *f);
+
+    if (was_dense) {
+        assert_int_equal(t->block, t->N);
+        memcpy(f, t->dense_value, (size_t)(t->N * t->S) * sizeof *f);
+        return f;
+    }
+    for (int64_t n = 0; n < t->N; n++)
+        for (int64_t i = n * codes->capacity; i < n * codes->capacity + codes->count[n]; i++) {
+            int64_t s = codes->index[i];
+            f[n * t->S + s] += codes->value[i] * (by_norm ? t->norms[s] : 1.0f);
+        }
+    return f;
+}
+
+/* Features of the first step: as large (the largest error so far is 2.3e-7), and the same ones are on; but for one at most, whose pre-activation
+ * may be below 0 for us and not for them (kl has one of -2.9e-6). SAELens's topk and its relatives have features times the lengths of decoder
+ * rows where they choose by that; our transcoders by autograd have not. */
+static void compare_features(const golden_case *c, const sonde_sae_trainer *t, const sonde_sae_train_report *r,
+                             const sonde_safetensors *file, bool was_dense)
+{
+    sonde_tensor want = get(file, "features");
+    float *got = features_of(t, was_dense, t->rule->is_topk && t->opts.rescales && !t->is_transcoder);
+    int64_t n_on = 0, n_others = 0;
+
+    assert_int_equal(sonde_tensor_n_elements(&want), t->N * t->S);
+    assert_near(c->name, "features", got, &want, 1e-6);
+    for (int64_t i = 0; i < t->N * t->S; i++) {
+        bool is_on = ((const double *)want.data)[i] != 0.0;
+        n_on += is_on;
+        n_others += is_on != (got[i] != 0.0f);
+    }
+    if (n_others > 1 || !(fabs(r->l0 * (double)t->N - (double)n_on) <= (double)n_others + 1e-6))
+        fail_msg("%s: %lld features are to be on, %lld are wrong; L0 is %.9g, want %.9g", c->name, (long long)n_on,
+                 (long long)n_others, r->l0, (double)n_on / (double)t->N);
+    free(got);
+}
+
+/* The step size that the step was taken with, and the weight of the penalty that it had, where the file has them: SAELens forms them in double,
+ * from step to step. */
+static void compare_schedules(const golden_case *c, const sonde_safetensors *file, int64_t step, double lr, double weight)
+{
+    double got[] = {lr, weight};
+    const char *const names[] = {"lr", "coefficient"};
+
+    for (int i = 0; i < 2 && sonde_safetensors_has(file, "lr"); i++) {
+        double want = ((const double *)get(file, names[i]).data)[step];
+        if (!(fabs(got[i] - want) <= 1e-12 * fabs(want)))
+            fail_msg("%s: %s of step %lld is %.17g, want %.17g", c->name, names[i], (long long)step, got[i], want);
+    }
+}
+
 /* A whole case, the dense way where there is one and it is asked for. Behind a first step m = (1 - beta1) gradient clip. */
 static void check_case(const golden_case *c, bool is_dense)
 {
@@ -238,15 +330,19 @@ static void check_case(const golden_case *c, bool is_dense)
     sonde_sae_trainer *t = make(c, file, steps);
     const float *y = c->is_transcoder ? get(file, "y").data : NULL;
     for (int64_t step = 0; step < steps; step++) {
-        t->is_dense = is_dense && !t->rule->is_topk;
+        bool goes_dense = is_dense && !t->rule->is_topk && c->arch != SONDE_SAE_ARCH_PURSUIT;
+        double weight = sondep_sae_coefficient(t), want = ((const double *)losses.data)[step];
+        t->is_dense = goes_dense;
         assert_ok(
             sonde_sae_trainer_step(t, &r, (const float *)x.data + step * t->N * t->D, y ? y + step * t->N * t->O : NULL));
-        double want = ((const double *)losses.data)[step];
+        compare_schedules(c, file, step, r.lr, weight);
         if (!(fabs(r.loss - want) <= 2e-6 * want))
             fail_msg("%s: loss of step %lld is %.9g, want %.9g", c->name, (long long)step, r.loss, want);
-        if (step == 0)
-            compare_block(c, t, file, t->m, "grad",
-                          1.0 / (1.0 - t->opts.beta1) / sondep_clip_factor(r.gradient_norm, t->opts.clip), 2e-5);
+        if (step > 0)
+            continue;
+        compare_features(c, t, &r, file, goes_dense);
+        compare_block(c, t, file, t->m, "grad",
+                      1.0 / (1.0 - t->opts.beta1) / sondep_clip_factor(r.gradient_norm, t->opts.clip), 2e-5);
     }
     compare_block(c, t, file, t->w, "after", 1.0, 2e-5);
     if (sonde_safetensors_has(file, "silent_after")) {

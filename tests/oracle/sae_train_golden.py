@@ -1,13 +1,15 @@
 """Writes tests/golden/sae_train: steps of training in float64 by the trainers of sae-lens and dictionary_learning.
 
-    pip install --no-deps dictionary-learning==0.1.0; python tests/oracle/sae_train_golden.py
+    pip install --no-deps dictionary-learning==0.1.0; python tests/oracle/sae_train_golden.py [NAME...]
 
-A file has x (steps,N,D), the parameters before the first step, `silent` (S) (steps since each feature was on), grad.NAME and the loss of
-the first step, after.NAME behind the last, and features (N,S) of the first. test_sae_train_golden.c has the options of each case."""
+Names: only those files. A file has x (steps,N,D), the parameters before the first step, `silent` (S) (steps since each feature was on),
+grad.NAME and the loss of the first step, after.NAME behind the last, and features (N,S) of the first. Where step sizes and penalties are
+scheduled, it has lr and coefficient of each step (steps) as well. test_sae_train_golden.c has the options of each case."""
 import logging
 import sys
 import types
 import warnings
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +23,9 @@ from sae_lens.training.sae_trainer import SAETrainer
 
 logging.disable(logging.WARNING)
 OUT = Path(__file__).parent.parent / "golden" / "sae_train"
-D, S, N, STEPS, WINDOW = 24, 64, 48, 3, 5
+SIZES = D, S, N, STEPS = 24, 64, 48, 3
+WINDOW = 5
+SMALL = (8, 16, 16, 12)  # D, S, N and steps where there are many steps
 LR = 1e-3
 
 # name: architecture of sae-lens, its options, whether some features are dead at the beginning
@@ -44,24 +48,34 @@ CASES = {
                                     "pre_act_loss_coefficient": 0.02}, True),
 }
 
+# Step sizes and the penalty's weight that change from step to step. name: as above, and options of the training; SMALL.
+SCHEDULES = {
+    "warmup_wsd": ("standard", {"l1_coefficient": 0.7, "l1_warm_up_steps": 5}, False, {"lr_warm_up_steps": 4, "lr_decay_steps": 5}),
+    "warmup_cosine": ("gated", {"l1_coefficient": 0.7, "l1_warm_up_steps": 20}, False,
+                      {"lr_scheduler_name": "cosineannealing", "lr_warm_up_steps": 3, "lr_end": LR / 10}),
+    "warmup_linear": ("jumprelu", {"l0_coefficient": 0.3, "l0_warm_up_steps": 1, "jumprelu_bandwidth": 0.4,
+                                   "jumprelu_sparsity_loss_mode": "tanh", "pre_act_loss_coefficient": 0.02}, True,
+                      {"lr_warm_up_steps": 2, "lr_decay_steps": 10}),
+}
 
-def rows(generator, n):
-    """Rows of a few directions each, about sqrt(D) long, with a mean that is not 0."""
-    directions = torch.randn([40, D], generator=generator).double()
+
+def rows(generator, n, d=D):
+    """Rows of a few directions each, about sqrt(d) long, with a mean that is not 0."""
+    directions = torch.randn([40, d], generator=generator).double()
     on = (torch.rand([n, 40], generator=generator) < 0.1).double() * torch.rand([n, 40], generator=generator).double()
-    x = on @ directions + 0.3 * torch.randn([D], generator=generator).double() + 0.2 * torch.randn([n, D], generator=generator).double()
-    x = x * D**0.5 / x.norm(dim=1).mean()
+    x = on @ directions + 0.3 * torch.randn([d], generator=generator).double() + 0.2 * torch.randn([n, d], generator=generator).double()
+    x = x * d**0.5 / x.norm(dim=1).mean()
     return x.float().double()  # what is written is what was computed with
 
 
-def set_parameters(named, generator):
+def set_parameters(named, generator, d=D):
     """Parameters that are not those of the beginning: every gradient counts. Returns copies."""
     for name, p in named.items():
         if name.startswith("W_dec"):
             value = torch.randn(p.shape, generator=generator) * (torch.rand([p.shape[0], 1], generator=generator) + 0.5)
-            value = value / D**0.5
+            value = value / d**0.5
         elif name.startswith("W_"):
-            value = torch.randn(p.shape, generator=generator) / D**0.5
+            value = torch.randn(p.shape, generator=generator) / d**0.5
         elif name == "threshold":
             value = torch.rand(p.shape, generator=generator) * 0.5 + 0.3
         else:
@@ -87,27 +101,42 @@ def write(name, tensors, metadata):
     print(name, {k: v for k, v in metadata.items() if k.startswith("loss")})
 
 
-def train(name, architecture, options, has_dead, seed):
+def record_schedules(trainer):
+    """The step sizes that Adam is given and the weights that the forward pass is given, as they are when they are used."""
+    rates, weights, forward = [], [], trainer.sae.training_forward_pass
+
+    def recorded(step_input):
+        weights.extend(step_input.coefficients.values())
+        return forward(step_input)
+    trainer.sae.training_forward_pass = recorded
+    trainer.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    return rates, weights
+
+
+def train(name, architecture, options, has_dead, seed, schedule=None):
+    """The steps of a case by sae-lens. A schedule: options of SAETrainerConfig, in the small sizes."""
+    d, S, N, steps = SMALL if schedule else SIZES
     generator = torch.Generator().manual_seed(seed)
     cls, config_class = get_sae_training_class(architecture)
-    sae = cls(config_class(d_in=D, d_sae=S, dtype="float64", **options))
+    sae = cls(config_class(d_in=d, d_sae=S, dtype="float64", **options))
     named = dict(sae.named_parameters())
-    before = set_parameters(named, generator)
+    before = set_parameters(named, generator, d)
     if architecture == "matching_pursuit":
         sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
         before["W_dec"] = sae.W_dec.detach().float().double().clone()
         sae.W_dec.data = before["W_dec"].clone()
-    x = torch.stack([rows(generator, N) for _ in range(STEPS)])
-    config = SAETrainerConfig(total_training_samples=N * STEPS, train_batch_size_samples=N, lr=LR, lr_end=LR, lr_decay_steps=0,
+    x = torch.stack([rows(generator, N, d) for _ in range(steps)])
+    config = SAETrainerConfig(total_training_samples=N * steps, train_batch_size_samples=N, lr=LR,
                               dead_feature_window=WINDOW, n_checkpoints=0, save_final_checkpoint=False, device="cpu", autocast=False,
-                              logger=LoggingConfig(log_to_wandb=False))
+                              logger=LoggingConfig(log_to_wandb=False), **({"lr_end": LR} | (schedule or {})))
     trainer = SAETrainer(config, sae, iter(x))
+    rates, weights = record_schedules(trainer)
     silent = (torch.rand([S], generator=generator) < 0.25).double() * (WINDOW + 1) if has_dead else torch.zeros(S).double()
     trainer.n_forward_passes_since_fired = silent.clone()
     kept = []
     torch.nn.utils.clip_grad_norm_ = record_clipping(kept)
     outputs = []
-    for step in range(STEPS):
+    for step in range(steps):
         outputs.append(trainer.step(x[step]))
         trainer.n_training_steps += 1
     first = outputs[0]
@@ -118,6 +147,8 @@ def train(name, architecture, options, has_dead, seed):
     tensors["silent_after"] = trainer.n_forward_passes_since_fired.long()
     if hasattr(sae, "topk_threshold"):
         tensors["topk_threshold"] = sae.topk_threshold.reshape(1)
+    if schedule:
+        tensors |= {"lr": torch.tensor(rates, dtype=torch.float64), "coefficient": torch.tensor(weights, dtype=torch.float64)}
     write(name, tensors, {"library": f"sae-lens {sae_lens.__version__}, torch {torch.__version__}", "class": cls.__name__,
                           "seed": str(seed)} | {f"loss.{k}": f"{float(v):.9g}" for k, v in first.losses.items()})
 
@@ -235,13 +266,22 @@ def train_kl(seed):
                           "loss.first": f"{float(losses[0]):.9g}"})
 
 
+def everything():
+    """name: what makes its file."""
+    make = {name: partial(train, name, *case, seed=100 + i) for i, (name, case) in enumerate(CASES.items())}
+    make["standard_2023"] = partial(train_others, "standard_2023", "standard", {"l1_penalty": 0.3}, STEPS, seed=200)
+    make["panneal"] = partial(train_others, "panneal", "p_anneal", {"initial_sparsity_penalty": 0.3, "sparsity_function": "Lp^p",
+                                                                    "anneal_start": 2, "p_end": 0.8, "n_sparsity_updates": 10}, 14, seed=201)
+    make["transcoder"] = partial(train_transcoder, "transcoder", "standard", False, seed=300)
+    make["transcoder_topk_skip"] = partial(train_transcoder, "transcoder_topk_skip", "topk", True, seed=301)
+    make["kl"] = partial(train_kl, seed=400)
+    for i, (name, (architecture, options, has_dead, schedule)) in enumerate(SCHEDULES.items()):
+        make[name] = partial(train, name, architecture, options, has_dead, seed=500 + i, schedule=schedule)
+    return make
+
+
 if __name__ == "__main__":
     torch.set_default_dtype(torch.float32)
-    for i, (name, (architecture, options, has_dead)) in enumerate(CASES.items()):
-        train(name, architecture, options, has_dead, seed=100 + i)
-    train_others("standard_2023", "standard", {"l1_penalty": 0.3}, STEPS, seed=200)
-    train_others("panneal", "p_anneal", {"initial_sparsity_penalty": 0.3, "sparsity_function": "Lp^p", "anneal_start": 2,
-                                         "p_end": 0.8, "n_sparsity_updates": 10}, 14, seed=201)
-    train_transcoder("transcoder", "standard", False, seed=300)
-    train_transcoder("transcoder_topk_skip", "topk", True, seed=301)
-    train_kl(seed=400)
+    for name, make in everything().items():
+        if len(sys.argv) == 1 or name in sys.argv[1:]:
+            make()
