@@ -28,4 +28,7 @@ struct sonde_toy {
     uint32_t *state; /* (I, 4 lanes) of the draws */
 };
 
+/* |cosine| of each row of a with each of b: out (na,nb); 0 for rows of zeros, and for those that are not finite. */
+void sondep_toy_cosines(double *out, const float *a, int64_t na, const float *b, int64_t nb, int64_t d);
+
 #endif

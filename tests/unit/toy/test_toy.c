@@ -329,6 +329,10 @@ static void test_matching(void **state)
         assert_float_equal(sum, mcc, 1e-9);
         for (int i = 0; i < FEW - 2; i++)
             assert_int_equal(match[back[i]], i);
+        /* a direction that is none takes what the others leave */
+        a[D] = seed % 2 ? NAN : INFINITY;
+        assert_ok(sonde_match_directions(&mcc, match, a, FEW, b, FEW, D));
+        assert_true(isfinite(mcc) && match[1] >= 0);
     }
 }
 
