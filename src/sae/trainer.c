@@ -218,8 +218,10 @@ void sondep_sae_step_plateau(sonde_sae_trainer *t, double loss)
     sondep_sae_plateau *p = &t->plateau;
     double mean;
 
+    if (t->opts.plateau_every == 0)
+        return;
     p->sum += loss;
-    if (t->opts.plateau_every == 0 || ++p->n < t->opts.plateau_every)
+    if (++p->n < t->opts.plateau_every)
         return;
     mean = p->sum / (double)p->n;
     p->sum = 0.0;
