@@ -302,12 +302,12 @@ static sonde_status prepare(sae_training *t)
 
 /* ---- what it leaves ------------------------------------------------------------------------------------------------------- */
 
-/* The autoencoder as it is used. Owns: *out is the caller's. */
-static sonde_status export(sonde_sae **out, const sae_training *t, const sae_unit *u)
+/* A model's folder is its name. */
+sonde_status sae_export(sonde_sae **out, const sae_training *t, const sae_unit *u)
 {
-    const char *name = strrchr(model_name, '/');
+    const char *name = strrchr(t->model_name, '/');
 
-    return sonde_sae_trainer_export(out, u->trainer, name && name[1] ? name + 1 : model_name,
+    return sonde_sae_trainer_export(out, u->trainer, name && name[1] ? name + 1 : t->model_name,
                                     sonde_source_hook(t->source, u->in),
                                     u->out >= 0 ? sonde_source_hook(t->source, u->out) : NULL);
 }
@@ -333,7 +333,7 @@ static sonde_status save(const sae_training *t, sae_unit *u)
     CLI_TRY(sae_curve_write(&u->curve, inner));
     CLI_TRY(sonde_sae_trainer_save(u->trainer, state, source_text(t, u)));
     u->saved_step = sonde_sae_trainer_steps(u->trainer);
-    CLI_TRY(export(&sae, t, u));
+    CLI_TRY(sae_export(&sae, t, u));
     status = sonde_sae_write(sae, u->folder);
     sonde_sae_free(sae);
     CLI_TRY(status);
@@ -368,29 +368,6 @@ static bool is_due(int64_t step, int64_t every)
     return step % every == 0 || step == opts.steps;
 }
 
-/* What held-out texts say of one autoencoder. */
-static sonde_status evaluate(const sae_training *t, const sae_unit *u, sae_point *p)
-{
-    sonde_sae_eval_opts how;
-    sonde_sae_report report;
-    sonde_sae *sae;
-    sonde_status status;
-
-    sonde_sae_eval_opts_init(&how);
-    how.n_resamples = 0;
-    CLI_TRY(export(&sae, t, u));
-    status =
-        sonde_sae_evaluate(&report, NULL, t->m.model, (const sonde_sae *const *)&sae, 1, &t->held_out, &how, NULL, NULL);
-    sonde_sae_free(sae);
-    CLI_TRY(status);
-    p->held_out_l0 = report.metrics[SONDE_SAE_L0].value;
-    p->held_out_variance = report.metrics[SONDE_SAE_EV].value;
-    p->held_out_recovered = report.metrics[SONDE_SAE_RECOVERED].value;
-    cli_note("%s%sstep %lld: held-out L0 %.1f, explained variance %.4f, CE recovered %.4f", t->n_units > 1 ? u->name : "",
-             t->n_units > 1 ? ", " : "", (long long)p->step, p->held_out_l0, p->held_out_variance, p->held_out_recovered);
-    return SONDE_OK;
-}
-
 /* Dead features of the recipe of 2023 take new directions, from rows that come later in the order. */
 static sonde_status resample(sae_training *t, sae_unit *u, int64_t step)
 {
@@ -404,31 +381,30 @@ static sonde_status resample(sae_training *t, sae_unit *u, int64_t step)
     return SONDE_OK;
 }
 
-/* One step of one autoencoder, with all that belongs to it. */
+/* One step of one autoencoder, and its line of the curve. */
 static sonde_status step_unit(sae_training *t, sae_unit *u)
 {
     sonde_sae_train_report r;
-    sae_point p = {.held_out_l0 = NAN, .held_out_variance = NAN, .held_out_recovered = NAN};
 
     CLI_TRY(sonde_sae_trainer_step(u->trainer, &r, t->rows[u->in], u->out >= 0 ? t->rows[u->out] : NULL));
-    p.step = r.step;
-    p.n_rows = r.step * opts.batch;
-    p.loss = r.loss;
-    p.mse = r.mse;
-    p.sparsity = r.sparsity;
-    p.aux = r.aux;
-    p.l0 = r.l0;
-    p.explained_variance = r.explained_variance;
-    p.n_dead = (double)r.n_dead;
-    p.gradient_norm = r.gradient_norm;
-    p.lr = r.lr;
-    /* what is measured behind this step belongs to its line of the curve */
-    if (t->held_out.n > 0 && is_due(p.step, eval_every))
-        CLI_TRY(evaluate(t, u, &p));
+    u->point = (sae_point){.step = r.step,
+                           .n_rows = r.step * opts.batch,
+                           .loss = r.loss,
+                           .mse = r.mse,
+                           .sparsity = r.sparsity,
+                           .aux = r.aux,
+                           .l0 = r.l0,
+                           .explained_variance = r.explained_variance,
+                           .n_dead = (double)r.n_dead,
+                           .gradient_norm = r.gradient_norm,
+                           .lr = r.lr,
+                           .held_out_l0 = NAN,
+                           .held_out_variance = NAN,
+                           .held_out_recovered = NAN};
     if (u == t->units)
         snprintf(t->progress.note, sizeof t->progress.note, "step %lld  L0 %.1f  EV %.4f  dead %lld  loss %.4g",
                  (long long)r.step, r.l0, r.explained_variance, (long long)r.n_dead, r.loss);
-    return sae_curve_add(&u->curve, &p);
+    return SONDE_OK;
 }
 
 /* The step that comes next: of those that are furthest behind, where a kill came between two states. */
@@ -454,6 +430,12 @@ static sonde_status step(sae_training *t, int64_t at)
     for (int64_t i = 0; i < t->n_units; i++)
         if (sonde_sae_trainer_steps(t->units[i].trainer) == at)
             CLI_TRY(step_unit(t, &t->units[i]));
+    /* what is measured behind this step belongs to its line of the curve */
+    if (t->held_out.n > 0 && is_due(at + 1, eval_every))
+        CLI_TRY(sae_measure_held_out(t, at + 1));
+    for (int64_t i = 0; i < t->n_units; i++)
+        if (t->units[i].point.step == at + 1)
+            CLI_TRY(sae_curve_add(&t->units[i].curve, &t->units[i].point));
     for (int64_t i = 0; i < t->n_units; i++)
         CLI_TRY(resample(t, &t->units[i], at + 1));
     cli_progress_step(&t->progress, done * (double)opts.batch, done / (double)(opts.steps - t->first_step));

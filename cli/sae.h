@@ -63,6 +63,7 @@ typedef struct sae_unit {
     int64_t in, out;             /* of the source's hooks; out -1 */
     sonde_sae_trainer *trainer;
     sae_curve curve;
+    sae_point point;    /* of the last step */
     int64_t saved_step; /* -1: nothing was saved yet */
 } sae_unit;
 

@@ -27,6 +27,12 @@ typedef struct sae_training {
 /* Reads texts to train on, and the first documents of those that are measured. Errors: those of sonde_corpus_add. */
 sonde_status sae_read_texts(sae_training *t, const cli_strings *data, const char *held_out_path, int64_t n_held_out);
 
+/* The autoencoder as it is used. Owns: *out is the caller's. Errors: those of sonde_sae_trainer_export. */
+sonde_status sae_export(sonde_sae **out, const sae_training *t, const sae_unit *u);
+
+/* What held-out texts say of all units that have taken this step, into their points. Errors: those of sonde_sae_evaluate. */
+sonde_status sae_measure_held_out(const sae_training *t, int64_t step);
+
 /* Arguments, data, machine and results, for whoever asks later how it was made. */
 sonde_status sae_manifest_write(const sae_training *t, const cli_option *settings);
 
