@@ -13,7 +13,8 @@
 
 /* What the command line says. */
 static const char *hook, *hook_out;
-static int64_t protocol, n_resamples = 1000, seed;
+static int64_t protocol, n_resamples = 1000, seed, batch = 1024;
+static double batch_topk;
 static bool no_loss, include_special, saebench;
 static cli_strings also;
 
@@ -25,6 +26,9 @@ static const cli_option options[] = {
     {"no-loss", 0, CLI_FLAG, &no_loss, NULL, 0, 0, "only what needs no logits: the model ends behind the hook"},
     {"protocol", 0, CLI_CHOICE, &protocol, "sonde|saelens", 0, 0,
      "which positions are ablated, which losses count (see below)"},
+    {"batch-topk", 0, CLI_REAL, &batch_topk, "K", 0, 1e9,
+     "BatchTopK, Matryoshka: the K x rows largest features of a pass, as in training, not those above thresholds"},
+    {"batch", 0, CLI_INT, &batch, "N", 1, 1e9, "tokens of a pass, at least one text"},
     {"include-special", 0, CLI_FLAG, &include_special, NULL, 0, 0, "measure and change special tokens (BOS), too"},
     {"resamples", 0, CLI_INT, &n_resamples, "N", 0, 1e6, "drawings of texts for the intervals; 0: none (1000)"},
     {"saebench", 0, CLI_FLAG, &saebench, NULL, 0, 0, "print JSON as SAEBench's core evaluation writes it"},
@@ -284,6 +288,8 @@ static sonde_status run(const cli_call *call)
     opts.has_loss = !no_loss;
     opts.n_resamples = n_resamples;
     opts.seed = (uint64_t)seed;
+    opts.batch = batch;
+    opts.batch_topk = batch_topk;
     CLI_TRY_DONE(sonde_sae_evaluate(w.reports, w.features, w.m.model, (const sonde_sae *const *)w.saes, w.n, &w.texts.texts,
                                     &opts, on_progress, &w));
     cli_progress_end(&w.progress);

@@ -200,6 +200,9 @@ typedef struct sonde_sae_eval_opts {
     int64_t n_resamples;         /* of texts, for intervals; 0: none */
     uint64_t seed;               /* of these */
     int64_t batch;               /* tokens of a pass, at least one text */
+    double
+        batch_topk; /* above 0: of autoencoders with thresholds, the batch_topk x rows largest features of a pass in place of these, as BatchTopK and
+                       Matryoshka are trained */
 } sonde_sae_eval_opts;
 
 /* The defaults: hooks of cfg.json, our own protocol, with loss, 1,000 resamples, seed 0, 1,024 tokens. Owns: nothing. Errors: none. */

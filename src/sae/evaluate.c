@@ -8,6 +8,8 @@
  */
 #include "sae/evaluate.h"
 
+#include "tensor/half.h"
+
 #include <sonde/kernel.h>
 
 #include <math.h>
@@ -187,38 +189,77 @@ static void count_features(const sondep_sae_subject *of, const float *features, 
     }
 }
 
-/* Encodes and decodes n measured rows from `first` on, which belong to texts, and adds what they show. */
-static sonde_status measure_block(sondep_sae_evaluation *e, const sondep_sae_subject *s, int64_t first, int64_t n,
-                                  const int64_t *text_of_row)
+/* Positive floats that are above a bar; their bits are in the order of the numbers. */
+static int64_t count_above(const float *f, int64_t n, float bar)
+{
+    int64_t count = 0;
+
+#pragma omp parallel for num_threads(sonde_threads()) schedule(static) reduction(+ : count)
+    for (int64_t i = 0; i < n; i++)
+        count += f[i] > bar;
+    return count;
+}
+
+/* Of n features of a batch, none below 0, the k largest stay: in the order of rows where the last of them are equal. */
+static void keep_largest(float *f, int64_t n, int64_t k)
+{
+    uint32_t low = 0, high = sondep_float_bits(INFINITY); /* k or more are above low, fewer are above high */
+    int64_t ties;
+
+    if (count_above(f, n, 0.0f) <= k)
+        return;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (count_above(f, n, sondep_bits_float(middle)) >= k)
+            low = middle;
+        else
+            high = middle;
+    }
+    /* what is above `high` stays; of what is `high`, as many as are missing */
+    ties = k - count_above(f, n, sondep_bits_float(high));
+    for (int64_t i = 0; i < n; i++)
+        if (!(f[i] > sondep_bits_float(high)) && (f[i] != sondep_bits_float(high) || ties-- <= 0))
+            f[i] = 0.0f;
+}
+
+/* Decodes n measured rows from `first` on, which belong to texts, from their features, and adds what they show. */
+static sonde_status measure_block(sondep_sae_evaluation *e, const sondep_sae_subject *s, const float *features,
+                                  int64_t first, int64_t n, const int64_t *text_of_row)
 {
     float *x = e->x + first * e->D, *target = e->target + first * e->O, *y = s->y + first * e->O;
     int64_t S = s->sae->config.d_sae;
 
-    SONDE_TRY(sonde_sae_encode(s->coder, e->features, x, n));
-    SONDE_TRY(sonde_sae_decode(s->coder, y, e->features, x, n));
+    SONDE_TRY(sonde_sae_decode(s->coder, y, features, x, n));
     memset(e->row_sums, 0, (size_t)(n * N_SUMS) * sizeof *e->row_sums);
 #pragma omp parallel for num_threads(sonde_threads()) schedule(dynamic, 8)
     for (int64_t i = 0; i < n; i++)
-        sondep_sae_add_position(e->row_sums + i * N_SUMS, target + i * e->O, y + i * e->O, e->mean, e->O,
-                                e->features + i * S, S);
+        sondep_sae_add_position(e->row_sums + i * N_SUMS, target + i * e->O, y + i * e->O, e->mean, e->O, features + i * S,
+                                S);
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < N_SUMS; k++)
             s->sums[text_of_row[i] * N_SUMS + k] += e->row_sums[i * N_SUMS + k];
     if (s->of_feature != NULL)
-        count_features(s, e->features, text_of_row, n);
+        count_features(s, features, text_of_row, n);
     return SONDE_OK;
 }
 
-/* All measured rows of the batch, block by block. */
+/* All measured rows of the batch, block by block; where the batch chooses, all of them are encoded first. */
 static sonde_status measure_batch(sondep_sae_evaluation *e, const sondep_sae_subject *s)
 {
-    int64_t text_of_row[SONDEP_SAE_EVAL_BLOCK], n = 0, first = 0;
+    int64_t text_of_row[SONDEP_SAE_EVAL_BLOCK], n = 0, first = 0, S = s->sae->config.d_sae;
+    bool is_together = e->opts.batch_topk > 0.0;
 
+    if (is_together) {
+        SONDE_TRY(sonde_sae_encode(s->coder, e->features, e->x, e->n_measured));
+        keep_largest(e->features, e->n_measured * S, (int64_t)(e->opts.batch_topk * (double)e->n_measured));
+    }
     for (int64_t r = 0; r < e->n_rows; r++) {
         if (!e->rows[r].is_left_out)
             text_of_row[n++] = e->rows[r].text;
         if (n == SONDEP_SAE_EVAL_BLOCK || (r + 1 == e->n_rows && n > 0)) {
-            SONDE_TRY(measure_block(e, s, first, n, text_of_row));
+            if (!is_together)
+                SONDE_TRY(sonde_sae_encode(s->coder, e->features, e->x + first * e->D, n));
+            SONDE_TRY(measure_block(e, s, e->features + (is_together ? first * S : 0), first, n, text_of_row));
             first += n;
             n = 0;
         }

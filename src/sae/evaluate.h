@@ -21,6 +21,7 @@ typedef struct sondep_sae_row {
 /* One of the autoencoders. */
 typedef struct sondep_sae_subject {
     const sonde_sae *sae;
+    sonde_sae bare; /* with batch_topk: the same without thresholds; its parts are those of sae */
     sonde_sae_coder *coder;
     float *y;                      /* measured rows of the batch, reconstructed */
     double *sums;                  /* (n_texts,N_SUMS) */
@@ -44,7 +45,7 @@ typedef struct sondep_sae_evaluation {
     int64_t *lengths;
     sondep_sae_row *rows;
     float *x, *target; /* measured rows; target is x where is_same */
-    float *features;   /* (SONDEP_SAE_EVAL_BLOCK,S) */
+    float *features;   /* (SONDEP_SAE_EVAL_BLOCK,S), with batch_topk (longest,S) */
     double *row_sums;  /* (SONDEP_SAE_EVAL_BLOCK,N_SUMS) */
     sondep_sae_change change;
 

@@ -20,6 +20,8 @@ static sonde_status read_opts(sonde_sae_eval_opts *out, const sonde_sae_eval_opt
         return SONDE_FAIL(SONDE_E_ARG,
                           "options of an evaluation outside their bounds: protocol %lld, batch %lld, resamples %lld",
                           (long long)out->protocol, (long long)out->batch, (long long)out->n_resamples);
+    if (!(out->batch_topk >= 0.0))
+        return SONDE_FAIL(SONDE_E_ARG, "option 'batch-topk' is %g, below 0", out->batch_topk);
     return SONDE_OK;
 }
 
@@ -79,6 +81,20 @@ done:
     return status;
 }
 
+/* What features are before a batch chooses among them. */
+static sonde_status bare_thresholds(sondep_sae_subject *s, double k)
+{
+    if (s->sae->config.activation != SONDE_SAE_JUMPRELU || k > (double)s->sae->config.d_sae)
+        return SONDE_FAIL(
+            SONDE_E_ARG,
+            "option 'batch-topk' is %g: it is for autoencoders with thresholds, as BatchTopK and Matryoshka are saved, "
+            "up to their number of features; this one is %s with %lld",
+            k, s->sae->config.architecture, (long long)s->sae->config.d_sae);
+    s->bare = *s->sae;
+    s->bare.config.activation = SONDE_SAE_RELU;
+    return SONDE_OK;
+}
+
 /* ---- room --------------------------------------------------------------------------------------------------------------- */
 
 /* Room for the largest batch. */
@@ -96,7 +112,7 @@ static sonde_status make_room(sondep_sae_evaluation *e)
     e->target = e->x;
     if (!e->is_same)
         SONDE_TRY(SONDE_NEW(e->target, N * e->O));
-    SONDE_TRY(SONDE_NEW(e->features, SONDEP_SAE_EVAL_BLOCK * e->S));
+    SONDE_TRY(SONDE_NEW(e->features, (e->opts.batch_topk > 0.0 ? N : SONDEP_SAE_EVAL_BLOCK) * e->S));
     SONDE_TRY(SONDE_NEW(e->row_sums, SONDEP_SAE_EVAL_BLOCK * N_SUMS));
     SONDE_TRY(SONDE_NEW(e->mean, e->O));
     for (int64_t i = 0; i < e->n_subjects; i++) {
@@ -104,7 +120,7 @@ static sonde_status make_room(sondep_sae_evaluation *e)
         SONDE_TRY(SONDE_NEW(s->y, N * e->O));
         SONDE_TRY(SONDE_NEW(s->sums, e->texts->n * N_SUMS));
         SONDE_TRY(SONDE_NEW(s->last_text, s->sae->config.d_sae));
-        SONDE_TRY(sonde_sae_coder_new(&s->coder, s->sae));
+        SONDE_TRY(sonde_sae_coder_new(&s->coder, e->opts.batch_topk > 0.0 ? &s->bare : s->sae));
     }
     /* logits, and what comes of them */
     if (!e->opts.has_loss)
@@ -136,6 +152,8 @@ sonde_status sondep_sae_evaluation_open(sondep_sae_evaluation *e, const sonde_mo
         if (e->subjects[i].of_feature != NULL)
             memset(e->subjects[i].of_feature, 0, (size_t)saes[i]->config.d_sae * sizeof **features);
         SONDE_TRY(add_points(e, i, model));
+        if (e->opts.batch_topk > 0.0)
+            SONDE_TRY(bare_thresholds(&e->subjects[i], e->opts.batch_topk));
     }
     SONDE_TRY(sonde_run_new(&e->run, model));
     return make_room(e);
