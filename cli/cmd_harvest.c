@@ -56,8 +56,8 @@ typedef struct harvesting {
     cli_model m;
     sonde_corpus *corpus;
     const char **hooks;
-    int64_t n_hooks, *ids, *points; /* ids that are left out */
-    int32_t *narrow_ids;
+    int64_t n_hooks, *points;
+    int32_t *ids; /* that are left out */
     sonde_harvest *harvest;
     sonde_harvest_plan plan;
     double tokens_per_s, started;
@@ -83,9 +83,7 @@ static sonde_status check_call(harvesting *h)
         return cli_misuse("'harvest' needs texts: '-f FILE'");
     if (cli.hooks.n == 0)
         return cli_misuse("'harvest' needs hook points: '--hook blocks.3.hook_resid_post'");
-    return with_special && left_out != NULL
-               ? cli_misuse("'--with-special' leaves nothing out: it cannot stand beside '--leave-out'")
-               : SONDE_OK;
+    return SONDE_OK;
 }
 
 /* Points that the patterns name, by their exact names. */
@@ -99,25 +97,6 @@ static sonde_status list_hooks(harvesting *h)
     CLI_TRY(CLI_NEW(h->hooks, h->n_hooks));
     for (int64_t i = 0; i < h->n_hooks; i++)
         h->hooks[i] = points[h->points[i]].name;
-    return SONDE_OK;
-}
-
-/* Ids whose positions are no rows; NULL is the library's default. */
-static sonde_status list_left_out(harvesting *h, sonde_harvest_opts *how)
-{
-    if (left_out == NULL && !with_special)
-        return SONDE_OK;
-    /* --with-special: a list that is there, and empty */
-    if (left_out != NULL)
-        CLI_TRY(cli_parse_integers(&h->ids, &how->n_left_out, left_out, "--leave-out"));
-    CLI_TRY(CLI_NEW(h->narrow_ids, how->n_left_out));
-    for (int64_t i = 0; i < how->n_left_out; i++) {
-        if (h->ids[i] < 0 || h->ids[i] >= h->m.config->n_vocab)
-            return cli_fail(SONDE_E_RANGE, "id %lld of '--leave-out' is outside the vocabulary of %lld",
-                            (long long)h->ids[i], (long long)h->m.config->n_vocab);
-        h->narrow_ids[i] = (int32_t)h->ids[i];
-    }
-    how->left_out = h->narrow_ids;
     return SONDE_OK;
 }
 
@@ -138,7 +117,8 @@ static sonde_status prepare(harvesting *h)
     /* the model first: the texts need its tokenizer, the hooks its points */
     CLI_TRY(cli_model_open(&h->m, model_name));
     CLI_TRY(list_hooks(h));
-    CLI_TRY(list_left_out(h, &how));
+    CLI_TRY(training_left_out(&h->ids, &how.n_left_out, &h->m, left_out, with_special));
+    how.left_out = h->ids;
     CLI_TRY(training_separator(&separator, &h->m));
     CLI_TRY(sonde_corpus_new(&h->corpus, h->m.tokenizer, separator, h->m.config->n_vocab));
     for (int64_t i = 0; i < cli.files.n; i++)
@@ -398,7 +378,6 @@ static sonde_status run(const cli_call *call)
     free(h.hooks);
     free(h.points);
     free(h.ids);
-    free(h.narrow_ids);
     cli_model_close(&h.m);
     json_decref(h.files);
     json_decref(h.earlier);

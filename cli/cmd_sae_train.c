@@ -19,11 +19,11 @@ static sonde_sae_train_opts opts = {.struct_size = sizeof opts,
 #define DEFAULT(name, flag, value, least, most, what) .name = (value),
 #define DEFAULT_CHOICE(name, flag, value, names, what) .name = (value),
                                     SONDE_SAE_TRAIN_OPTION_LIST(DEFAULT, DEFAULT_CHOICE, DEFAULT)};
-static const char *output, *init, *hook, *hook_out, *width = "8x", *tokens, *held_out_path, *model_name, *store;
+static const char *output, *init, *hook, *hook_out, *width = "8x", *tokens, *held_out_path, *model_name, *store, *left_out;
 static cli_strings data, also;
 static int64_t eval_every = 1000, eval_documents = 100, save_every = 500, buffer = 1 << 18, begin_rows = 1 << 16,
                resample_every;
-static bool is_resumed, has_skip;
+static bool is_resumed, has_skip, with_special;
 
 static const cli_option options[] = {
     {"output", 'o', CLI_TEXT, &output, "DIR", 0, 0,
@@ -42,6 +42,9 @@ static const cli_option settings[] = {
     {"held-out", 0, CLI_TEXT, &held_out_path, "FILE", 0, 0, "texts that are measured and not trained on"},
     {"field", 0, CLI_TEXT, &cli.field, "NAME", 0, 0, "field of .jsonl that holds the text"},
     {"limit", 0, CLI_INT, &cli.limit, "N", 0, 1e12, "documents of each file that are read at most; 0: all"},
+    {"with-special", 0, CLI_FLAG, &with_special, NULL, 0, 0, "the token that begins a text is trained on, too"},
+    {"leave-out", 0, CLI_TEXT, &left_out, "IDS", 0, 0,
+     "ids that are not trained on: 1,2 (default: the token that begins a text)"},
     {"hook", 0, CLI_TEXT, &hook, "POINT", 0, 0, "hook point that is read: blocks.3.hook_resid_post"},
     {"hook-out", 0, CLI_TEXT, &hook_out, "POINT", 0, 0, "hook point that is to be written: makes a transcoder"},
     {"skip", 0, CLI_FLAG, &has_skip, NULL, 0, 0, "a transcoder with a linear map of its own from input to output"},
@@ -90,6 +93,9 @@ static sonde_status check_call(sae_training *t, const cli_call *call)
         return cli_misuse("'sae train' needs texts: '--data FILE', or a STORE in place of MODEL");
     if (data.n > 0 && store != NULL)
         return cli_misuse("'--data' and '--store' are two sources: give one of them");
+    if (store != NULL && (with_special || left_out != NULL))
+        return cli_misuse(
+            "what a store leaves out was said to 'sonde harvest': '--with-special' and '--leave-out' are for texts");
     if (hook == NULL)
         return cli_misuse("'sae train' needs the hook point that it reads: '--hook blocks.3.hook_resid_post'");
     return has_skip && hook_out == NULL ? cli_misuse("'--skip' is for transcoders: '--hook-out POINT'") : SONDE_OK;
@@ -144,6 +150,8 @@ static sonde_status make_source(sae_training *t)
     /* one order for all: what an autoencoder sees does not depend on the others */
     how.most_rows = buffer;
     how.seed = (uint64_t)opts.seed;
+    how.left_out = t->ids;
+    how.n_left_out = t->n_ids;
     return sonde_source_stream(&t->source, t->m.model, t->corpus, t->hooks, t->n_hooks, &how);
 }
 
@@ -276,6 +284,7 @@ static sonde_status open_inputs(sae_training *t)
         CLI_TRY(sonde_store_open(&t->store, store));
     if (store == NULL || held_out_path != NULL) {
         CLI_TRY(cli_model_open(&t->m, model_name));
+        CLI_TRY(training_left_out(&t->ids, &t->n_ids, &t->m, left_out, with_special));
         CLI_TRY(sae_read_texts(t, &data, held_out_path, eval_documents));
     }
     if (store != NULL && t->m.model != NULL)

@@ -24,8 +24,19 @@ const char *sae_arch_name(const sonde_sae_train_opts *opts)
 
 /* ---- texts ------------------------------------------------------------------------------------------------------------------ */
 
-/* Documents of a corpus as texts that are measured: each cut at the context, its first position left out. */
-static sonde_status list_texts(sonde_sae_texts *out, const sonde_corpus *corpus, int64_t context)
+/* Which positions of a document are left out: those of the ids that are, or (NULL) the first. */
+static void leave_out(bool *left_out, const int32_t *tokens, int64_t n, const int32_t *ids, int64_t n_ids)
+{
+    for (int64_t i = 0; i < n; i++) {
+        left_out[i] = ids == NULL && i == 0;
+        for (int64_t k = 0; k < n_ids; k++)
+            left_out[i] = left_out[i] || tokens[i] == ids[k];
+    }
+}
+
+/* Documents of a corpus as texts that are measured: each cut at the context, and what is not trained on left out. */
+static sonde_status list_texts(sonde_sae_texts *out, const sonde_corpus *corpus, int64_t context, const int32_t *ids,
+                               int64_t n_ids)
 {
     int64_t n = sonde_corpus_n_documents(corpus), total = 0, first, n_tokens, n_bytes, *lengths;
     int32_t *tokens;
@@ -42,7 +53,7 @@ static sonde_status list_texts(sonde_sae_texts *out, const sonde_corpus *corpus,
         lengths[i] = n_tokens < context ? n_tokens : context;
         /* behind the context nothing is read */
         sonde_corpus_read(tokens + total, corpus, first, lengths[i]);
-        left_out[total] = true;
+        leave_out(left_out + total, tokens + total, lengths[i], ids, n_ids);
         total += lengths[i];
     }
     out->n = n;
@@ -65,7 +76,7 @@ sonde_status sae_read_texts(sae_training *t, const cli_strings *data, const char
     CLI_TRY(sonde_corpus_new(&held_out, t->m.tokenizer, separator, t->m.config->n_vocab));
     status = training_add_file(t->files, held_out, held_out_path, n_held_out, true);
     if (status == SONDE_OK)
-        status = list_texts(&t->held_out, held_out, t->m.config->n_context);
+        status = list_texts(&t->held_out, held_out, t->m.config->n_context, t->ids, t->n_ids);
     sonde_corpus_free(held_out);
     return status;
 }
@@ -86,6 +97,7 @@ void sae_training_free(sae_training *t)
     sonde_source_free(t->source);
     sonde_store_close(t->store);
     sonde_corpus_free(t->corpus);
+    free(t->ids);
     free((void *)t->held_out.tokens);
     free((void *)t->held_out.left_out);
     free((void *)t->held_out.lengths);

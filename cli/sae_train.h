@@ -11,6 +11,8 @@ typedef struct sae_training {
     json_t *earlier, *files;          /* the manifest that is there, or NULL; texts, and what they have */
     cli_model m;
     sonde_corpus *corpus;
+    int32_t *ids; /* whose positions are left out; NULL: the token that begins a text */
+    int64_t n_ids;
     sonde_sae_texts held_out; /* n 0: none; owned */
     sonde_store *store;       /* NULL: rows come straight from the model */
     sonde_source *source;

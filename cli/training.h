@@ -43,6 +43,10 @@ sonde_status training_copy(const char *folder, const char *name, const char *fro
  * what it gave. Errors: those of sonde_corpus_add. */
 sonde_status training_add_file(json_t *files, sonde_corpus *corpus, const char *text, int64_t limit, bool is_held_out);
 
+/* Ids whose positions are no rows, from "1,2" (NULL: none were named) or, with_special, none at all; *ids NULL: the library's default, which is
+ * the token that begins a text. Owns: *ids is the caller's (free). Errors: SONDE_E_ARG, SONDE_E_RANGE (outside the vocabulary). */
+sonde_status training_left_out(int32_t **ids, int64_t *n, const cli_model *m, const char *text, bool with_special);
+
 /* The token that begins a text: the tokenizer's, else the config's. Errors: SONDE_E_UNSUPPORTED. */
 sonde_status training_separator(int32_t *out, cli_model *m);
 

@@ -15,6 +15,34 @@ sonde_status training_separator(int32_t *out, cli_model *m)
                      : cli_fail(SONDE_E_UNSUPPORTED, "'%s' has no token that begins a text (<|endoftext|>, <s>)", m->path);
 }
 
+/* --with-special: a list that is there, and empty. */
+sonde_status training_left_out(int32_t **ids, int64_t *n, const cli_model *m, const char *text, bool with_special)
+{
+    int64_t *wide = NULL;
+    sonde_status status = SONDE_OK;
+
+    *ids = NULL;
+    *n = 0;
+    if (with_special && text != NULL)
+        return cli_misuse("'--with-special' leaves nothing out: it cannot stand beside '--leave-out'");
+    if (text == NULL && !with_special)
+        return SONDE_OK;
+    if (text != NULL)
+        CLI_TRY(cli_parse_integers(&wide, n, text, "--leave-out"));
+    CLI_TRY_DONE(CLI_NEW(*ids, *n));
+    for (int64_t i = 0; i < *n && status == SONDE_OK; i++) {
+        /* an id that no token has is a slip */
+        if (wide[i] < 0 || wide[i] >= m->config->n_vocab)
+            status = cli_fail(SONDE_E_RANGE, "id %lld of '--leave-out' is outside the vocabulary of %lld",
+                              (long long)wide[i], (long long)m->config->n_vocab);
+        else
+            (*ids)[i] = (int32_t)wide[i];
+    }
+done:
+    free(wide);
+    return status;
+}
+
 /* How far the reading of a file is. */
 static void on_read(double share, int64_t n_tokens, void *ctx)
 {

@@ -266,6 +266,16 @@ static uint64_t turned(uint64_t hash)
     return hash << 17 | hash >> 47;
 }
 
+/* Of what is left out, where that was said: other rows are another source. */
+static uint64_t hash_of_list(const sonde_stream_opts *o)
+{
+    uint64_t hash = o->left_out != NULL ? 0x9e3779b97f4a7c15u : 0;
+
+    for (int64_t i = 0; o->left_out != NULL && i < o->n_left_out; i++)
+        hash = (hash ^ (uint32_t)o->left_out[i]) * 0x100000001b3u;
+    return hash;
+}
+
 sonde_status sonde_source_stream(sonde_source **out, const sonde_model *model, const sonde_corpus *corpus,
                                  const char *const *hooks, int64_t n_hooks, const sonde_stream_opts *opts)
 {
@@ -283,7 +293,7 @@ sonde_status sonde_source_stream(sonde_source **out, const sonde_model *model, c
                                  .n_hooks = n_hooks,
                                  .hooks = (const char *const *)s->hooks,
                                  .widths = s->widths,
-                                 .hash = sonde_corpus_hash(corpus) ^ turned(sonde_model_hash(model)),
+                                 .hash = sonde_corpus_hash(corpus) ^ turned(sonde_model_hash(model)) ^ hash_of_list(&o),
                                  .fill = sondep_stream_fill,
                                  .release = sondep_stream_free,
                                  .ctx = s};

@@ -42,3 +42,8 @@ grep -o '"model_name": "[a-z]*"' stored/cfg.json
 grep -c store_hash stored/manifest.json
 sonde sae train models/stories --store store --hook blocks.3.hook_resid_post --hook-out blocks.3.hook_mlp_out --held-out stories.jsonl \
     --eval-documents 5 --width 64 --batch 64 --k 8 --arch batchtopk --steps 5 -o stored-transcoder -q | grep -v activations/s
+# special tokens are rows where they are asked for; a run that goes on has what it had, and is refused other rows
+sonde sae train models/stories --data stories.jsonl --hook blocks.3.hook_resid_post --width 64 --batch 20 --k 8 --with-special -o special -q | tail -1 | cut -d ' ' -f 1
+sonde sae train models/stories --data stories.jsonl --hook blocks.3.hook_resid_post --width 64 --batch 20 --k 8 -o plain -q | tail -1 | cut -d ' ' -f 1
+sonde sae train --resume -o special -q | tail -1 | cut -d ' ' -f 1
+sonde sae train --resume -o plain --with-special -q 2>&1

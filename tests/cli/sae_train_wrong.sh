@@ -25,6 +25,8 @@ try $new -o x --hook blocks.33.hook_resid_post
 try $new -o x --hook 'blocks.*.hook_resid_post'
 try $new -o x --hook blocks.3.attn.hook_pattern
 try $new -o x --skip
+try $new -o x --leave-out 1,99999
+try $new -o x --leave-out 1 --with-special
 try $new -o x --arch gated --hook-out blocks.3.hook_mlp_out
 try $new -o x --also k=3,steps=9
 try $new -o x --also k
