@@ -346,6 +346,7 @@ typedef enum sonde_sae_scaling {
     REAL(beta2, "beta2", 0.999, 0, 0.9999999, "decay of Adam's mean of squared gradients")                                 \
     REAL(eps, "eps", 1e-8, 1e-30, 1, "added to the root of Adam's squares")                                                \
     REAL(clip, "clip", 1, 0, 1e30, "largest norm of all gradients together; 0: none")                                      \
+    REAL(weight_decay, "weight-decay", 0, 0, 1e6, "of all parameters, beside their gradients: AdamW")                      \
     CHOICE(scaling, "scaling", SONDE_SAE_SCALE_AVERAGE, "none|average|whitening|constant-norm|layer-norm",                 \
            "what is done to the rows; folded in at the end, but for norms of each row")                                    \
     REAL(init_norm, "init-norm", 0.1, 1e-6, 1e6, "length of the decoder's rows at the beginning (standard-2023: 1)")       \

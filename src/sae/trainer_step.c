@@ -313,6 +313,7 @@ static void update(sonde_sae_trainer *t, const sondep_sae_terms *terms, const so
                       .beta1 = o->beta1,
                       .beta2 = o->beta2,
                       .eps = o->eps,
+                      .decay = o->weight_decay,
                       .clip = sondep_clip_factor(report->gradient_norm, o->clip),
                       .correction1 = 1.0 - pow(o->beta1, step),
                       .correction2 = 1.0 - pow(o->beta2, step)};

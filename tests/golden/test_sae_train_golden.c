@@ -29,7 +29,7 @@ typedef struct golden_case {
     int64_t anneal_start, skip;
     bool is_transcoder;
     int64_t schedule, warmup, decay_steps, sparsity_warmup; /* schedule 0: constant */
-    double last_lr;
+    double last_lr, weight_decay;
 } golden_case;
 
 static const int64_t groups[] = {8, 24, 64};
@@ -86,6 +86,12 @@ static const golden_case cases[] = {
     {.name = "kl", .arch = SONDE_SAE_ARCH_KL, .kl = 0.5, .rho = 0.2, .clip = 1, .ties_bias = 1},
     {.name = "standard_2023", .arch = SONDE_SAE_ARCH_STANDARD_2023, .l1 = 0.3, .ties_bias = 1},
     {.name = "transcoder", .arch = SONDE_SAE_ARCH_STANDARD, .l1 = 0.7, .clip = 1, .is_transcoder = true},
+    {.name = "transcoder_decay",
+     .arch = SONDE_SAE_ARCH_STANDARD,
+     .l1 = 0.7,
+     .clip = 1,
+     .weight_decay = 0.3,
+     .is_transcoder = true},
     {.name = "transcoder_topk_skip",
      .arch = SONDE_SAE_ARCH_TOPK,
      .k = 4,
@@ -212,6 +218,7 @@ static sonde_sae_trainer *make(const golden_case *c, const sonde_safetensors *fi
     o.groups = c->groups;
     o.n_groups = c->n_groups;
     o.clip = c->clip;
+    o.weight_decay = c->weight_decay;
     o.last_p = c->last_p > 0 ? c->last_p : o.last_p;
     o.anneal_start = c->anneal_start;
     o.residual_threshold = 1.5;

@@ -190,7 +190,7 @@ def train_others(name, module, options, steps, seed):
                           "loss.first": f"{float(losses[0]):.9g}"})
 
 
-def train_transcoder(name, arch, has_skip, seed):
+def train_transcoder(name, arch, has_skip, seed, decay=0.0):
     """Transcoders by torch's autograd: no library at hand trains them with these losses. |W_dec f + b_dec (+ W_skip x) - y|^2 + penalty."""
     O, K = 20, 4
     generator = torch.Generator().manual_seed(seed)
@@ -202,7 +202,7 @@ def train_transcoder(name, arch, has_skip, seed):
     x = torch.stack([rows(generator, N) for _ in range(STEPS)])
     mix = torch.randn([D, O], generator=generator).double() / D**0.5
     y = ((x @ mix).relu() * 1.5).float().double()
-    optimizer = torch.optim.Adam(named.values(), lr=LR)
+    optimizer = torch.optim.AdamW(named.values(), lr=LR, weight_decay=decay)
     losses, grads = [], {}
     for step in range(STEPS):
         h = x[step] @ named["W_enc"] + named["b_enc"]
@@ -274,6 +274,7 @@ def everything():
                                                                     "anneal_start": 2, "p_end": 0.8, "n_sparsity_updates": 10}, 14, seed=201)
     make["transcoder"] = partial(train_transcoder, "transcoder", "standard", False, seed=300)
     make["transcoder_topk_skip"] = partial(train_transcoder, "transcoder_topk_skip", "topk", True, seed=301)
+    make["transcoder_decay"] = partial(train_transcoder, "transcoder_decay", "standard", False, seed=302, decay=0.3)
     make["kl"] = partial(train_kl, seed=400)
     for i, (name, (architecture, options, has_dead, schedule)) in enumerate(SCHEDULES.items()):
         make[name] = partial(train, name, architecture, options, has_dead, seed=500 + i, schedule=schedule)
