@@ -23,7 +23,7 @@ static const char *output, *init, *hook, *hook_out, *width = "8x", *tokens, *hel
 static cli_strings data, also;
 static int64_t eval_every = 1000, eval_documents = 100, save_every = 500, buffer = 1 << 18, begin_rows = 1 << 16,
                resample_every;
-static bool is_resumed, has_skip, with_special;
+static bool is_resumed, has_skip, with_special, has_events;
 
 static const cli_option options[] = {
     {"output", 'o', CLI_TEXT, &output, "DIR", 0, 0,
@@ -59,6 +59,7 @@ static const cli_option settings[] = {
     {"eval-every", 0, CLI_INT, &eval_every, "N", 1, 1e9, "steps between measurements of held-out texts"},
     {"eval-documents", 0, CLI_INT, &eval_documents, "N", 1, 1e9, "of them that are measured"},
     {"save-every", 0, CLI_INT, &save_every, "N", 1, 1e9, "steps between checkpoints"},
+    {"tensorboard", 0, CLI_FLAG, &has_events, NULL, 0, 0, "write the curves as TensorBoard's events, too"},
     {"model", 0, CLI_TEXT, &model_name, "MODEL", 0, 0,
      "of --resume: the model, where it lies elsewhere now; of a STORE: the one that --held-out needs"},
     {0},
@@ -340,6 +341,8 @@ static sonde_status save(const sae_training *t, sae_unit *u)
     describe(subtitle, sizeof subtitle, u);
     /* the curve first: it is cut to the state, not the other way round */
     CLI_TRY(sae_curve_write(&u->curve, inner));
+    if (has_events)
+        CLI_TRY(sae_curve_write_events(&u->curve, inner));
     CLI_TRY(sonde_sae_trainer_save(u->trainer, state, source_text(t, u)));
     u->saved_step = sonde_sae_trainer_steps(u->trainer);
     CLI_TRY(sae_export(&sae, t, u));

@@ -47,6 +47,8 @@ sonde_status sae_curve_add(sae_curve *curve, const sae_point *point);
 /* The file of an earlier run, up to a step; it is no error if there is none. */
 sonde_status sae_curve_read(sae_curve *curve, const char *folder, int64_t last_step);
 sonde_status sae_curve_write(const sae_curve *curve, const char *folder);
+/* The same as events of TensorBoard, under the names of the columns. */
+sonde_status sae_curve_write_events(const sae_curve *curve, const char *folder);
 sonde_status sae_curve_draw(const sae_curve *curve, const char *folder, const char *subtitle);
 /* Its last line, and the last that has a held-out measurement; NULL if there is none. */
 const sae_point *sae_curve_last(const sae_curve *curve, bool is_held_out);

@@ -105,6 +105,33 @@ sonde_status sae_curve_write(const sae_curve *curve, const char *folder)
     return status;
 }
 
+/* Whole in memory first, as well. */
+sonde_status sae_curve_write_events(const sae_curve *curve, const char *folder)
+{
+#define TAG(name, column) column,
+    static const char *const tags[] = {SAE_CURVE_FIELDS(TAG)};
+#undef TAG
+    char *text = NULL;
+    size_t n_bytes = 0;
+    FILE *to = open_memstream(&text, &n_bytes);
+    sonde_status status;
+
+    if (to == NULL)
+        return cli_fail(SONDE_E_NOMEM, "out of memory");
+    training_events_begin(to);
+    for (int64_t i = 0; i < curve->n; i++) {
+        const sae_point *p = &curve->points[i];
+#define VALUE(name, column) p->name,
+        double values[] = {SAE_CURVE_FIELDS(VALUE)};
+#undef VALUE
+        training_events_add(to, p->step, tags, values, sizeof tags / sizeof *tags);
+    }
+    status = fclose(to) == 0 ? training_write_text(folder, TRAINING_EVENTS, text, n_bytes)
+                             : cli_fail(SONDE_E_NOMEM, "out of memory");
+    free(text);
+    return status;
+}
+
 /* What is not explained, as means of equal pieces of the training. Returns how many points there are. */
 static int64_t smooth(double *x, double *y, const sae_curve *curve)
 {

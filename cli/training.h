@@ -37,6 +37,13 @@ sonde_status training_read_text(char **out, size_t *n_bytes, const char *path);
 /* A copy of a file under `name` in the folder. */
 sonde_status training_copy(const char *folder, const char *name, const char *from);
 
+/* ---- TensorBoard ----------------------------------------------------------------------------------------------------- */
+
+/* The name of a file of events, which TensorBoard looks for; its beginning; the numbers of a step (those that are finite), at most thirty. */
+#define TRAINING_EVENTS "events.out.tfevents.0.sonde"
+void training_events_begin(FILE *to);
+void training_events_add(FILE *to, int64_t step, const char *const *tags, const double *values, int64_t n);
+
 /* ---- texts --------------------------------------------------------------------------------------------------------- */
 
 /* Adds a file ("FILE:3": three times), of --field and at most `limit` documents, to a corpus, with progress; `files` gets a row that says

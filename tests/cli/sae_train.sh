@@ -47,3 +47,22 @@ sonde sae train models/stories --data stories.jsonl --hook blocks.3.hook_resid_p
 sonde sae train models/stories --data stories.jsonl --hook blocks.3.hook_resid_post --width 64 --batch 20 --k 8 -o plain -q | tail -1 | cut -d ' ' -f 1
 sonde sae train --resume -o special -q | tail -1 | cut -d ' ' -f 1
 sonde sae train --resume -o plain --with-special -q 2>&1
+# curves as TensorBoard's events: every record's checks, as its definition has them
+sonde sae train models/stories --data stories.jsonl:2 --hook blocks.3.hook_resid_post --width 64 --batch 64 --k 8 --steps 9 --save-every 3 --tensorboard -o events -q >/dev/null
+python3 - <<'END'
+import pathlib, struct
+def masked(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+data, n = pathlib.Path("events/training/events.out.tfevents.0.sonde").read_bytes(), 0
+while data:
+    length = struct.unpack("<Q", data[:8])[0]
+    assert struct.unpack("<I", data[8:12])[0] == masked(data[:8]) and struct.unpack("<I", data[12 + length:16 + length])[0] == masked(data[12:12 + length])
+    data, n = data[16 + length:], n + 1
+print(n, "records")
+END

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Autoencoders that `sonde sae train` leaves, of every architecture, in sae-lens's hands: it loads each folder, and every metric of
-`sonde sae eval` is what sae-lens's encoder and decoder give with transformers' activations in float64.
+`sonde sae eval` is what sae-lens's encoder and decoder give with transformers' activations in float64. TensorBoard reads the curves.
 
     sae_train_live.py [SONDE_PROGRAM]
 
@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 warnings.filterwarnings("ignore")
 from sae_lens import SAE
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import common
 import sae_eval_live
@@ -63,6 +64,22 @@ def one(score, sonde, folder, arch, options):
     print(f"{arch}: L0 {want['l0']:.1f}, explained variance {want['explained_variance']:.3f}, largest difference {worst:.1e}")
 
 
+def curves(score, sonde, folder):
+    """Numbers of curve.csv as TensorBoard reads them from the events beside it."""
+    directory = folder / "curves"
+    sonde.run("sae", "train", MODEL, "--data", folder / "texts.jsonl", "--hook", HOOK, "--width", "96", "--k", "8", "--batch", "128", "--steps", "7",
+              "--held-out", folder / "texts.jsonl", "--eval-every", "3", "--eval-documents", "2", "--tensorboard", "-o", directory, "-q")
+    names, *rows = [line.split(",") for line in (directory / "training/curve.csv").read_text().splitlines()]
+    events = EventAccumulator(str(directory / "training"))
+    events.Reload()
+    score.check("curves are there", sorted(events.Tags()["scalars"]) == sorted(names[2:]), str(events.Tags()))
+    for name in names[2:]:
+        want = [(int(row[0]), float(row[names.index(name)])) for row in rows if row[names.index(name)] != ""]
+        got = [(event.step, event.value) for event in events.Scalars(name)]
+        near = len(got) == len(want) and all(a[0] == b[0] and abs(a[1] - b[1]) <= 1e-6 * max(1.0, abs(b[1])) for a, b in zip(got, want))
+        score.check(f"curve of {name}", near, f"{got}, want {want}")
+
+
 def main(program):
     score, sonde = Score(), Sonde(program)
     with tempfile.TemporaryDirectory() as temporary:
@@ -70,6 +87,7 @@ def main(program):
         write_texts(folder / "texts.jsonl")
         for arch, options in ARCHS.items():
             score.attempt(arch, one, score, sonde, folder, arch, options)
+        score.attempt("curves", curves, score, sonde, folder)
         for norm in NORMS:
             score.attempt(norm, one, score, sonde, folder, norm, ["--scaling", norm])
     return score.done()
