@@ -47,7 +47,7 @@ static const cli_option settings[] = {
 
 /* What is in the folder before there is a store. */
 static const char *const own_names[] = {"manifest.json", NULL};
-static const training_kind kind = {"store", "store.json", own_names};
+static const training_kind kind = {"store", "store.json", NULL, own_names};
 
 /* A run of the command. */
 typedef struct harvesting {

@@ -60,7 +60,7 @@ static const cli_option training_options[] = {SONDE_LM_OPTION_LIST(ROW_WHOLE, RO
 static const char *const own_names[] = {
     "config.json", "tokenizer.json", "tokenizer_config.json", "model", "curve.csv", "curve.png",
     "samples.txt", "manifest.json",  "state.safetensors",     NULL};
-static const training_kind kind = {"training", "state.safetensors", own_names};
+static const training_kind kind = {"training", "state.safetensors", NULL, own_names};
 
 /* ---- what it is made of ----------------------------------------------------------------------------------------------- */
 

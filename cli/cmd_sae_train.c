@@ -74,7 +74,7 @@ static const cli_option training_options[] = {SONDE_SAE_TRAIN_OPTION_LIST(ROW_WH
 
 /* What is in the folder of one autoencoder. */
 static const char *const own_names[] = {"cfg.json", "sae_weights.safetensors", "training", "manifest.json", NULL};
-static const training_kind kind = {"training", "training/state.safetensors", own_names};
+static const training_kind kind = {"training", "training/state.safetensors", "sae_weights.safetensors", own_names};
 
 /* One line a misuse, in the order in which a person meets them. */
 static sonde_status check_call(sae_training *t, const cli_call *call)
@@ -85,7 +85,15 @@ static sonde_status check_call(sae_training *t, const cli_call *call)
         store = call->arguments[0];
     else if (call->n_arguments > 0)
         model_name = call->arguments[0];
+    if (is_resumed && (init != NULL || cli_is_given(&width)))
+        return cli_misuse("'%s' is for a training that begins: one that goes on has its weights",
+                          init != NULL ? "--init" : "--width");
     /* what is not given is as it was: read before it is missed */
+    if (is_resumed && !training_exists(training_path(output, "manifest.json"))) {
+        cli_fail(SONDE_E_NOTFOUND, "there is no training to go on with in '%s': no '%s'", output,
+                 training_path(output, "manifest.json"));
+        return cli_hint(SONDE_E_NOTFOUND, "without --resume it begins");
+    }
     if (is_resumed)
         CLI_TRY(training_manifest_read(&t->earlier, output, settings));
     if (model_name == NULL && (store == NULL || held_out_path != NULL))
@@ -233,6 +241,15 @@ static sonde_status begin_unit(const sae_training *t, sae_unit *u)
     return status;
 }
 
+/* An autoencoder to go on from has the sizes of the training: said with its path, which the library does not know. */
+static sonde_status check_init(const sonde_sae_config *c, const sonde_sae_train_opts *o)
+{
+    if (c->d_in == o->d_in && c->d_sae == o->d_sae)
+        return SONDE_OK;
+    return cli_fail(SONDE_E_SHAPE, "'%s' has %lld features over %lld numbers, the training %lld over %lld", init,
+                    (long long)c->d_sae, (long long)c->d_in, (long long)o->d_sae, (long long)o->d_in);
+}
+
 /* A trainer at its first step. */
 static sonde_status start_unit(sae_training *t, sae_unit *u)
 {
@@ -245,12 +262,14 @@ static sonde_status start_unit(sae_training *t, sae_unit *u)
     if (init == NULL)
         return SONDE_OK;
     CLI_TRY(sonde_sae_load(&sae, init));
-    status = sonde_sae_trainer_start_from(u->trainer, sae);
+    status = check_init(sonde_sae_get_config(sae), &u->opts);
+    if (status == SONDE_OK)
+        status = sonde_sae_trainer_start_from(u->trainer, sae);
     sonde_sae_free(sae);
     return status;
 }
 
-/* The options of a state. What the command line says anew goes over them; what all autoencoders share is kept in `opts`. */
+/* The options of a state. What the command line says anew goes over them. */
 static sonde_status read_saved(sae_unit *u)
 {
     CLI_TRY(sonde_sae_train_opts_load(&u->opts, u->groups, training_path(u->folder, "training/state.safetensors")));
@@ -259,9 +278,19 @@ static sonde_status read_saved(sae_unit *u)
         u->opts.name = opts.name;
     SONDE_SAE_TRAIN_OPTION_LIST(TAKE, TAKE, TAKE)
 #undef TAKE
-    opts.batch = u->opts.batch;
-    opts.seed = u->opts.seed;
-    opts.steps = u->opts.steps;
+    return SONDE_OK;
+}
+
+/* Of all units. What they share, and the seed of the order of rows, which is the first one's, are kept in `opts`. */
+static sonde_status read_all_saved(sae_training *t)
+{
+    const sonde_sae_train_opts *first = &t->units[0].opts;
+
+    for (int64_t i = 0; i < t->n_units; i++)
+        CLI_TRY(read_saved(&t->units[i]));
+    opts.batch = first->batch;
+    opts.seed = first->seed;
+    opts.steps = first->steps;
     return SONDE_OK;
 }
 
@@ -300,8 +329,8 @@ static sonde_status prepare(sae_training *t)
 {
     CLI_TRY(make_units(t));
     /* batch and order are those of the state: the source depends on them */
-    for (int64_t i = 0; i < t->n_units && is_resumed; i++)
-        CLI_TRY(read_saved(&t->units[i]));
+    if (is_resumed)
+        CLI_TRY(read_all_saved(t));
     CLI_TRY(open_inputs(t));
     CLI_TRY(open_source(t));
     CLI_TRY(count_steps(t));

@@ -16,12 +16,13 @@ bool training_exists(const char *path);
 typedef struct training_kind {
     const char *what;         /* "training" */
     const char *state;        /* the file that makes it one: what --resume goes on from */
+    const char *product;      /* a file that comes behind the first state: without one it is somebody else's. NULL: there is none */
     const char *const *names; /* of files and folders that such a training leaves, ending with NULL */
 } training_kind;
 
 /* Before anything is read: a new training takes a folder that is not there, is empty, or has what is left of one that was
  * killed before its first state; --resume takes one with a state.
- * Errors: SONDE_E_ARG (a file; a folder of something else; a training that would be lost), SONDE_E_NOTFOUND (nothing to resume). */
+ * Errors: SONDE_E_ARG (a file; a folder of something else; a training, or what another one made, that would be lost), SONDE_E_NOTFOUND (nothing to resume). */
 sonde_status training_folder_check(const char *folder, const training_kind *kind, bool is_resumed);
 
 /* Makes the folder, takes it for this process until it ends, and removes what killed ones left half-written.

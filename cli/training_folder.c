@@ -95,6 +95,10 @@ sonde_status training_folder_check(const char *folder, const training_kind *kind
         cli_fail(SONDE_E_ARG, "'%s' holds a %s already", folder, kind->what);
         return cli_hint(SONDE_E_ARG, "--resume goes on with it; another one needs another folder");
     }
+    if (kind->product != NULL && training_exists(training_path(folder, kind->product))) {
+        cli_fail(SONDE_E_ARG, "'%s' has a '%s' that no training in it has made", folder, kind->product);
+        return cli_hint(SONDE_E_ARG, "'-o' takes a folder that is new, or empty");
+    }
     return check_names(folder, kind);
 }
 

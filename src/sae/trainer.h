@@ -112,7 +112,8 @@ struct sonde_sae_trainer {
     float *w, *m, *v;                           /* blocks */
     size_t block_bytes;
     int64_t *silent;         /* (S) steps since a feature was on */
-    double threshold, least; /* of BatchTopK: mean of the smallest key of a batch; that of this one */
+    double threshold, least; /* of BatchTopK: mean of the smallest key of a batch, from 0 on; that of this one */
+    double threshold_weight; /* what that mean has of keys: the rest is the 0 that it began with */
     sondep_sae_anneal anneal;
     sondep_sae_plateau plateau;
     double control;             /* of the penalty: a share of the weight that was asked for, moved towards target_l0, */

@@ -304,6 +304,25 @@ static void copy_rows(float *to, const float *from, int64_t S, int64_t width, bo
             to[s * width + d] = (float)(factor * from[is_turned ? d * S + s : s * width + d]);
 }
 
+/* Decoder rows of length 1, as they must be: features take their lengths, which changes nothing where they come of a ReLU. */
+static void fold_lengths(const sonde_sae_trainer *t)
+{
+    float *in = sondep_sae_at(t, t->w, SONDEP_SAE_IN), *out = sondep_sae_at(t, t->w, SONDEP_SAE_OUT),
+          *b_enc = sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR);
+
+    for (int64_t s = 0; s < t->S; s++) {
+        double norm = sqrt(sondep_sum_squares(out + s * t->O, t->O));
+        /* a row of length 0 has no direction that it could keep */
+        if (!(norm > 0.0))
+            continue;
+        for (int64_t d = 0; d < t->O; d++)
+            out[s * t->O + d] = (float)(out[s * t->O + d] / norm);
+        for (int64_t d = 0; d < t->D; d++)
+            in[s * t->D + d] = (float)(in[s * t->D + d] * norm);
+        b_enc[s] = (float)(b_enc[s] * norm);
+    }
+}
+
 /* The inverse of the export, but for the lengths of decoder rows: folded in, they are 1. */
 sonde_status sonde_sae_trainer_start_from(sonde_sae_trainer *t, const sonde_sae *sae)
 {
@@ -328,7 +347,11 @@ sonde_status sonde_sae_trainer_start_from(sonde_sae_trainer *t, const sonde_sae 
         for (int k = 0; t->rule->vectors[k] != NULL; k++)
             if (strcmp(t->rule->vectors[k], names[i]) == 0)
                 memcpy(sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR + k), sae->w[weights[i]], (size_t)t->S * sizeof(float));
-    if (t->rule->is_batch)
-        t->threshold = (double)sae->w[SONDEP_THRESHOLD][0];
+    if (t->rule->is_batch) {
+        t->threshold = (double)sae->w[SONDEP_THRESHOLD][0] * (t->opts.rescales ? t->scale_out : 1.0);
+        t->threshold_weight = 1.0;
+    }
+    if (t->rule->is_unit)
+        fold_lengths(t);
     return SONDE_OK;
 }

@@ -122,7 +122,7 @@ static double shift_of(const sonde_sae_trainer *t, const double *in)
 /* The threshold of BatchTopK in the scale of the input. */
 static double threshold_of(const sonde_sae_trainer *t)
 {
-    double weight = 1.0 - pow(1.0 - t->opts.threshold_rate, (double)t->step);
+    double weight = t->threshold_weight;
 
     return t->threshold / (weight > 0.0 ? weight : 1.0) / (t->opts.rescales ? t->scale_out : 1.0);
 }

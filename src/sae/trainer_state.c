@@ -19,17 +19,18 @@ static const char *const may_differ[] = {"version",     "kernels", "step", "step
                                          "decay-steps", "last-lr", "lr",   "clip",  NULL};
 
 /* Numbers of the state that are no block: name in the file, field. */
-#define STATE_REALS(X)                \
-    X("threshold", threshold)         \
-    X("scale_in", scale_in)           \
-    X("scale_out", scale_out)         \
-    X("control", control)             \
-    X("log_l0", log_l0)               \
-    X("plateau.share", plateau.share) \
-    X("plateau.best", plateau.best)   \
-    X("plateau.sum", plateau.sum)     \
-    X("anneal.p", anneal.p)           \
-    X("anneal.next_p", anneal.next_p) \
+#define STATE_REALS(X)                      \
+    X("threshold", threshold)               \
+    X("threshold_weight", threshold_weight) \
+    X("scale_in", scale_in)                 \
+    X("scale_out", scale_out)               \
+    X("control", control)                   \
+    X("log_l0", log_l0)                     \
+    X("plateau.share", plateau.share)       \
+    X("plateau.best", plateau.best)         \
+    X("plateau.sum", plateau.sum)           \
+    X("anneal.p", anneal.p)                 \
+    X("anneal.next_p", anneal.next_p)       \
     X("anneal.weight", anneal.weight)
 
 /* The blocks of a file. */

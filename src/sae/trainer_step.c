@@ -323,8 +323,10 @@ static void update(sonde_sae_trainer *t, const sondep_sae_terms *terms, const so
     sondep_adamw_step(t->w + first, t->m + first, t->v + first, t->gradient, &a, n);
     for (int64_t s = 0; s < t->S; s++)
         t->silent[s] = t->fired[s] > 0 ? 0 : t->silent[s] + 1;
-    if (t->rule->is_batch && t->least > 0.0)
+    if (t->rule->is_batch && t->least > 0.0) {
         t->threshold += o->threshold_rate * (t->least - t->threshold);
+        t->threshold_weight += o->threshold_rate * (1.0 - t->threshold_weight);
+    }
     if (t->opts.arch == SONDE_SAE_ARCH_PANNEAL)
         sondep_sae_step_anneal(t);
     sondep_sae_control(t, report);

@@ -66,3 +66,12 @@ while data:
     data, n = data[16 + length:], n + 1
 print(n, "records")
 END
+# several seeds in one run go on, too: the order of rows is the first one's
+sonde sae train $common --steps 12 -o seeds -q --also k=4,seed=3,name=b >/dev/null
+sonde sae train $common --steps 12 -o stops -q --also k=4,seed=3,name=b >/dev/null 2>&1 &
+while [ ! -e stops/b/training/state.safetensors ]; do sleep 0.05; done
+kill -9 $! 2>/dev/null
+wait $! 2>/dev/null
+sonde sae train --resume -o stops -q >/dev/null
+same seeds/first stops/first
+same seeds/b stops/b

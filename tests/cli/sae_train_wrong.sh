@@ -7,6 +7,8 @@ try() {
 new="models/stories --data stories.jsonl:2 --hook blocks.3.hook_resid_post --width 64 --batch 64 --k 8 --steps 3"
 echo "nothing of a training" >notes.txt
 mkdir other && cp notes.txt other
+mkdir stranger && cp sae/* stranger
+sonde sae train $new -o made -q >/dev/null
 ls >before
 try
 try -o x
@@ -25,6 +27,11 @@ try $new -o x --hook blocks.33.hook_resid_post
 try $new -o x --hook 'blocks.*.hook_resid_post'
 try $new -o x --hook blocks.3.attn.hook_pattern
 try $new -o x --skip
+try $new -o stranger
+try --resume -o nothing
+try --resume -o made --width 32
+try --resume -o made --init stranger
+try $new -o x --init stranger --width 32
 try $new -o x --leave-out 1,99999
 try $new -o x --leave-out 1 --with-special
 try $new -o x --arch gated --hook-out blocks.3.hook_mlp_out

@@ -284,6 +284,59 @@ static void test_threshold_of_batchtopk(void **state)
     sonde_sae_trainer_free(t);
 }
 
+/* Rows as they come back. */
+static void reconstruct(float *y, const sonde_sae *sae, const float *x)
+{
+    static float features[N * S];
+    sonde_sae_coder *coder;
+
+    assert_ok(sonde_sae_coder_new(&coder, sae));
+    assert_ok(sonde_sae_encode(coder, features, x, N));
+    assert_ok(sonde_sae_decode(coder, y, features, x, N));
+    sonde_sae_coder_free(coder);
+}
+
+/* Whoever goes on from an autoencoder is that autoencoder, also behind a step that moves nothing: thresholds that follow batches, lengths
+ * that are made 1. */
+static void test_going_on_changes_nothing(void **state)
+{
+    static const struct {
+        sonde_sae_arch from, to;
+    } pairs[] = {{SONDE_SAE_ARCH_STANDARD, SONDE_SAE_ARCH_STANDARD},
+                 {SONDE_SAE_ARCH_STANDARD, SONDE_SAE_ARCH_STANDARD_2023},
+                 {SONDE_SAE_ARCH_STANDARD, SONDE_SAE_ARCH_PANNEAL},
+                 {SONDE_SAE_ARCH_STANDARD_2023, SONDE_SAE_ARCH_STANDARD_2023},
+                 {SONDE_SAE_ARCH_BATCHTOPK, SONDE_SAE_ARCH_BATCHTOPK},
+                 {SONDE_SAE_ARCH_MATRYOSHKA, SONDE_SAE_ARCH_MATRYOSHKA},
+                 {SONDE_SAE_ARCH_BATCHTOPK, SONDE_SAE_ARCH_JUMPRELU},
+                 {SONDE_SAE_ARCH_GATED, SONDE_SAE_ARCH_GATED},
+                 {SONDE_SAE_ARCH_TOPK, SONDE_SAE_ARCH_TOPK}};
+    static float x[N * D], y[2][N * D];
+    sonde_sae_train_report r;
+    (void)state;
+
+    make_rows(x, N, 5);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (int rescales = 0; rescales < 2; rescales++) {
+            sonde_sae_train_opts o = options(pairs[i].from), then = options(pairs[i].to);
+            sonde_sae_trainer *t, *again;
+            sonde_sae *first, *second;
+            o.rescales = then.rescales = rescales;
+            then.lr = 1e-20;
+            then.threshold_rate = 1e-9;
+            t = trained(&o, STEPS, &r), again = trained(&then, 0, &r);
+            assert_ok(sonde_sae_trainer_export(&first, t, NULL, NULL, NULL));
+            assert_ok(sonde_sae_trainer_start_from(again, first));
+            assert_ok(sonde_sae_trainer_step(again, &r, x, NULL));
+            assert_ok(sonde_sae_trainer_export(&second, again, NULL, NULL, NULL));
+            reconstruct(y[0], first, x), reconstruct(y[1], second, x);
+            for (int k = 0; k < N * D; k++)
+                assert_float_equal(y[0][k], y[1][k], 2e-3);
+            sonde_sae_free(first), sonde_sae_free(second);
+            sonde_sae_trainer_free(t), sonde_sae_trainer_free(again);
+        }
+}
+
 static void test_starts_from_what_was_exported(void **state)
 {
     sonde_sae_train_report r;
@@ -595,6 +648,7 @@ int main(void)
         cmocka_unit_test(test_plateau),
         cmocka_unit_test(test_threshold_of_batchtopk),
         cmocka_unit_test(test_starts_from_what_was_exported),
+        cmocka_unit_test(test_going_on_changes_nothing),
         cmocka_unit_test(test_scale_and_whitening),
         cmocka_unit_test(test_geometric_median),
         cmocka_unit_test(test_resampling),
