@@ -18,6 +18,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What the command line says; 0 is the experiment's own. */
 static const char *output = "toy";
@@ -76,6 +77,10 @@ static sonde_status choose(work *w, const char *name)
     CLI_TRY(CLI_NEW(w->names, n));
     CLI_TRY(CLI_NEW(w->results, n));
     CLI_TRY(CLI_NEW(w->seconds, n));
+    /* sizes that fit one experiment do not fit another; what is left of the options goes where there is a use for it */
+    if (is_all && (opts.n_features > 0 || opts.n_hidden > 0 || opts.n_instances > 0))
+        return cli_misuse("'--features', '--hidden' and '--instances' are for one experiment, not for all of them");
+    opts.is_lenient = is_all;
     /* a name that is none is found when it is run, with a list of those that are */
     for (int64_t i = 0; i < n && is_all; i++)
         w->names[w->n++] = sonde_toy_experiment_at(i)->name;
@@ -194,11 +199,17 @@ static sonde_status run(const cli_call *call)
     work w = {0};
     sonde_status status;
     int64_t failed;
+    bool was_there;
 
     read_options(&w);
     CLI_TRY_DONE(choose(&w, call->arguments[0]));
+    was_there = access(output, F_OK) == 0;
     CLI_TRY_DONE(toy_make_folder(output));
-    CLI_TRY_DONE(run_all(&w));
+    status = run_all(&w);
+    /* nothing came of it: a folder that is empty goes again */
+    if (status != SONDE_OK && !was_there)
+        (void)rmdir(output);
+    CLI_TRY_DONE(status);
     CLI_TRY_DONE(finish(&w));
     failed = count_failures(&w);
     if (failed > 0)

@@ -14,9 +14,10 @@ bool training_exists(const char *path);
 
 /* What is in the folder of a kind of training. */
 typedef struct training_kind {
-    const char *what;         /* "training" */
-    const char *state;        /* the file that makes it one: what --resume goes on from */
-    const char *product;      /* a file that comes behind the first state: without one it is somebody else's. NULL: there is none */
+    const char *what;  /* "training" */
+    const char *state; /* the file that makes it one: what --resume goes on from */
+    const char
+        *product; /* a file that comes behind the first state: without one it is somebody else's. NULL: there is none */
     const char *const *names; /* of files and folders that such a training leaves, ending with NULL */
 } training_kind;
 

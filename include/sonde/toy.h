@@ -258,8 +258,9 @@ typedef struct sonde_toy_run_opts {
     int64_t watch_every;       /* steps */
     sonde_toy_watch_fn *watch; /* NULL: nobody looks */
     void *ctx;
-    double importance; /* factor by which importances fall from feature to feature */
-    int64_t schedule;  /* a sonde_schedule; below 0: the experiment's own */
+    double importance;  /* factor by which importances fall from feature to feature */
+    int64_t schedule;   /* a sonde_schedule; below 0: the experiment's own */
+    int64_t is_lenient; /* what an experiment has no use for is left out instead of refused: for runs of several */
 } sonde_toy_run_opts;
 
 /* The defaults. Owns: nothing. Errors: none. */

@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-enum { SNAPSHOTS = 160 };
+enum { MOST_SNAPSHOTS = 160 };
 
 /* A history: numbers of each snapshot side by side, and the loss of the steps before it. */
 typedef struct history {
@@ -75,10 +75,17 @@ static sonde_status draw_loss(sondep_toy_run *r, const history *h)
     return sondep_toy_draw_lines(r, "loss", "The loss falls in steps.", &series, 1, &o);
 }
 
-/* Trains up to where snapshot k is taken, all of them evenly spaced, and lets somebody look. losses: a number for each instance. */
-static sonde_status train_to(sondep_toy_run *r, sonde_toy *t, double *losses, int64_t k)
+/* As many snapshots as there are steps, up to some; at least two. */
+static sonde_status count_snapshots(int64_t *n, const sonde_toy_opts *o)
 {
-    int64_t to = sonde_toy_get_opts(t)->steps * (k + 1) / SNAPSHOTS;
+    *n = o->steps < MOST_SNAPSHOTS ? o->steps : MOST_SNAPSHOTS;
+    return *n >= 2 ? SONDE_OK : SONDE_FAIL(SONDE_E_ARG, "option 'steps' is %lld: two are the least", (long long)o->steps);
+}
+
+/* Trains up to where snapshot k of n is taken, all of them evenly spaced, and lets somebody look. losses: a number for each instance. */
+static sonde_status train_to(sondep_toy_run *r, sonde_toy *t, double *losses, int64_t k, int64_t n)
+{
+    int64_t to = sonde_toy_get_opts(t)->steps * (k + 1) / n;
 
     SONDE_TRY(sonde_toy_train(t, losses, to - sonde_toy_steps(t)));
     return r->opts.watch != NULL ? r->opts.watch(t, losses, r->opts.ctx) : SONDE_OK;
@@ -93,18 +100,18 @@ static sonde_status train_energy(history *h, sondep_toy_run *r)
                                                SONDE_SCHEDULE_CONSTANT};
     sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
     double density = sondep_toy_real(r->opts.density, 0.34), *p = NULL;
+    int64_t n;
     sonde_toy *t = NULL;
     sonde_status status;
 
-    if (o.steps < SNAPSHOTS)
-        return SONDE_FAIL(SONDE_E_ARG, "option 'steps' is %lld: there are %d snapshots", (long long)o.steps, SNAPSHOTS);
+    SONDE_TRY(count_snapshots(&n, &o));
     SONDE_TRY_DONE(sondep_toy_probabilities(&p, &density, 1, 1, o.n_features));
     o.probability = p;
     SONDE_TRY_DONE(sondep_toy_note_setup(r, &o));
-    SONDE_TRY_DONE(history_make(h, SNAPSHOTS, o.n_features));
+    SONDE_TRY_DONE(history_make(h, n, o.n_features));
     SONDE_TRY_DONE(sonde_toy_new(&t, &o));
-    for (int64_t k = 0; k < SNAPSHOTS; k++) {
-        SONDE_TRY_DONE(train_to(r, t, &h->loss[k], k));
+    for (int64_t k = 0; k < n; k++) {
+        SONDE_TRY_DONE(train_to(r, t, &h->loss[k], k, n));
         h->step[k] = (double)sonde_toy_steps(t);
         sonde_toy_features(NULL, NULL, h->values + k * o.n_features, sonde_toy_weights(t, 0), o.n_features, o.n_hidden);
     }
@@ -118,7 +125,7 @@ done:
 /* Jumps and falls are compared interval by interval: a jump that came before its fall would not count. */
 sonde_status sondep_toy_energy(sondep_toy_run *r)
 {
-    double moved[SNAPSHOTS], fell[SNAPSHOTS], together;
+    double moved[MOST_SNAPSHOTS], fell[MOST_SNAPSHOTS], together;
     history h = {0};
     int64_t at_half = 0, kept = 0;
     sonde_status status;
@@ -175,7 +182,7 @@ static sonde_status train_stages(history *h, sondep_toy_run *r, float *w)
     static const sondep_toy_setting setting = {SONDE_TOY_RELU, 6, 3, 8000, 20000, 1024, 1e-3, 0.0, SONDE_SCHEDULE_CONSTANT};
     static const sonde_toy_set sets[] = {{SONDE_TOY_ALL_OF, 0, 3}, {SONDE_TOY_ALL_OF, 3, 3}};
     sonde_toy_opts o = sondep_toy_opts_of(r, &setting);
-    int64_t restarts = sondep_toy_size(r, r->opts.restarts, 24, 64), best;
+    int64_t restarts = sondep_toy_size(r, r->opts.restarts, 24, 64), best, n;
     double density = sondep_toy_real(r->opts.density, 0.1), *p = NULL, *losses = NULL, *all = NULL;
     sonde_toy *t = NULL;
     sonde_status status;
@@ -183,27 +190,26 @@ static sonde_status train_stages(history *h, sondep_toy_run *r, float *w)
     o.n_instances = restarts;
     o.sets = sets;
     o.n_sets = 2;
-    if (o.steps < SNAPSHOTS)
-        return SONDE_FAIL(SONDE_E_ARG, "option 'steps' is %lld: there are %d snapshots", (long long)o.steps, SNAPSHOTS);
+    SONDE_TRY(count_snapshots(&n, &o));
     SONDE_TRY_DONE(sondep_toy_probabilities(&p, &density, 1, restarts, 6));
-    SONDE_TRY_DONE(SONDE_NEW(losses, SNAPSHOTS * restarts));
-    SONDE_TRY_DONE(SONDE_NEW(all, SNAPSHOTS * restarts * 15));
+    SONDE_TRY_DONE(SONDE_NEW(losses, n * restarts));
+    SONDE_TRY_DONE(SONDE_NEW(all, n * restarts * 15));
     o.probability = p;
     SONDE_TRY_DONE(sondep_toy_note_setup(r, &o));
     SONDE_TRY_DONE(sonde_toy_new(&t, &o));
-    for (int64_t k = 0; k < SNAPSHOTS; k++) {
-        SONDE_TRY_DONE(train_to(r, t, losses + k * restarts, k));
+    for (int64_t k = 0; k < n; k++) {
+        SONDE_TRY_DONE(train_to(r, t, losses + k * restarts, k, n));
         /* which restart is the best is not known before the end */
         for (int64_t i = 0; i < restarts; i++)
             cosines_of(all + (k * restarts + i) * 15, sonde_toy_weights(t, i));
     }
     SONDE_TRY_DONE(sondep_toy_best(&best, t, restarts, 1 << 17));
-    SONDE_TRY_DONE(history_make(h, SNAPSHOTS, 15));
+    SONDE_TRY_DONE(history_make(h, n, 15));
     /* only the history of the best one is kept */
-    for (int64_t k = 0; k < SNAPSHOTS; k++) {
+    for (int64_t k = 0; k < n; k++) {
         memcpy(h->values + k * 15, all + (k * restarts + best) * 15, 15 * sizeof *all);
         h->loss[k] = losses[k * restarts + best];
-        h->step[k] = (double)(o.steps * (k + 1) / SNAPSHOTS);
+        h->step[k] = (double)(o.steps * (k + 1) / n);
     }
     memcpy(w, sonde_toy_weights(t, best), 18 * sizeof *w);
 done:
@@ -222,8 +228,6 @@ sonde_status sondep_toy_stages(sondep_toy_run *r)
     float w[18];
     sonde_status status;
 
-    if ((r->opts.n_features != 0 && r->opts.n_features != 6) || (r->opts.n_hidden != 0 && r->opts.n_hidden != 3))
-        return SONDE_FAIL(SONDE_E_ARG, "this experiment has two sets of 3 features in 3 dimensions");
     SONDE_TRY_DONE(train_stages(&h, r, w));
     /* within sets all cosines alike; each feature opposite one of the other set */
     for (int64_t k = 0; k < 6; k++)

@@ -20,7 +20,7 @@
 #include <stdio.h>
 
 /* Options that not every experiment has a use for: one that has none refuses them, instead of running as if they were not there. */
-enum { MODELS = 1, RESTARTS = 2, DENSITY = 4, GRID = 8, IMPORTANCE = 16 };
+enum { MODELS = 1, RESTARTS = 2, DENSITY = 4, GRID = 8, IMPORTANCE = 16, SIZES = 32 };
 
 /* In the order of the paper. */
 static const struct {
@@ -36,7 +36,7 @@ static const struct {
       "pairs that point away from each other, then as a pentagon. What it pays is interference, which only matters when two "
       "features are on at once."},
      sondep_toy_introduction,
-     MODELS | RESTARTS | DENSITY | IMPORTANCE},
+     SIZES | MODELS | RESTARTS | DENSITY | IMPORTANCE},
     {{"basic", "Linear models, and models with a ReLU",
       "Twenty features of falling importance in five hidden numbers. A linear model does what principal components do: the "
       "five most "
@@ -44,11 +44,11 @@ static const struct {
       "sparser "
       "features are."},
      sondep_toy_basic,
-     MODELS | DENSITY | IMPORTANCE},
+     SIZES | MODELS | DENSITY | IMPORTANCE},
     {{"larger", "The same at eighty features in twenty dimensions",
       "Nothing about superposition is special to very small models."},
      sondep_toy_larger,
-     MODELS | DENSITY | IMPORTANCE},
+     SIZES | MODELS | DENSITY | IMPORTANCE},
     {{"phase-2", "Phase diagram: two features, one dimension",
       "A second feature, of some importance and sparsity, competes with the first for the only dimension. It is left out, "
       "takes the "
@@ -68,17 +68,17 @@ static const struct {
       "they become "
       "sparser, but not evenly: it stays at 1 (each feature its own dimension) and at 1/2 (pairs) for a while."},
      sondep_toy_uniform,
-     MODELS | DENSITY},
+     SIZES | MODELS | DENSITY},
     {{"dimensionality", "Which share of a dimension each feature has",
       "The dimensionality of a feature is |W_i|^2 over what all features have in its direction. Features are drawn to a few "
       "fractions: "
       "those of regular shapes."},
      sondep_toy_dimensionality,
-     MODELS | DENSITY},
+     SIZES | MODELS | DENSITY},
     {{"geometry", "The shapes that features lie in",
       "Features that interfere are joined. What hangs together are regular shapes, each in its own few dimensions."},
      sondep_toy_geometry,
-     MODELS | DENSITY},
+     SIZES | MODELS | DENSITY},
     {{"nonuniform", "One feature that is sparser than the others",
       "A pentagon bends as one of its features becomes rarer, and at some point breaks into two pairs that leave that "
       "feature out."},
@@ -100,7 +100,7 @@ static const struct {
       "While a model trains, features move from one dimensionality to another, several at a time; the loss falls when they "
       "do."},
      sondep_toy_energy,
-     DENSITY},
+     SIZES | DENSITY},
     {{"stages", "Learning: simple geometric steps",
       "Two sets of three correlated features in three dimensions: training goes through a few shapes and ends in a regular "
       "one."},
@@ -111,31 +111,31 @@ static const struct {
       "features share a "
       "dimension, the more there is to use."},
      sondep_toy_adversarial,
-     MODELS | DENSITY},
+     SIZES | MODELS | DENSITY},
     {{"privileged", "With a ReLU in the middle: neurons",
       "A ReLU on the hidden numbers makes them neurons: a privileged basis. Where features are dense, each neuron has one "
       "feature; where "
       "they are sparse, neurons have several."},
      sondep_toy_privileged,
-     RESTARTS | IMPORTANCE},
+     SIZES | RESTARTS | IMPORTANCE},
     {{"absolute", "Computation in superposition",
       "A model that computes |x| needs two neurons for each feature, one for each sign. With fewer neurons than that, it "
       "computes sparse "
       "features in superposition."},
      sondep_toy_absolute,
-     IMPORTANCE},
+     SIZES | IMPORTANCE},
     {{"motif", "Asymmetric superposition with inhibition",
       "One neuron serves two features with unequal weights, large in and small out for one, small in and large out for the "
       "other; where the "
       "first would show in the second's output, another neuron pushes it below zero, where the ReLU hides it."},
      sondep_toy_motif,
-     IMPORTANCE},
+     SIZES | IMPORTANCE},
     {{"dictionary", "Sparse autoencoders undo superposition",
       "An autoencoder is trained on the hidden numbers of toy models, and on sums of planted directions. What it should "
       "find is known: its "
       "features are held against the planted ones."},
      sondep_toy_dictionary,
-     0},
+     SIZES},
 };
 enum { N_EXPERIMENTS = sizeof experiments / sizeof *experiments };
 
@@ -168,24 +168,37 @@ static sonde_status find(int64_t *out, const char *name)
     return SONDE_E_NOTFOUND;
 }
 
-/* Options that would change nothing, and those out of range that are read nowhere else. */
-static sonde_status check_options(const sonde_toy_run_opts *o, const char *name, unsigned takes)
+/* Options that would change nothing are refused, or in a run of all experiments left out; and those out of range that are read nowhere else. */
+static sonde_status check_options(sonde_toy_run_opts *o, const char *name, unsigned takes)
 {
     const struct {
         const char *name;
-        bool is_set;
+        int64_t *whole;
+        double *real;
         unsigned bit;
-    } some[] = {{"instances", o->n_instances > 0, MODELS},
-                {"restarts", o->restarts > 0, RESTARTS},
-                {"density", o->density > 0.0, DENSITY},
-                {"grid", o->grid > 0, GRID},
-                {"importance", o->importance > 0.0, IMPORTANCE}};
+    } some[] = {{"instances", &o->n_instances, NULL, MODELS},
+                {"restarts", &o->restarts, NULL, RESTARTS},
+                {"grid", &o->grid, NULL, GRID},
+                {"features", &o->n_features, NULL, SIZES},
+                {"hidden", &o->n_hidden, NULL, SIZES},
+                {"density", NULL, &o->density, DENSITY},
+                {"importance", NULL, &o->importance, IMPORTANCE}};
 
-    for (size_t i = 0; i < sizeof some / sizeof *some; i++)
-        if (some[i].is_set && !(takes & some[i].bit))
-            return SONDE_FAIL(SONDE_E_ARG, "the experiment '%s' has no use for the option '%s'", name, some[i].name);
     SONDE_TRY(sondep_check_option("schedule", (double)o->schedule, -1, SONDE_SCHEDULE_WSD));
-    return sondep_check_option("importance", o->importance, 0, 1);
+    SONDE_TRY(sondep_check_option("importance", o->importance, 0, 1));
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        bool is_set = some[i].whole != NULL ? *some[i].whole > 0 : *some[i].real > 0.0;
+        if (!is_set || (takes & some[i].bit))
+            continue;
+        if (!o->is_lenient)
+            return SONDE_FAIL(SONDE_E_ARG, "the experiment '%s' has no use for the option '%s'", name, some[i].name);
+        /* 0 is the experiment's own */
+        if (some[i].whole != NULL)
+            *some[i].whole = 0;
+        else
+            *some[i].real = 0.0;
+    }
+    return SONDE_OK;
 }
 
 /* Numbers as text, when all are there. */
@@ -458,12 +471,20 @@ sonde_status sondep_toy_check(sondep_toy_run *r, bool holds, const char *name, c
     return SONDE_OK;
 }
 
+/* Whether the models are those of the experiment: what a run of others shows may be its shortness. */
+static bool is_own_size(const sonde_toy_run_opts *o)
+{
+    return o->n_features == 0 && o->n_hidden == 0 && o->n_instances == 0 && o->steps == 0 && o->batch == 0 &&
+           o->restarts == 0 && o->grid == 0 && !(o->lr > 0.0) && !(o->density > 0.0) && !(o->importance > 0.0) &&
+           o->decay < 0.0 && o->schedule < 0;
+}
+
 /* What holds needs no reason. */
 void sondep_toy_differs(sondep_toy_run *r, const char *why)
 {
     sonde_toy_finding *f = &r->findings[r->n_findings - 1];
 
-    if (f->verdict != SONDE_TOY_FAIL)
+    if (f->verdict != SONDE_TOY_FAIL || !is_own_size(&r->opts))
         return;
     f->verdict = SONDE_TOY_DIFFERS;
     snprintf(f->note, sizeof f->note, "%s", why);

@@ -70,7 +70,8 @@ sonde_status sondep_toy_best(int64_t *best, const sonde_toy *toy, int64_t restar
 sonde_status sondep_toy_check(sondep_toy_run *r, bool holds, const char *name, const char *wanted, const char *measured, ...)
     SONDE_PRINTF(5, 6);
 
-/* The last finding, if it failed, is one in which we differ from the paper, and why. */
+/* The last finding, if it failed, is one in which we differ from the paper, and why: what was looked into is a run of the experiment's own sizes, so that
+ * it stays a failure where steps, restarts or anything else but the seed was chosen. */
 void sondep_toy_differs(sondep_toy_run *r, const char *why);
 
 /* Path of a new picture of the run, whose file is NAME and the ending that was asked for. Errors: SONDE_E_NOMEM. */

@@ -288,8 +288,8 @@ static sonde_status run(sondep_toy_run *r, int64_t n, int64_t m)
     pair t;
     sonde_status status;
 
-    if (grid > MOST_GRID || o.n_features != n || o.n_hidden != m)
-        return SONDE_FAIL(SONDE_E_ARG, "a phase diagram has at most %d cells a side, and sizes of its own", MOST_GRID);
+    if (grid > MOST_GRID)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'grid' is %lld: at most %d cells a side", (long long)grid, MOST_GRID);
     sondep_toy_log_space(importance, grid, 10.0, 0.1);
     sondep_toy_log_space(density, grid, 1.0, sondep_toy_real(r->opts.density, 0.01));
     SONDE_TRY_DONE(SONDE_NEW(found, grid * grid));

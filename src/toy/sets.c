@@ -82,9 +82,8 @@ sonde_status sondep_toy_nonuniform(sondep_toy_run *r)
     sonde_toy *t = NULL;
     sonde_status status;
 
-    if (n_models > MOST || (r->opts.n_features != 0 && r->opts.n_features != 5) ||
-        (r->opts.n_hidden != 0 && r->opts.n_hidden != 2))
-        return SONDE_FAIL(SONDE_E_ARG, "this experiment has 5 features in 2 dimensions, and at most %d models", MOST);
+    if (n_models > MOST)
+        return SONDE_FAIL(SONDE_E_ARG, "option 'instances' is %lld: at most %d models", (long long)n_models, MOST);
     sondep_toy_log_space(factors, n_models, 1.0, 0.1);
     SONDE_TRY_DONE(train_nonuniform(&t, best, r, factors, n_models, restarts));
     for (int64_t k = 0; k < n_models; k++) {

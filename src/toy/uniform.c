@@ -121,6 +121,7 @@ done:
 /* All features of all densities as points, over lines at the fractions. */
 static sonde_status draw_cloud(sondep_toy_run *r, const double *x, const double *y, int64_t n, double most)
 {
+    double right = most > 1.0 ? log10(most) : 1.0; /* of density 1 alone there is no range */
     sonde_plot_drawing panel = {0};
     sonde_plot_shape *shapes;
     sonde_plot_opts o;
@@ -129,10 +130,10 @@ static sonde_status draw_cloud(sondep_toy_run *r, const double *x, const double 
 
     SONDE_TRY(SONDE_NEW(shapes, n + N_FRACTIONS));
     for (int k = 0; k < N_FRACTIONS; k++)
-        shapes[k] = (sonde_plot_shape){SONDE_PLOT_SHAPE_LINE, 0.0, fractions[k], log10(most), fractions[k], 0.7, NAN, k % 7};
+        shapes[k] = (sonde_plot_shape){SONDE_PLOT_SHAPE_LINE, 0.0, fractions[k], right, fractions[k], 0.7, NAN, k % 7};
     for (int64_t i = 0; i < n; i++)
         shapes[N_FRACTIONS + i] = (sonde_plot_shape){SONDE_PLOT_SHAPE_POINT, log10(x[i]), y[i], 0, 0, 0.9, NAN, 4};
-    panel = (sonde_plot_drawing){NULL, shapes, n + N_FRACTIONS, -0.05 * log10(most), 1.05 * log10(most), -0.05, 1.1, 1};
+    panel = (sonde_plot_drawing){NULL, shapes, n + N_FRACTIONS, -0.05 * right, 1.05 * right, -0.05, 1.1, 1};
     sonde_plot_opts_init(&o);
     o.title = r->experiment->title;
     o.subtitle = "dimensionality of features upwards, 1 / density to the right (logarithmic); lines, from below: 0, 3/8 "

@@ -26,3 +26,10 @@ try basic --density 2 -o x
 try energy --restarts 3 -o x
 try geometry --instances 101 -o x
 try stages --schedule linea -o x
+try pca --features 3 -o x
+try all --hidden 3 -o x
+ls x
+# all of them take what they have a use for; what differs from the paper with other steps is a failure, and no range is empty
+sonde toy phase-3 --steps 1 --restarts 1 --grid 6 -o few -q | grep -cE '^  DIFFERS'
+sonde toy dimensionality --steps 2 --instances 1 -o few -q | tail -1 | cut -d : -f 1
+sonde toy energy --steps 3 -o few -q | tail -1 | cut -d : -f 1
