@@ -51,6 +51,31 @@ static double meta_number(sqlite3 *db, const char *key)
     return value;
 }
 
+/* Whether it is of this autoencoder, and of activations of this hook point; older ones do not say the first. */
+static sonde_status check_database(const work *w)
+{
+    char of_database[2][256] = {"", ""}, hash[20];
+    const char *const keys[] = {"sae_hash", "hook"}, *point = hook ? hook : w->config->hook_name;
+    sqlite3_stmt *statement = NULL;
+
+    for (int i = 0; i < 2; i++) {
+        if (sqlite3_prepare_v2(w->db, "SELECT value FROM meta WHERE key = ?", -1, &statement, NULL) == SQLITE_OK) {
+            sqlite3_bind_text(statement, 1, keys[i], -1, SQLITE_STATIC);
+            if (sqlite3_step(statement) == SQLITE_ROW)
+                snprintf(of_database[i], sizeof *of_database, "%s", (const char *)sqlite3_column_text(statement, 0));
+        }
+        sqlite3_finalize(statement);
+        statement = NULL;
+    }
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)sonde_sae_hash(w->sae));
+    if (*of_database[0] != '\0' && strcmp(of_database[0], hash) != 0)
+        return cli_fail(SONDE_E_FORMAT, "'%s' is of another autoencoder: its weights have another hash", database);
+    /* short names of hook points are as good as long ones: only those that are no part of it are others */
+    if (*point != '\0' && strchr(point, '.') != NULL && strcmp(of_database[1], point) != 0)
+        return cli_fail(SONDE_E_HOOK, "'%s' is of '%s', what is read here is '%s'", database, of_database[1], point);
+    return SONDE_OK;
+}
+
 /* Opens it, and sees that it is of an autoencoder of this size. */
 static sonde_status open_database(work *w)
 {
@@ -66,11 +91,10 @@ static sonde_status open_database(work *w)
     if (sqlite3_prepare_v2(w->db, of_feature, -1, &w->feature, NULL) != SQLITE_OK ||
         sqlite3_prepare_v2(w->db, of_logits, -1, &w->logits, NULL) != SQLITE_OK)
         return cli_fail(SONDE_E_FORMAT, "'%s' is no database of features: %s", database, sqlite3_errmsg(w->db));
-    /* the number of features is all that an autoencoder and a database must share for certain */
     if (meta_number(w->db, "n_features") != (double)w->config->d_sae)
         return cli_fail(SONDE_E_SHAPE, "'%s' is of %.0f features, the autoencoder has %lld", database,
                         meta_number(w->db, "n_features"), (long long)w->config->d_sae);
-    return SONDE_OK;
+    return check_database(w);
 }
 
 /* What is known of a feature. Texts are SQLite's, until the next call. */

@@ -116,6 +116,9 @@ static sonde_status prepare(harvesting *h)
         CLI_TRY(cli_parse_count(&how.n_rows, tokens, "tokens"));
     /* the model first: the texts need its tokenizer, the hooks its points */
     CLI_TRY(cli_model_open(&h->m, model_name));
+    if (context > h->m.config->n_context)
+        return cli_fail(SONDE_E_RANGE, "option '--context' is %lld, the model has %lld", (long long)context,
+                        (long long)h->m.config->n_context);
     CLI_TRY(list_hooks(h));
     CLI_TRY(training_left_out(&h->ids, &how.n_left_out, &h->m, left_out, with_special));
     how.left_out = h->ids;
@@ -185,8 +188,9 @@ static void say_plan(const harvesting *h, void (*say)(const char *format, ...))
         cli_counted(p->n_tokens, "token"), cli_counted(p->n_rows, "row"), cli_count(p->n_left_out), cli_count(p->n_behind));
     say("%s in %s, %s bytes", cli_counted(h->n_hooks, "hook point"), act_dtype == 1 ? "bf16" : "f32",
         cli_count(p->file_bytes));
+    /* where the folder above is not there either, no disk can say what it has */
     say("to write: %s, %s bytes, %s; the disk has %s free", cli_counted(p->n_shards - p->n_there, "shard"),
-        cli_count(p->missing_bytes), duration(seconds_of(h)), cli_bytes(free_bytes()));
+        cli_count(p->missing_bytes), duration(seconds_of(h)), free_bytes() < 0 ? "?" : cli_bytes(free_bytes()));
     say("memory %s; %s of the model, %s tokens/s", cli_bytes(memory_bytes(h)), cli_counted(p->pass.n_layers, "layer"),
         cli_count((int64_t)h->tokens_per_s));
 }

@@ -101,6 +101,10 @@ SONDE_API sonde_status sonde_sae_save_as(const sonde_sae *sae, const char *direc
 /* What it is. Owns: borrows. Errors: none. */
 SONDE_API const sonde_sae_config *sonde_sae_get_config(const sonde_sae *sae);
 
+/* A number that tells one autoencoder from another: a hash of how features are chosen and of all weights. The same on every machine of little-endian
+ * floats, for any number of threads; another after what changes a weight, a conversion for instance. Owns: nothing. Errors: none. */
+SONDE_API uint64_t sonde_sae_hash(const sonde_sae *sae);
+
 /* A weight by its name in SAELens: W_enc (D,S), b_enc (S), W_dec (S,O), b_dec (O), threshold, b_gate, b_mag, r_mag (S), W_skip (O,D).
  * Owns: a view, valid while the autoencoder lives. Errors: SONDE_E_NOTFOUND. */
 SONDE_API sonde_status sonde_sae_weight(sonde_tensor *out, const sonde_sae *sae, const char *name) SONDE_MUST_USE;

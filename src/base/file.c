@@ -166,6 +166,14 @@ void sondep_file_want(const void *data, size_t bytes)
         (void)madvise((char *)(uintptr_t)data - before, bytes + before, MADV_WILLNEED);
 }
 
+/* By what the system calls it, whatever the links. */
+bool sondep_is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 /* `data` points to const for readers; it is ours to give back. */
 void sondep_file_release(sondep_file *file)
 {

@@ -50,6 +50,9 @@ void sondep_file_forget(const sondep_file *file);
  * read-ahead with them, megabytes in places. Nothing where they are not mapped. */
 void sondep_file_want(const void *data, size_t bytes);
 
+/* Whether both paths lead to one file that is there. */
+bool sondep_is_same_file(const char *a, const char *b);
+
 bool sondep_is_directory(const char *path);
 bool sondep_is_file(const char *path);
 

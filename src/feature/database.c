@@ -81,6 +81,10 @@ sonde_status sondep_database_open(sondep_database **out, const char *path)
     *out = NULL;
     SONDE_TRY(SONDE_NEW(db, 1));
     SONDE_TRY_DONE(sondep_path_resolve(&db->path, path));
+    if (sondep_is_directory(db->path)) {
+        status = SONDE_FAIL(SONDE_E_ARG, "'%s' is a directory, a database is a file", path);
+        goto done;
+    }
     SONDE_TRY_DONE(sondep_string_printf(&part, "%s.%ld.part", db->path, (long)getpid()));
     db->part = part.text;
     part.text = NULL;

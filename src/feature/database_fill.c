@@ -375,6 +375,7 @@ static sonde_status put_l0_bins(const sondep_database *db, const sondep_gatherin
 static sonde_status fill_meta(const sondep_database *db, const sondep_gathering *g)
 {
     const sonde_sae_config *c = &g->sae->config;
+    char hash[20];
     const struct {
         const char *key, *value;
     } texts[] = {{"schema", "sonde.features/1"},
@@ -388,6 +389,7 @@ static sonde_status fill_meta(const sondep_database *db, const sondep_gathering 
                  {"hook_out", g->hook_out ? g->hook_out : ""},
                  {"corpus", g->opts.corpus},
                  {"created", g->opts.created},
+                 {"sae_hash", hash},
                  {"left_out", g->texts->left_out ? "special tokens" : ""}};
     const struct {
         const char *key;
@@ -404,6 +406,7 @@ static sonde_status fill_meta(const sondep_database *db, const sondep_gathering 
                    {"l0", g->l0_sum / (double)g->n_positions},
                    {"l0_max", (double)g->most_on}};
 
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)sonde_sae_hash(g->sae));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         SONDE_TRY(put_meta(db, texts[i].key, texts[i].value));
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)

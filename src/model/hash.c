@@ -75,8 +75,8 @@ static uint64_t hash_config(const sonde_config *c)
     return hash;
 }
 
-/* The bytes of one weight: each block with its number. */
-static uint64_t hash_bytes(const char *bytes, size_t n)
+/* Each block with its number. */
+uint64_t sondep_hash_weight(const char *bytes, size_t n)
 {
     int64_t n_blocks = (int64_t)((n + BLOCK - 1) / BLOCK);
     uint64_t sum = 0;
@@ -99,7 +99,7 @@ uint64_t sonde_model_hash(const sonde_model *model)
         hash = mix(mix_text(hash, model->named[i].name), t->dtype);
         for (int axis = 0; axis < t->rank; axis++)
             hash = mix(hash, (uint64_t)t->shape[axis]);
-        hash = mix(hash, hash_bytes(t->data, sonde_tensor_bytes(t)));
+        hash = mix(hash, sondep_hash_weight(t->data, sonde_tensor_bytes(t)));
     }
     return hash;
 }

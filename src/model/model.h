@@ -189,4 +189,7 @@ extern const sondep_family sondep_gpt2, sondep_llama;
 /* The family of a name. Errors: SONDE_E_UNSUPPORTED. */
 sonde_status sondep_family_by_name(const sondep_family **out, const char *name);
 
+/* Of the bytes of a weight, for any number of threads. */
+uint64_t sondep_hash_weight(const char *bytes, size_t n);
+
 #endif

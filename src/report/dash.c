@@ -219,6 +219,8 @@ sonde_status sonde_dash_write(sonde_dash_report *out, const char *path, const ch
     *out = (sonde_dash_report){0};
     sonde_dash_opts_init(&d.opts);
     SONDE_TRY(sondep_opts_read(&d.opts, sizeof d.opts, opts, "the struct of a page's options"));
+    if (sondep_is_same_file(path, database))
+        return SONDE_FAIL(SONDE_E_ARG, "'%s' is the database: the page needs a path of its own", path);
     SONDE_TRY_DONE(sondep_tables_open(&d.in, database));
     SONDE_TRY_DONE(read_sizes(&d));
     SONDE_TRY_DONE(sondep_writer_open(&d.writer, path));

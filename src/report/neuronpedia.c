@@ -30,6 +30,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <zlib.h>
 
 enum { IN_BATCH = 256, LEVEL = 5 /* of gzip: that of their own files */ };
@@ -58,6 +59,7 @@ typedef struct job {
     const sonde_sae *sae;
     int64_t n_bands, n_bins;
     sondep_string features, activations, explanations; /* of this batch */
+    sondep_string made; /* paths of files and folders that were not there before, each with its NUL */
     sqlite3_stmt *feature, *histogram, *examples, *lists[N_LISTS];
     sonde_neuronpedia_report report;
 } job;
@@ -95,21 +97,37 @@ static sonde_status deflate_text(unsigned char **out, size_t *n, const sondep_st
 }
 
 /* A folder that may be there already. */
-static sonde_status make_folder(const char *path)
+static sonde_status make_folder(job *j, const char *path)
 {
-    if (!sondep_is_directory(path) && sondep_syscalls.mkdir(path, 0777) != 0)
+    if (sondep_is_directory(path))
+        return SONDE_OK;
+    if (sondep_syscalls.mkdir(path, 0777) != 0)
         return SONDE_FAIL(SONDE_E_IO, "cannot make the folder '%s': %s", path, strerror(errno));
-    return SONDE_OK;
+    return sondep_string_append(&j->made, path, strlen(path) + 1);
+}
+
+/* What a failed export has made goes again, files before their folders: the last one first. */
+static void remove_made(const job *j)
+{
+    size_t end = j->made.n;
+
+    while (end > 0) {
+        size_t first = end - 1;
+        while (first > 0 && j->made.text[first - 1] != '\0')
+            first--;
+        (void)remove(j->made.text + first);
+        end = first;
+    }
 }
 
 /* One inside the folder, when there is something to write into it. */
-static sonde_status make_inner(const job *j, const char *name)
+static sonde_status make_inner(job *j, const char *name)
 {
     char *path;
     sonde_status status;
 
     SONDE_TRY(sondep_path_join(&path, j->folder, name));
-    status = make_folder(path);
+    status = make_folder(j, path);
     sondep_free(path);
     return status;
 }
@@ -124,6 +142,8 @@ static sonde_status write_file(job *j, const char *name, const void *bytes, size
     SONDE_TRY(sondep_path_join(&path, j->folder, name));
     SONDE_TRY_DONE(sondep_writer_open(&w, path));
     SONDE_TRY_DONE(sondep_writer_put(&w, bytes, n));
+    if (!sondep_is_file(path))
+        SONDE_TRY_DONE(sondep_string_append(&j->made, path, strlen(path) + 1));
     status = sondep_writer_commit(&w);
     j->report.n_bytes += (int64_t)n;
     j->report.n_files++;
@@ -407,6 +427,20 @@ static sonde_status name_layer(job *j)
     return SONDE_OK;
 }
 
+/* Whether the database is of this autoencoder; older ones do not say. */
+static sonde_status check_hash(const job *j)
+{
+    char *of_database, hash[20];
+    sonde_status status = SONDE_OK;
+
+    SONDE_TRY(sondep_tables_meta_text(&of_database, &j->in, "sae_hash"));
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)sonde_sae_hash(j->sae));
+    if (*of_database != '\0' && strcmp(of_database, hash) != 0)
+        status = SONDE_FAIL(SONDE_E_FORMAT, "'%s' is of another autoencoder: its weights have another hash", j->in.path);
+    sondep_free(of_database);
+    return status;
+}
+
 /* Names, sizes and statements. */
 static sonde_status prepare(job *j)
 {
@@ -435,7 +469,7 @@ static sonde_status prepare(job *j)
     if (j->sae != NULL && sonde_sae_get_config(j->sae)->d_sae != j->report.n_features)
         return SONDE_FAIL(SONDE_E_SHAPE, "'%s' is of %lld features, the autoencoder has %lld", j->in.path,
                           (long long)j->report.n_features, (long long)sonde_sae_get_config(j->sae)->d_sae);
-    return SONDE_OK;
+    return j->sae != NULL ? check_hash(j) : SONDE_OK;
 }
 
 /* Model, set and source, a line each. */
@@ -473,7 +507,7 @@ done:
 /* Batch by batch: what is in memory is one of them. */
 static sonde_status write_all(job *j)
 {
-    SONDE_TRY(make_folder(j->folder));
+    SONDE_TRY(make_folder(j, j->folder));
     SONDE_TRY(write_names(j));
     for (int64_t s = 0; s < j->report.n_features; s++) {
         double most;
@@ -506,6 +540,9 @@ sonde_status sonde_neuronpedia_write(sonde_neuronpedia_report *out, const char *
     SONDE_TRY_DONE(write_all(&j));
     *out = j.report;
 done:
+    if (status != SONDE_OK)
+        remove_made(&j);
+    sondep_string_release(&j.made);
     sqlite3_finalize(j.feature);
     sqlite3_finalize(j.histogram);
     sqlite3_finalize(j.examples);

@@ -236,6 +236,11 @@ static sonde_status measure_block(sondep_sae_evaluation *e, const sondep_sae_sub
         sondep_sae_add_position(e->row_sums + i * N_SUMS, target + i * e->O, y + i * e->O, e->mean, e->O, features + i * S,
                                 S);
     for (int64_t i = 0; i < n; i++)
+        if (!isfinite(e->row_sums[i * N_SUMS + SUM_ERROR]) || !isfinite(e->row_sums[i * N_SUMS + SUM_L1]))
+            return SONDE_FAIL(SONDE_E_NONFINITE,
+                              "features or their reconstruction are not finite: text %lld, measured row %lld of its pass",
+                              (long long)text_of_row[i], (long long)(first + i));
+    for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < N_SUMS; k++)
             s->sums[text_of_row[i] * N_SUMS + k] += e->row_sums[i * N_SUMS + k];
     if (s->of_feature != NULL)

@@ -49,6 +49,9 @@ static sonde_status find_points(char **read, char **written, const sondep_sae_ev
     const char *in = e->opts.hook ? e->opts.hook : c->hook_name,
                *out = e->opts.hook_out ? e->opts.hook_out : c->hook_name_out;
 
+    if (e->opts.hook_out != NULL && !c->is_transcoder)
+        return SONDE_FAIL(SONDE_E_ARG, "'hook-out' is for transcoders: this autoencoder (%s) writes what it reads",
+                          c->architecture);
     if (*in == '\0')
         return sondep_hint(SONDE_FAIL(SONDE_E_HOOK, "the autoencoder does not say which hook point it reads"),
                            "name it: '--hook blocks.3.hook_resid_post'");

@@ -33,6 +33,17 @@ try sonde features export features.db -o stories.jsonl
 try sonde features export features.db -o nowhere/x
 sonde sae train models/stories --data stories.jsonl --hook blocks.3.hook_resid_post --width 32 --batch 64 --steps 1 -o other -q >/dev/null
 try sonde features export features.db --sae other -o x.folder
+# one of as many features, and another hook point; and a page in place of its database
+sonde sae train models/stories --data stories.jsonl --hook blocks.3.hook_resid_post --width 64 --batch 64 --steps 1 -o same-width -q >/dev/null
+try sonde features export features.db --sae same-width -o x.folder
+try sonde explain models/stories same-width "Once" --db features.db
+try sonde explain models/stories sae "Once" --db features.db --hook blocks.2.hook_resid_post
+try sonde dash features.db -o features.db
+mkdir blocked && : >blocked/features
+try sonde features export features.db -o blocked
+ls blocked
+mkdir folder
+try sonde features models/stories sae -f stories.jsonl -o folder
 try sonde features models/stories sae -f stories.jsonl -o nowhere/x.db
 try sonde features models/stories sae -f stories.jsonl --hook blocks.3.mlp.hook_post -o x.db
 try sonde features tiny sae -f stories.jsonl -o x.db

@@ -62,3 +62,4 @@ print(m["l0"]["value"], "as a search" if abs(m["mse"]["value"] * len(rows) / err
 END
 sonde sae eval models/stories sae "the cat" --batch-topk 5; echo "status $?" >&2
 sonde sae eval models/stories batch "the cat" --batch-topk 65; echo "status $?" >&2
+sonde sae eval models/stories sae "the cat" --hook-out blocks.2.hook_resid_post; echo "status $?" >&2
