@@ -435,13 +435,15 @@ static void print_files(const setting *with)
         printf("\n'sonde --help' lists the commands; each has examples in its own --help\n");
 }
 
-/* An earlier tour's training would be gone on with: without its state, this one begins anew in the same folder. */
+/* An earlier tour's training would be gone on with: without its state, and what came of it, this one begins anew in the same folder. */
 static void forget_training(void)
 {
+    static const char *const names[] = {"training/state.safetensors", "sae_weights.safetensors"};
     char path[4300];
 
-    if ((size_t)snprintf(path, sizeof path, "%s/sae/training/state.safetensors", directory) < sizeof path)
-        (void)unlink(path); /* most tours are the first ones */
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if ((size_t)snprintf(path, sizeof path, "%s/sae/%s", directory, names[i]) < sizeof path)
+            (void)unlink(path); /* most tours are the first ones */
 }
 
 /* The middle layer; the model is closed again before any child is made. */

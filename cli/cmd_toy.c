@@ -231,7 +231,7 @@ const cli_command cli_cmd_toy = {
     .min_arguments = 1,
     .max_arguments = 1,
     .examples = {"sonde toy introduction -o toy", "sonde toy basic --steps 3000 --json",
-                 "sonde toy pca --format svg -o pairs", "sonde toy nonuniform --restarts 8 --watch"},
+                 "sonde toy pca --format svg -o pairs", "sonde toy nonuniform --watch"},
     .options = {options, model_options},
     .notes = "NAME is introduction, basic, larger, phase-2, phase-3, uniform, dimensionality, geometry, nonuniform, "
              "correlated, pca, energy,\n"
