@@ -29,7 +29,7 @@ static void leave_out(bool *left_out, const int32_t *tokens, int64_t n, const in
 {
     for (int64_t i = 0; i < n; i++) {
         left_out[i] = ids == NULL && i == 0;
-        for (int64_t k = 0; k < n_ids; k++)
+        for (int64_t k = 0; ids != NULL && k < n_ids; k++)
             left_out[i] = left_out[i] || tokens[i] == ids[k];
     }
 }

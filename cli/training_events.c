@@ -56,7 +56,7 @@ static void put_varint(message *m, uint64_t x)
 /* A field of bytes. */
 static void put_bytes(message *m, int field, const void *bytes, size_t n)
 {
-    put_fixed(m, (uint64_t)(8 * field + 2), 1);
+    put_fixed(m, 8 * (uint64_t)field + 2, 1);
     put_varint(m, n);
     if (m->n + n <= ROOM)
         memcpy(m->bytes + m->n, bytes, n);
