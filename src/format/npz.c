@@ -72,16 +72,20 @@ const char *sonde_npz_name(const sonde_npz *file, int64_t i)
 /* Archives hold few arrays: a plain search by name. The first of several with one name is read. */
 sonde_status sonde_npz_read(sonde_tensor *out, const sonde_npz *file, const char *name)
 {
-    sondep_string bytes = {0};
+    sondep_string bytes = {0}, place = {0};
     sonde_status status;
 
     for (int64_t i = 0; i < file->n; i++) {
         if (strcmp(file->names[i], name) != 0)
             continue;
         status = sondep_zip_read(&bytes, &file->zip, file->members[i], SIZE_MAX - 1);
+        /* what is wrong with an array is said with its file */
         if (status == SONDE_OK)
-            status = sondep_npy_decode(out, bytes.text ? bytes.text : "", bytes.n, name);
+            status = sondep_string_printf(&place, "%s: %s", file->zip.path, name);
+        if (status == SONDE_OK)
+            status = sondep_npy_decode(out, bytes.text ? bytes.text : "", bytes.n, place.text);
         sondep_string_release(&bytes);
+        sondep_string_release(&place);
         return status;
     }
     return SONDE_FAIL(SONDE_E_NOTFOUND, "array '%s' is missing in '%s'", name, file->zip.path);
