@@ -190,7 +190,7 @@ static sonde_status print_rows(const work *w, const cli_call *call)
     static const sonde_sae_metric some[] = {
         SONDE_SAE_L0,         SONDE_SAE_EV,        SONDE_SAE_COSINE,        SONDE_SAE_L2_RATIO,
         SONDE_SAE_CE_SPLICED, SONDE_SAE_RECOVERED, SONDE_SAE_RECOVERED_MEAN};
-    enum { N = sizeof some / sizeof *some };
+    enum { N = sizeof some / sizeof *some, CELL = 330 }; /* bytes that the largest double takes in full */
     cli_table *table =
         cli_table_new(no_loss ? "lrrrrrr" : "lrrrrrrrrr",
                       no_loss ? "autoencoder\tl0\texplained_variance\tcosine\tl2_ratio\tdead\t> 10 %"
@@ -201,11 +201,11 @@ static sonde_status print_rows(const work *w, const cli_call *call)
     for (int64_t i = 0; i < w->n; i++) {
         subject s = subject_of(w, call, i);
         sae_density d = sae_measure_density(s.features, s.config->d_sae, s.report->n_positions);
-        char cells[N * 16] = "";
-        /* what was not measured has no column: then nothing of it was */
-        for (int k = 0, at = 0; k < N; k++)
-            if (is_measured(&s, some[k]))
-                at += snprintf(cells + at, sizeof cells - (size_t)at, "\t%.4f", s.report->metrics[some[k]].value);
+        char cells[N * CELL] = "";
+        /* losses that were not asked for have no column; what is not finite has its place */
+        for (int k = 0, at = 0; k < N && !(no_loss && some[k] >= SONDE_SAE_CE_CLEAN); k++)
+            at += is_measured(&s, some[k]) ? snprintf(cells + at, CELL, "\t%.4f", s.report->metrics[some[k]].value)
+                                           : snprintf(cells + at, CELL, "\t-");
         cli_table_row(table, "%s%s\t%.2f %%\t%.2f %%", s.path, cells, 100.0 * (double)d.n_dead / (double)s.config->d_sae,
                       100.0 * (double)d.n_over_10 / (double)s.config->d_sae);
     }
@@ -244,10 +244,11 @@ static sonde_status load_all(work *w, const char *first)
     CLI_TRY(CLI_NEW(w->saes, 1 + also.n));
     CLI_TRY(CLI_NEW(w->features, 1 + also.n));
     CLI_TRY(CLI_NEW(w->reports, 1 + also.n));
-    /* n counts those that free_work finds whole, or NULL */
-    for (; w->n < 1 + also.n; w->n++) {
-        CLI_TRY(sonde_sae_load(&w->saes[w->n], w->n == 0 ? first : also.items[w->n - 1]));
-        CLI_TRY(CLI_NEW(w->features[w->n], sonde_sae_get_config(w->saes[w->n])->d_sae));
+    /* all places are NULL until they are filled: free_work goes over them */
+    w->n = 1 + also.n;
+    for (int64_t i = 0; i < w->n; i++) {
+        CLI_TRY(sonde_sae_load(&w->saes[i], i == 0 ? first : also.items[i - 1]));
+        CLI_TRY(CLI_NEW(w->features[i], sonde_sae_get_config(w->saes[i])->d_sae));
     }
     return SONDE_OK;
 }
