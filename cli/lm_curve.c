@@ -87,14 +87,11 @@ static void print_field(FILE *to, double x)
 /* All of it, in one go. */
 sonde_status lm_curve_write(const lm_curve *curve, const char *folder)
 {
-    char *text = NULL;
-    size_t n_bytes = 0;
-    FILE *to = open_memstream(&text, &n_bytes);
-    sonde_status status;
+    training_memory m;
+    FILE *to;
 
-    /* whole in memory first, so that the file is replaced in one go */
-    if (to == NULL)
-        return cli_fail(SONDE_E_NOMEM, "out of memory");
+    CLI_TRY(training_memory_open(&m));
+    to = m.to;
     fputs(header, to);
     for (int64_t i = 0; i < curve->n; i++) {
         const lm_point *p = &curve->points[i];
@@ -106,10 +103,7 @@ sonde_status lm_curve_write(const lm_curve *curve, const char *folder)
         print_field(to, p->held_out_bits);
         fputc('\n', to);
     }
-    status =
-        fclose(to) == 0 ? training_write_text(folder, "curve.csv", text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
-    free(text);
-    return status;
+    return training_memory_close(&m, folder, "curve.csv");
 }
 
 /* Means of equal pieces of the training losses: single steps scatter more than they tell. Returns how many points there are. */

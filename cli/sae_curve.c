@@ -78,14 +78,11 @@ static void print_field(FILE *to, double x)
 /* Header and lines come from the one list of fields. */
 sonde_status sae_curve_write(const sae_curve *curve, const char *folder)
 {
-    char *text = NULL;
-    size_t n_bytes = 0;
-    FILE *to = open_memstream(&text, &n_bytes);
-    sonde_status status;
+    training_memory m;
+    FILE *to;
 
-    /* whole in memory first, so that the file is replaced in one go */
-    if (to == NULL)
-        return cli_fail(SONDE_E_NOMEM, "out of memory");
+    CLI_TRY(training_memory_open(&m));
+    to = m.to;
     fputs("step,rows", to);
 #define PRINT(name, column) fputs("," column, to);
     SAE_CURVE_FIELDS(PRINT)
@@ -99,37 +96,27 @@ sonde_status sae_curve_write(const sae_curve *curve, const char *folder)
 #undef PRINT
         fputc('\n', to);
     }
-    status =
-        fclose(to) == 0 ? training_write_text(folder, "curve.csv", text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
-    free(text);
-    return status;
+    return training_memory_close(&m, folder, "curve.csv");
 }
 
-/* Whole in memory first, as well. */
+/* Tags and values come from the one list of fields. */
 sonde_status sae_curve_write_events(const sae_curve *curve, const char *folder)
 {
 #define TAG(name, column) column,
     static const char *const tags[] = {SAE_CURVE_FIELDS(TAG)};
 #undef TAG
-    char *text = NULL;
-    size_t n_bytes = 0;
-    FILE *to = open_memstream(&text, &n_bytes);
-    sonde_status status;
+    training_memory m;
 
-    if (to == NULL)
-        return cli_fail(SONDE_E_NOMEM, "out of memory");
-    training_events_begin(to);
+    CLI_TRY(training_memory_open(&m));
+    training_events_begin(m.to);
     for (int64_t i = 0; i < curve->n; i++) {
         const sae_point *p = &curve->points[i];
 #define VALUE(name, column) p->name,
         double values[] = {SAE_CURVE_FIELDS(VALUE)};
 #undef VALUE
-        training_events_add(to, p->step, tags, values, sizeof tags / sizeof *tags);
+        training_events_add(m.to, p->step, tags, values, sizeof tags / sizeof *tags);
     }
-    status = fclose(to) == 0 ? training_write_text(folder, TRAINING_EVENTS, text, n_bytes)
-                             : cli_fail(SONDE_E_NOMEM, "out of memory");
-    free(text);
-    return status;
+    return training_memory_close(&m, folder, TRAINING_EVENTS);
 }
 
 /* What is not explained, as means of equal pieces of the training. Returns how many points there are. */

@@ -33,6 +33,16 @@ sonde_status training_folder_open(const char *folder);
 /* What is written at the end to a file of the folder: beside, then renamed. Errors: SONDE_E_IO. */
 sonde_status training_write_text(const char *folder, const char *name, const char *text, size_t n_bytes);
 
+/* A file of the folder that is put together in memory first, so that it is replaced in one go: opened, written to, closed.
+ * Errors: SONDE_E_NOMEM; of closing also those of training_write_text. Closing frees it in any case. */
+typedef struct training_memory {
+    FILE *to;
+    char *text;
+    size_t n_bytes;
+} training_memory;
+sonde_status training_memory_open(training_memory *out);
+sonde_status training_memory_close(training_memory *m, const char *folder, const char *name);
+
 /* The whole of a file, with a NUL behind it. Owns: *out is the caller's (free). Errors: SONDE_E_NOTFOUND, SONDE_E_IO, SONDE_E_NOMEM. */
 sonde_status training_read_text(char **out, size_t *n_bytes, const char *path);
 

@@ -204,6 +204,24 @@ static sonde_status read_stream(char **out, size_t *n_bytes, FILE *file, const c
     return SONDE_OK;
 }
 
+/* The stream keeps pointers into `out`, which must stay where it is. */
+sonde_status training_memory_open(training_memory *out)
+{
+    *out = (training_memory){0};
+    out->to = open_memstream(&out->text, &out->n_bytes);
+    return out->to != NULL ? SONDE_OK : cli_fail(SONDE_E_NOMEM, "out of memory");
+}
+
+/* Only a stream that could be closed has all that was written to it. */
+sonde_status training_memory_close(training_memory *m, const char *folder, const char *name)
+{
+    sonde_status status = fclose(m->to) == 0 ? training_write_text(folder, name, m->text, m->n_bytes)
+                                             : cli_fail(SONDE_E_NOMEM, "out of memory");
+
+    free(m->text);
+    return status;
+}
+
 /* Whole: such files are small. */
 sonde_status training_read_text(char **out, size_t *n_bytes, const char *path)
 {
