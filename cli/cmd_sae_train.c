@@ -324,6 +324,34 @@ static sonde_status open_inputs(sae_training *t)
     return SONDE_OK;
 }
 
+/* An option of the command line is for all units: one of them must have a use for it. */
+static sonde_status check_use(const sae_training *t, const char *flag)
+{
+    for (int64_t i = 0; i < t->n_units; i++)
+        if (sonde_sae_train_opts_use(&t->units[i].opts, flag))
+            return SONDE_OK;
+    return cli_misuse("option '--%s' changes nothing in this training (%s)", flag, sae_arch_name(&t->units[0].opts));
+}
+
+/* Nobody shall find out after an hour that an option did nothing. What --also says stands in the states of a resumed run. */
+static sonde_status check_uses(const sae_training *t)
+{
+    bool has_2023 = false;
+
+#define CHECK(name, flag, ...)    \
+    if (cli_is_given(&opts.name)) \
+        CLI_TRY(check_use(t, flag));
+    SONDE_SAE_TRAIN_OPTION_LIST(CHECK, CHECK, CHECK)
+#undef CHECK
+    for (int64_t i = 0; i < t->n_units; i++)
+        has_2023 = has_2023 || t->units[i].opts.arch == SONDE_SAE_ARCH_STANDARD_2023;
+    if (resample_every > 0 && !has_2023)
+        return cli_misuse("option '--resample-every' is for the architecture standard-2023");
+    for (int64_t i = 1; i < t->n_units && !is_resumed; i++)
+        CLI_TRY(sae_unit_check_uses(&t->units[i], also.items[i - 1]));
+    return SONDE_OK;
+}
+
 /* Everything that can be wrong with what was asked for is found here, before a file is written. */
 static sonde_status prepare(sae_training *t)
 {
@@ -331,6 +359,7 @@ static sonde_status prepare(sae_training *t)
     /* batch and order are those of the state: the source depends on them */
     if (is_resumed)
         CLI_TRY(read_all_saved(t));
+    CLI_TRY(check_uses(t));
     CLI_TRY(open_inputs(t));
     CLI_TRY(open_source(t));
     CLI_TRY(count_steps(t));

@@ -96,9 +96,9 @@ static sonde_status read_samples(char **out, size_t *n_bytes, const char *folder
 sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenizer, int32_t bos, const char *folder,
                        int64_t step, int64_t n)
 {
-    FILE *to = NULL;
-    char *old = NULL, *text = NULL;
-    size_t old_bytes, n_bytes;
+    training_memory m = {0};
+    char *old = NULL;
+    size_t old_bytes;
     samples *s = NULL;
     sonde_status status;
 
@@ -106,17 +106,13 @@ sonde_status lm_sample(const sonde_model *model, const sonde_tokenizer *tokenize
     CLI_TRY_DONE(CLI_NEW(s, 1));
     CLI_TRY_DONE(generate(s, model, bos, step, n));
     CLI_TRY_DONE(read_samples(&old, &old_bytes, folder));
-    to = open_memstream(&text, &n_bytes);
-    CLI_TRY_DONE(to ? SONDE_OK : cli_fail(SONDE_E_NOMEM, "out of memory"));
+    CLI_TRY_DONE(training_memory_open(&m));
     if (old_bytes > 0)
-        fwrite(old, 1, old_bytes, to);
-    CLI_TRY_DONE(print_samples(to, s, tokenizer, step, n));
-    status = fclose(to) == 0 ? training_write_text(folder, name, text, n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
-    to = NULL;
+        fwrite(old, 1, old_bytes, m.to);
+    CLI_TRY_DONE(print_samples(m.to, s, tokenizer, step, n));
+    CLI_TRY_DONE(training_memory_close(&m, folder, name));
 done:
-    if (to != NULL)
-        fclose(to);
-    free(text);
+    training_memory_discard(&m);
     free(old);
     free(s);
     return status;

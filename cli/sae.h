@@ -73,6 +73,9 @@ typedef struct sae_unit {
  * Errors: SONDE_E_ARG (a name that is no option, a value that it cannot have). */
 sonde_status sae_unit_read(sae_unit *out, const sae_unit *base, const char *also);
 
+/* Of a unit that was read from `also`: whether each option in it is of use. Errors: SONDE_E_ARG (one that changes nothing). */
+sonde_status sae_unit_check_uses(const sae_unit *u, const char *also);
+
 /* "topk", ... in a buffer that the next call changes. */
 const char *sae_arch_name(const sonde_sae_train_opts *opts);
 

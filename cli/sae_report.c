@@ -188,6 +188,15 @@ sonde_status sae_manifest_write(const sae_training *t, const cli_option *setting
     return training_manifest_write(out, t->folder);
 }
 
+/* A share, or "-" where there is none. */
+static void write_share(char out[32], double x)
+{
+    if (isfinite(x))
+        snprintf(out, 32, "%.4f", x);
+    else
+        strcpy(out, "-");
+}
+
 /* A line for each autoencoder. */
 sonde_status sae_print_report(const sae_training *t)
 {
@@ -206,14 +215,14 @@ sonde_status sae_print_report(const sae_training *t)
     for (int64_t i = 0; i < t->n_units; i++) {
         const sae_unit *u = &t->units[i];
         const sae_point *last = sae_curve_last(&u->curve, false), *held_out = sae_curve_last(&u->curve, true);
-        char variance[32] = "-", recovered[32] = "-";
-        if (held_out != NULL) {
-            snprintf(variance, sizeof variance, "%.4f", held_out->held_out_variance);
-            snprintf(recovered, sizeof recovered, "%.4f", held_out->held_out_recovered);
-        }
-        if (last != NULL)
-            cli_table_row(table, "%s\t%s\t%s\t%.1f\t%.4f\t%.0f\t%s\t%s", u->folder, sae_arch_name(&u->opts),
-                          cli_count(u->opts.d_sae), last->l0, last->explained_variance, last->n_dead, variance, recovered);
+        char share[3][32];
+        if (last == NULL)
+            continue;
+        write_share(share[0], last->explained_variance);
+        write_share(share[1], held_out != NULL ? held_out->held_out_variance : NAN);
+        write_share(share[2], held_out != NULL ? held_out->held_out_recovered : NAN);
+        cli_table_row(table, "%s\t%s\t%s\t%.1f\t%s\t%.0f\t%s\t%s", u->folder, sae_arch_name(&u->opts),
+                      cli_count(u->opts.d_sae), last->l0, share[0], last->n_dead, share[1], share[2]);
     }
     CLI_TRY(cli_table_print(table));
     printf("%s in %.0f s, %.0f activations/s, peak memory %s\n", cli_counted((int64_t)n, "activation"), seconds, n / seconds,

@@ -96,6 +96,31 @@ static void make_name(char *out, size_t out_bytes, const char *also)
         *out = strchr(kept, *out) != NULL ? *out : '_';
 }
 
+/* Whether a flag of --also is the program's own, and no option of the training. */
+static bool is_own(const char *flag)
+{
+    static const char *const own[] = {"hook", "hook-out", "width", "name"};
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(flag, own[i]) == 0)
+            return true;
+    return false;
+}
+
+/* In the copy a NUL stands behind each flag and each value. */
+sonde_status sae_unit_check_uses(const sae_unit *u, const char *also)
+{
+    const char *end = u->copy + strlen(also);
+
+    for (const char *flag = u->copy; flag < end; flag += strlen(flag) + 1) {
+        if (!is_own(flag) && !sonde_sae_train_opts_use(&u->opts, flag))
+            return cli_misuse("'--also %s': '%s' changes nothing in this training (%s)", also, flag,
+                              sae_arch_name(&u->opts));
+        flag += strlen(flag) + 1;
+    }
+    return SONDE_OK;
+}
+
 /* Pairs between commas. */
 sonde_status sae_unit_read(sae_unit *out, const sae_unit *base, const char *also)
 {

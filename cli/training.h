@@ -42,6 +42,8 @@ typedef struct training_memory {
 } training_memory;
 sonde_status training_memory_open(training_memory *out);
 sonde_status training_memory_close(training_memory *m, const char *folder, const char *name);
+/* Frees what was not written, for whoever found an error between; one that is closed or all 0 stays as it is. */
+void training_memory_discard(training_memory *m);
 
 /* The whole of a file, with a NUL behind it. Owns: *out is the caller's (free). Errors: SONDE_E_NOTFOUND, SONDE_E_IO, SONDE_E_NOMEM. */
 sonde_status training_read_text(char **out, size_t *n_bytes, const char *path);

@@ -215,11 +215,22 @@ sonde_status training_memory_open(training_memory *out)
 /* Only a stream that could be closed has all that was written to it. */
 sonde_status training_memory_close(training_memory *m, const char *folder, const char *name)
 {
-    sonde_status status = fclose(m->to) == 0 ? training_write_text(folder, name, m->text, m->n_bytes)
-                                             : cli_fail(SONDE_E_NOMEM, "out of memory");
+    bool is_whole = fclose(m->to) == 0;
+    sonde_status status;
 
-    free(m->text);
+    m->to = NULL;
+    status = is_whole ? training_write_text(folder, name, m->text, m->n_bytes) : cli_fail(SONDE_E_NOMEM, "out of memory");
+    training_memory_discard(m);
     return status;
+}
+
+/* Once or again. */
+void training_memory_discard(training_memory *m)
+{
+    if (m->to != NULL)
+        fclose(m->to);
+    free(m->text);
+    *m = (training_memory){0};
 }
 
 /* Whole: such files are small. */

@@ -400,6 +400,10 @@ typedef struct sonde_sae_train_opts {
 /* The defaults; sizes are the caller's to set. Owns: nothing. Errors: none. */
 SONDE_API void sonde_sae_train_opts_init(sonde_sae_train_opts *out);
 
+/* Whether a training with these options looks at the one of this flag ("l1"): false where another value of it would change nothing, such as of l1
+ * for topk, of target-l0 without l0-control, of decay-steps for another schedule than wsd. Owns: nothing. Errors: none; a flag that there is not is false. */
+SONDE_API bool sonde_sae_train_opts_use(const sonde_sae_train_opts *opts, const char *flag);
+
 typedef struct sonde_sae_trainer sonde_sae_trainer;
 
 /* A trainer at step 0: decoder rows in random directions (uniform numbers, as Kaiming's), the encoder their transpose, biases 0.
@@ -427,7 +431,7 @@ typedef struct sonde_sae_train_report {
     double loss, mse;     /* all of it; |y - t|^2 */
     double sparsity, aux; /* the penalty with its weight; what the dead features' loss (gated: that of the gates) adds */
     double l0;            /* features of a row */
-    double explained_variance; /* of these rows: 1 - sum |y - t|^2 / sum |t - mean|^2 */
+    double explained_variance; /* of these rows: 1 - sum |y - t|^2 / sum |t - mean|^2; NaN where they are all the same */
     int64_t n_dead;            /* features that are dead, before this step */
     double gradient_norm, lr;  /* before clipping; step size that was taken */
     double threshold;          /* of batchtopk and matryoshka; else 0 */

@@ -119,7 +119,8 @@ void sondep_sae_step_anneal(sonde_sae_trainer *t)
         a->now[a->n_seen % SONDEP_SAE_SEEN] = now;
         a->next[a->n_seen++ % SONDEP_SAE_SEEN] = next;
     }
-    if (a->n_done >= SONDEP_SAE_DOWN || t->step != step_down(t, a->n_done))
+    /* one at a time, since only the next one's penalty was seen: where there are fewer steps than exponents, they come late */
+    if (a->n_done >= SONDEP_SAE_DOWN || t->step < step_down(t, a->n_done))
         return;
     if (a->next_p > 0.0)
         a->weight = rescaled(a);

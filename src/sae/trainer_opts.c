@@ -73,6 +73,105 @@ void sonde_sae_train_opts_init(sonde_sae_train_opts *out)
 #undef DEFAULT
 #undef DEFAULT_CHOICE
 
+/* What an option can be of use to. */
+enum {
+    TO_ALL = 1 << 0,
+    TO_TOPK = 1 << 1, /* and its relatives */
+    TO_BATCH = 1 << 2,
+    TO_PENALTY = 1 << 3,
+    TO_L1 = 1 << 4,
+    TO_JUMPRELU = 1 << 5,
+    TO_TANH = 1 << 6,
+    TO_PANNEAL = 1 << 7,
+    TO_PURSUIT = 1 << 8,
+    TO_KL = 1 << 9,
+    TO_TARGET = 1 << 10,  /* there is an L0 that is wanted */
+    TO_LENGTHS = 1 << 11, /* decoder rows may have any */
+    TO_WSD = 1 << 12,
+    TO_FALL = 1 << 13, /* of the step size */
+    TO_PLATEAU = 1 << 14
+};
+
+/* Which of these a training is. */
+static unsigned uses_of(const sonde_sae_train_opts *o)
+{
+    const sondep_sae_rule *rule = &sondep_sae_rules[o->arch];
+    bool is_jumprelu = o->arch == SONDE_SAE_ARCH_JUMPRELU, is_kl = o->arch == SONDE_SAE_ARCH_KL;
+    bool is_pursuit = o->arch == SONDE_SAE_ARCH_PURSUIT, has_penalty = rule->back != NULL;
+    bool has_target = has_penalty && (o->l0_control > 0.0 || (is_jumprelu && o->penalty == SONDE_SAE_PENALTY_QUADRATIC));
+    const struct {
+        unsigned use;
+        bool has;
+    } some[] = {{TO_ALL, true},
+                {TO_TOPK, rule->is_topk},
+                {TO_BATCH, rule->is_batch},
+                {TO_PENALTY, has_penalty},
+                {TO_L1, has_penalty && !is_jumprelu && !is_kl},
+                {TO_JUMPRELU, is_jumprelu},
+                {TO_TANH, is_jumprelu && o->penalty == SONDE_SAE_PENALTY_TANH},
+                {TO_PANNEAL, o->arch == SONDE_SAE_ARCH_PANNEAL},
+                {TO_PURSUIT, is_pursuit},
+                {TO_KL, is_kl},
+                {TO_TARGET, has_target},
+                {TO_LENGTHS, !rule->is_unit && !is_pursuit},
+                {TO_WSD, o->schedule == SONDE_SCHEDULE_WSD},
+                {TO_FALL, o->schedule != SONDE_SCHEDULE_CONSTANT},
+                {TO_PLATEAU, o->plateau_every > 0}};
+    unsigned uses = 0;
+
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+        uses |= some[i].has ? some[i].use : 0;
+    return uses;
+}
+
+/* Options that are not there for all; one of the list that is not here is. */
+static unsigned uses_of_flag(const char *flag)
+{
+    static const struct {
+        const char *flag;
+        unsigned uses; /* any of them */
+    } narrow[] = {{"k", TO_TOPK | TO_PURSUIT},
+                  {"l1", TO_L1},
+                  {"l0", TO_JUMPRELU},
+                  {"sparsity-warmup", TO_PENALTY},
+                  {"decay-steps", TO_WSD},
+                  {"last-lr", TO_FALL},
+                  {"init-norm", TO_LENGTHS},
+                  {"by-norm", TO_TOPK},
+                  {"aux", TO_TOPK},
+                  {"aux-k", TO_TOPK},
+                  {"threshold-rate", TO_BATCH},
+                  {"init-threshold", TO_JUMPRELU},
+                  {"bandwidth", TO_JUMPRELU},
+                  {"penalty", TO_JUMPRELU},
+                  {"tanh-scale", TO_TANH},
+                  {"target-l0", TO_TARGET},
+                  {"l0-control", TO_PENALTY},
+                  {"pre-act", TO_JUMPRELU},
+                  {"ste-to-input", TO_JUMPRELU},
+                  {"anneal-start", TO_PANNEAL},
+                  {"last-p", TO_PANNEAL},
+                  {"residual-threshold", TO_PURSUIT},
+                  {"kl", TO_KL},
+                  {"rho", TO_KL},
+                  {"weight-l1", TO_KL},
+                  {"plateau-patience", TO_PLATEAU},
+                  {"plateau-factor", TO_PLATEAU}};
+#define KNOWN(name, own, ...) || strcmp(flag, own) == 0
+
+    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++)
+        if (strcmp(flag, narrow[i].flag) == 0)
+            return narrow[i].uses;
+    return false SONDE_SAE_TRAIN_OPTION_LIST(KNOWN, KNOWN, KNOWN) ? TO_ALL : 0;
+#undef KNOWN
+}
+
+bool sonde_sae_train_opts_use(const sonde_sae_train_opts *opts, const char *flag)
+{
+    bool is_known = opts->arch >= 0 && opts->arch <= SONDE_SAE_ARCH_KL;
+    return is_known && (uses_of(opts) & uses_of_flag(flag)) != 0;
+}
+
 #define CHECK(name, flag, value, least, most, what) SONDE_TRY(sondep_check_option(flag, (double)o->name, least, most));
 #define CHECK_CHOICE(name, flag, value, names, what) SONDE_TRY(sondep_check_choice(flag, o->name, names));
 /* Every option of the list, and the sizes beside it. */

@@ -183,7 +183,7 @@ static double size_of_weights(sonde_sae_trainer *t)
 /* What the rows say, in their order. */
 static void report_rows(sonde_sae_trainer *t, sonde_sae_train_report *out)
 {
-    double error = 0.0, penalty = 0.0, on = 0.0;
+    double error = 0.0, penalty = 0.0, on = 0.0, all = spread(t);
 
     for (int64_t n = 0; n < t->N; n++) {
         error += t->error[n];
@@ -193,7 +193,7 @@ static void report_rows(sonde_sae_trainer *t, sonde_sae_train_report *out)
     out->mse = error / (double)t->N;
     out->sparsity = penalty / (double)t->N + (t->rule->has_means ? t->of_features + size_of_weights(t) : 0.0);
     out->l0 = on / (double)t->N;
-    out->explained_variance = 1.0 - error / spread(t);
+    out->explained_variance = all > 0.0 ? 1.0 - error / all : NAN;
     for (int64_t n = 0; n < t->N && t->rule->has_gate; n++)
         out->aux += t->gate_error[n] / (double)t->N;
 }

@@ -4,7 +4,8 @@ try() {
     sonde sae train "$@" -q >&2
     echo "status $?" >&2
 }
-new="models/stories --data stories.jsonl:2 --hook blocks.3.hook_resid_post --width 64 --batch 64 --k 8 --steps 3"
+texts="models/stories --data stories.jsonl:2 --hook blocks.3.hook_resid_post --width 64 --batch 64 --steps 3"
+new="$texts --k 8"
 echo "nothing of a training" >notes.txt
 mkdir other && cp notes.txt other
 mkdir stranger && cp sae/* stranger
@@ -34,13 +35,21 @@ try --resume -o made --init stranger
 try $new -o x --init stranger --width 32
 try $new -o x --leave-out 1,99999
 try $new -o x --leave-out 1 --with-special
-try $new -o x --arch gated --hook-out blocks.3.hook_mlp_out
+try $texts -o x --arch gated --hook-out blocks.3.hook_mlp_out
 try $new -o x --also k=3,steps=9
 try $new -o x --also k
 try $new -o x --also kk=3
 try $new -o x --also arch=nothing
 try $new -o x --also name=../y
 try $new -o x --also k=4,name=a --also k=5,name=a
+# what would change nothing
+try $new -o x --l1 2
+try $new -o x --arch standard
+try $texts -o x --arch standard --target-l0 8
+try $texts -o x --schedule cosine --decay-steps 2
+try $texts -o x --resample-every 2
+try $new -o x --also arch=standard,k=3,name=a
+try $new -o x --also name=a,l1=3
 try $new -o x --init nowhere
 try $new -o x --init sae --arch topk
 try $new -o notes.txt
@@ -59,6 +68,7 @@ kept() {
 }
 kept $new -o run
 kept --resume -o run --k 9
+kept --resume -o run --l1 2 --steps 4
 kept --resume -o run --steps 2
 kept --resume -o run --data story.txt --steps 4
 kept --resume -o run --hook blocks.2.hook_resid_post --steps 4

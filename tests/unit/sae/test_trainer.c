@@ -582,6 +582,97 @@ static void test_bad_options(void **state)
     assert_null(t);
 }
 
+/* ---- which options are of use ----------------------------------------------------------------------------------------------------- */
+
+enum { N_FLAGS = 64 };
+
+/* Every option that can be on is on, so that what depends on another shows. */
+static sonde_sae_train_opts lively(sonde_sae_arch arch, bool is_lively)
+{
+    sonde_sae_train_opts o = options(arch);
+
+    o.penalty = is_lively ? SONDE_SAE_PENALTY_TANH : SONDE_SAE_PENALTY_QUADRATIC;
+    if (!is_lively)
+        return o;
+    o.l0_control = sondep_sae_rules[arch].back != NULL ? 0.05 : 0.0;
+    o.pre_act = 1e-3;
+    o.plateau_every = 2;
+    o.plateau_patience = 0;
+    o.sparsity_warmup = 3;
+    o.anneal_start = 3;
+    o.init_threshold = 0.1;
+    o.residual_threshold = 2.0;
+    return o;
+}
+
+/* Another value that the option can have. */
+static double other_value(double x, double least, double most, bool is_whole)
+{
+    double step = is_whole ? 1.0 : x > 0.0 ? x * 0.5 : fmin(0.01, most);
+    return x + step <= most && (is_whole || x == 0.0) ? x + step : fmax(x - step, least);
+}
+
+/* Whether a training with these options leaves other weights, or another threshold, than this one did. */
+static bool differs(const sonde_sae_trainer *a, const sonde_sae_train_opts *o)
+{
+    sonde_sae_train_report r;
+    sonde_sae_trainer *b = trained(o, STEPS, &r);
+    size_t bytes = (size_t)a->first[SONDEP_N_SAE_PARAMETERS] * sizeof *a->w;
+    bool is_same = a->threshold == b->threshold && memcmp(a->w, b->w, bytes) == 0;
+
+    sonde_sae_trainer_free(b);
+    return !is_same;
+}
+
+/* One option with another value: what is said to be of no use must change no bit. Gives whether it did. */
+static bool try_option(const sonde_sae_trainer *t, const sonde_sae_train_opts *o, const char *flag)
+{
+    bool is_used = sonde_sae_train_opts_use(sonde_sae_trainer_opts(t), flag), is_other;
+
+    /* how many there are of steps and rows is the caller's; l0-control is refused where it is of no use */
+    if (strcmp(flag, "arch") == 0 || strcmp(flag, "batch") == 0 || strcmp(flag, "steps") == 0)
+        return true;
+    if (strcmp(flag, "l0-control") == 0 && !is_used)
+        return false;
+    is_other = differs(t, o);
+    if (is_other && !is_used)
+        fail_msg("'%s' is said to be of no use to architecture %d", flag, (int)o->arch);
+    return is_other;
+}
+
+/* And what is of use does change something, for some architecture. */
+static void test_use_of_options(void **state)
+{
+    bool has_changed[N_FLAGS] = {false};
+    sonde_sae_train_report r;
+    int flag = 0;
+    (void)state;
+
+    /* a thousand short trainings, which others would only be waited for in */
+    assert_ok(sonde_set_threads(1));
+    for (int i = 0; i < 2 * N_ARCHS; i++) {
+        sonde_sae_train_opts base = lively(archs[i / 2], i % 2), o;
+        sonde_sae_trainer *t = trained(&base, STEPS, &r);
+        flag = 0;
+#define TRY(name, own, least, most, is_whole)                                           \
+    o = base;                                                                           \
+    o.name = other_value((double)base.name, (double)(least), (double)(most), is_whole); \
+    has_changed[flag] |= try_option(t, &o, own);                                        \
+    flag++;
+#define WHOLE(name, own, value, least, most, what) TRY(name, own, least, most, true)
+#define CHOICE(name, own, value, names, what) TRY(name, own, 0, 1, true)
+#define REAL(name, own, value, least, most, what) TRY(name, own, least, most, strcmp(own, "k") == 0)
+        SONDE_SAE_TRAIN_OPTION_LIST(WHOLE, CHOICE, REAL)
+        sonde_sae_trainer_free(t);
+    }
+    assert_ok(sonde_set_threads(0));
+    for (int k = 0; k < flag; k++)
+        if (!has_changed[k])
+            fail_msg("option %d of the list never changed anything", k);
+    assert_false(sonde_sae_train_opts_use(&(sonde_sae_train_opts){.arch = 99}, "lr"));
+    assert_false(sonde_sae_train_opts_use(&(sonde_sae_train_opts){.arch = 0}, "no-such-option"));
+}
+
 /* Rows that are not finite leave everything as it was. */
 static void test_bad_rows(void **state)
 {
@@ -655,6 +746,7 @@ int main(void)
         cmocka_unit_test(test_lists_grow),
         cmocka_unit_test(test_planted_dictionary),
         cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_use_of_options),
         cmocka_unit_test(test_bad_rows),
         cmocka_unit_test(test_two_ways_of_pursuit),
     };
