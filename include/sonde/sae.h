@@ -283,6 +283,7 @@ SONDE_API sonde_status sonde_sae_measure_geometry(sonde_sae_geometry *out, const
  *   panneal           |y - t|^2 + l1 sum f^p,  p falls from 1
  *   kl                |y - t|^2 + kl sum KL(rho | mean of f) + weight-l1 (|W_enc|_1 + |W_dec|_1)
  *   matching-pursuit  |y - t|^2, features one after another, each from what the others left
+ *   pre-act           of dead features, beside the others: pre_act sum max(threshold - h, 0) |d_s|; thresholds of ReLU are 0
  *
  * Sources: Bricken et al. 2023; Conerly et al. 2024 (Circuits Updates, April); Rajamanoharan et al. 2024 (arXiv 2404.16014, 2407.14435);
  * Gao et al. 2024 (2406.04093); Bussmann et al. 2024 (2412.06410), 2025 (2503.17547); Zhu et al. 2026 (2510.00404); Karvonen et al.
@@ -368,7 +369,8 @@ typedef enum sonde_sae_scaling {
          "features of a row that are wanted: by l0-control, and jumprelu's quadratic")                                     \
     REAL(l0_control, "l0-control", 0, 0, 1,                                                                                \
          "penalties: how fast their weight follows what target-l0 needs: 0.005 (0: it stays)")                             \
-    REAL(pre_act, "pre-act", 0, 0, 1e9, "jumprelu: weight of the loss that lifts dead features to their thresholds: 3e-6") \
+    REAL(pre_act, "pre-act", 0, 0, 1e9,                                                                                    \
+         "standard, jumprelu, panneal: weight of the loss that lifts dead features to their thresholds: 3e-6")             \
     WHOLE(ste_to_input, "ste-to-input", 0, 0, 1, "jumprelu: 1: the estimate of its gradient goes to the input too")        \
     WHOLE(anneal_start, "anneal-start", 0, 0, 1e9, "panneal: steps before the exponent begins to fall; 0: a fifth of all") \
     REAL(last_p, "last-p", 0.2, 0.01, 1, "panneal: exponent at the end")                                                   \

@@ -65,6 +65,7 @@ typedef struct sondep_sae_rule {
     bool is_unit;                                   /* decoder rows have length 1, and gradients nothing along them */
     int n_extras;
     bool has_means; /* the penalty is one of features' means over the rows of a step; and both matrices have an L1 penalty */
+    bool lifts;     /* pre_act may lift dead features to their thresholds */
     bool has_pull;  /* the penalty grows with the decoder's rows: pull[s] = sum of .. */
     sondep_sae_sum pull;                                                     /* .. this, over |d_s| */
     void (*activate)(const sonde_sae_trainer *t, const sondep_sae_row *row); /* NULL: f = h */
@@ -159,8 +160,8 @@ struct sonde_sae_trainer {
     double *means;                            /* (S) of kl: sums over rows, */
     float *slopes;                            /* (S) gradients of the penalty by a feature of a row, */
     double of_features;                       /* and the penalty itself */
-    double *below;   /* (S) of jumprelu with pre_act: sum of how far a dead feature was below its threshold */
-    int64_t *fired;  /* (S) rows in which a feature is on */
+    double *below;                            /* (S) with pre_act: sum of how far a dead feature was below its threshold */
+    int64_t *fired;                           /* (S) rows in which a feature is on */
     float *gradient; /* of what is no row of a feature: vectors, b_dec, skip, as they lie in a block */
     int32_t *dead;   /* (S) the dead ones */
     int64_t n_dead;

@@ -16,12 +16,14 @@ const sondep_sae_rule sondep_sae_rules[] = {
     [SONDE_SAE_ARCH_STANDARD_2023] = {.vectors = {"b_enc"},
                                       .gradients = {SONDEP_SAE_SUM_DH},
                                       .is_unit = true,
+                                      .lifts = true,
                                       .activate = sondep_sae_relu_activate,
                                       .back = sondep_sae_relu_back},
     [SONDE_SAE_ARCH_STANDARD] = {.vectors = {"b_enc"},
                                  .gradients = {SONDEP_SAE_SUM_DH},
                                  .has_pull = true,
                                  .pull = SONDEP_SAE_SUM_VALUE,
+                                 .lifts = true,
                                  .activate = sondep_sae_relu_activate,
                                  .back = sondep_sae_relu_back},
     [SONDE_SAE_ARCH_GATED] = {.vectors = {"b_gate", "b_mag", "r_mag"},
@@ -47,11 +49,13 @@ const sondep_sae_rule sondep_sae_rules[] = {
                                  .n_extras = 2,
                                  .has_pull = true,
                                  .pull = SONDEP_SAE_SUM_EXTRA + 1,
+                                 .lifts = true,
                                  .activate = sondep_sae_jumprelu_activate,
                                  .back = sondep_sae_jumprelu_back},
     [SONDE_SAE_ARCH_PANNEAL] = {.vectors = {"b_enc"},
                                 .gradients = {SONDEP_SAE_SUM_DH},
                                 .is_unit = true,
+                                .lifts = true,
                                 .activate = sondep_sae_relu_activate,
                                 .back = sondep_sae_panneal_back},
     [SONDE_SAE_ARCH_PURSUIT] = {.vectors = {NULL}},
@@ -89,7 +93,8 @@ enum {
     TO_LENGTHS = 1 << 11, /* decoder rows may have any */
     TO_WSD = 1 << 12,
     TO_FALL = 1 << 13, /* of the step size */
-    TO_PLATEAU = 1 << 14
+    TO_PLATEAU = 1 << 14,
+    TO_LIFT = 1 << 15 /* of dead features */
 };
 
 /* Which of these a training is. */
@@ -116,7 +121,8 @@ static unsigned uses_of(const sonde_sae_train_opts *o)
                 {TO_LENGTHS, !rule->is_unit && !is_pursuit},
                 {TO_WSD, o->schedule == SONDE_SCHEDULE_WSD},
                 {TO_FALL, o->schedule != SONDE_SCHEDULE_CONSTANT},
-                {TO_PLATEAU, o->plateau_every > 0}};
+                {TO_PLATEAU, o->plateau_every > 0},
+                {TO_LIFT, rule->lifts}};
     unsigned uses = 0;
 
     for (size_t i = 0; i < sizeof some / sizeof *some; i++)
@@ -147,7 +153,7 @@ static unsigned uses_of_flag(const char *flag)
                   {"tanh-scale", TO_TANH},
                   {"target-l0", TO_TARGET},
                   {"l0-control", TO_PENALTY},
-                  {"pre-act", TO_JUMPRELU},
+                  {"pre-act", TO_LIFT},
                   {"ste-to-input", TO_JUMPRELU},
                   {"anneal-start", TO_PANNEAL},
                   {"last-p", TO_PANNEAL},

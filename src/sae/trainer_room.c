@@ -115,7 +115,7 @@ static size_t lay_features(sondep_arena *arena, sonde_sae_trainer *t)
     TAKE(t->fired, t->S);
     TAKE(t->means, t->rule->has_means ? t->S : 0);
     TAKE(t->slopes, t->rule->has_means ? t->S : 0);
-    TAKE(t->below, t->opts.arch == SONDE_SAE_ARCH_JUMPRELU && t->opts.pre_act > 0.0 ? t->S : 0);
+    TAKE(t->below, t->rule->lifts && t->opts.pre_act > 0.0 ? t->S : 0);
     for (int i = 0; i < SONDEP_N_SAE_SUMS; i++)
         TAKE(t->sums[i], t->S);
     TAKE(t->gradient, t->first[SONDEP_N_SAE_PARAMETERS] - t->first[SONDEP_SAE_VECTOR]);

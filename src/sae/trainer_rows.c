@@ -366,12 +366,13 @@ void sondep_sae_pass_dense(sonde_sae_trainer *t, sondep_sae_terms *terms)
         (sondep_feature_term){&t->one_each, &t->one_each_columns, t->ones, t->dense_in, t->D, t->dense_out};
 }
 
-/* ---- dead features of JumpReLU -------------------------------------------------------------------------------------------------- */
+/* ---- dead features that are lifted -------------------------------------------------------------------------------------------------- */
 
 /* What n rows say of dead features: their distances from thresholds are summed, and h becomes the gradient by it; a feature is one
- * thread's. */
+ * thread's. ReLU's thresholds are 0. */
 static void weigh_below(sonde_sae_trainer *t, int64_t n)
 {
+    bool has_threshold = t->opts.arch == SONDE_SAE_ARCH_JUMPRELU;
     const float *threshold = sondep_sae_at(t, t->w, SONDEP_SAE_VECTOR + 1);
     double share = t->opts.pre_act / (double)t->N;
 
@@ -380,14 +381,15 @@ static void weigh_below(sonde_sae_trainer *t, int64_t n)
         double pull = t->silent[s] > t->opts.dead_window ? share * t->norms[s] : 0.0;
         int64_t count = 0;
         for (int64_t i = 0; i < n; i++) {
-            float *h = &t->dense_h[i * t->S + s], by = threshold[s] - *h;
+            float *h = &t->dense_h[i * t->S + s], by = (has_threshold ? threshold[s] : 0.0f) - *h;
             bool counts = pull > 0.0 && by > 0.0f;
             t->below[s] += counts ? by : 0.0;
             count += counts;
             *h = counts ? (float)-pull : 0.0f;
         }
         t->sums[SONDEP_SAE_SUM_DH][s] -= (double)count * pull;
-        t->sums[SONDEP_SAE_SUM_EXTRA][s] += (double)count * pull;
+        if (has_threshold)
+            t->sums[SONDEP_SAE_SUM_EXTRA][s] += (double)count * pull;
     }
 }
 

@@ -83,6 +83,7 @@ static const golden_case cases[] = {
      .pre_act = 0.02,
      .clip = 1,
      .ties_bias = 1},
+    {.name = "standard_below", .arch = SONDE_SAE_ARCH_STANDARD, .l1 = 0.7, .pre_act = 0.02, .clip = 1, .ties_bias = 1},
     {.name = "kl", .arch = SONDE_SAE_ARCH_KL, .kl = 0.5, .rho = 0.2, .clip = 1, .ties_bias = 1},
     {.name = "standard_2023", .arch = SONDE_SAE_ARCH_STANDARD_2023, .l1 = 0.3, .ties_bias = 1},
     {.name = "transcoder", .arch = SONDE_SAE_ARCH_STANDARD, .l1 = 0.7, .clip = 1, .is_transcoder = true},
@@ -293,9 +294,13 @@ static void compare_features(const golden_case *c, const sonde_sae_trainer *t, c
                              const sonde_safetensors *file, bool was_dense)
 {
     sonde_tensor want = get(file, "features");
-    float *got = features_of(t, was_dense, t->rule->is_topk && t->opts.rescales && !t->is_transcoder);
+    float *got;
     int64_t n_on = 0, n_others = 0;
 
+    /* what lifts dead features has taken their room by now; the same case with codes is compared */
+    if (was_dense && t->below != NULL && !t->rule->keeps_h)
+        return;
+    got = features_of(t, was_dense, t->rule->is_topk && t->opts.rescales && !t->is_transcoder);
     assert_int_equal(sonde_tensor_n_elements(&want), t->N * t->S);
     assert_near(c->name, "features", got, &want, 1e-6);
     for (int64_t i = 0; i < t->N * t->S; i++) {

@@ -19,6 +19,7 @@ warnings.filterwarnings("ignore")
 import sae_lens
 from sae_lens.config import LoggingConfig, SAETrainerConfig
 from sae_lens.registry import get_sae_training_class
+from sae_lens.saes.jumprelu_sae import calculate_pre_act_loss
 from sae_lens.training.sae_trainer import SAETrainer
 
 logging.disable(logging.WARNING)
@@ -46,6 +47,7 @@ CASES = {
     "matching_pursuit": ("matching_pursuit", {"max_iterations": 6, "residual_threshold": 1.5}, False),
     "jumprelu_below": ("jumprelu", {"l0_coefficient": 0.3, "jumprelu_bandwidth": 0.4, "jumprelu_sparsity_loss_mode": "tanh",
                                     "pre_act_loss_coefficient": 0.02}, True),
+    "standard_below": ("standard", {"l1_coefficient": 0.7}, True),
 }
 
 # Step sizes and the penalty's weight that change from step to step. name: as above, and options of the training; SMALL.
@@ -113,6 +115,17 @@ def record_schedules(trainer):
     return rates, weights
 
 
+def lift_dead(sae, coefficient):
+    """Gives ReLU the loss of dead features that sae-lens has for JumpReLU, with thresholds of 0."""
+    others = sae.calculate_aux_loss
+
+    def with_lifting(step_input, feature_acts, hidden_pre, sae_out):
+        lifting = calculate_pre_act_loss(coefficient, torch.zeros(sae.cfg.d_sae).double(), hidden_pre, step_input.dead_neuron_mask,
+                                         sae.W_dec.norm(dim=1))
+        return others(step_input, feature_acts, hidden_pre, sae_out) | {"pre_act_loss": lifting}
+    sae.calculate_aux_loss = with_lifting
+
+
 def train(name, architecture, options, has_dead, seed, schedule=None):
     """The steps of a case by sae-lens. A schedule: options of SAETrainerConfig, in the small sizes."""
     d, S, N, steps = SMALL if schedule else SIZES
@@ -120,6 +133,8 @@ def train(name, architecture, options, has_dead, seed, schedule=None):
     cls, config_class = get_sae_training_class(architecture)
     sae = cls(config_class(d_in=d, d_sae=S, dtype="float64", **options))
     named = dict(sae.named_parameters())
+    if name == "standard_below":
+        lift_dead(sae, 0.02)
     before = set_parameters(named, generator, d)
     if architecture == "matching_pursuit":
         sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
