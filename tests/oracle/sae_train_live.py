@@ -29,8 +29,10 @@ logging.disable(logging.WARNING)
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MODEL = ROOT / "models/stories"
 HOOK = f"blocks.{sae_eval_live.LAYER}.hook_resid_post"
-ARCHS = {"standard-2023": ["--l1", "1"], "standard": ["--l1", "1"], "gated": ["--l1", "1"], "topk": [], "batchtopk": [], "abstopk": [],
-         "matryoshka": [], "jumprelu": ["--l0", "0.3"], "panneal": ["--l1", "1"], "matching-pursuit": [], "kl": ["--kl", "0.1", "--rho", "0.1"]}
+EIGHT = ["--k", "8"]
+ARCHS = {"standard-2023": ["--l1", "1"], "standard": ["--l1", "1"], "gated": ["--l1", "1"], "topk": EIGHT, "batchtopk": EIGHT,
+         "abstopk": EIGHT, "matryoshka": EIGHT, "jumprelu": ["--l0", "0.3"], "panneal": ["--l1", "1"], "matching-pursuit": EIGHT,
+         "kl": ["--kl", "0.1", "--rho", "0.1"]}
 NORMS = ["constant-norm", "layer-norm"]
 LIMIT = 5e-5
 
@@ -45,7 +47,7 @@ def write_texts(path):
 
 def one(score, sonde, folder, arch, options):
     texts, directory = folder / "texts.jsonl", folder / arch
-    sonde.run("sae", "train", MODEL, "--data", f"{texts}:4", "--hook", HOOK, "--arch", "topk" if arch in NORMS else arch, "--width", "96", "--k", "8", "--batch",
+    sonde.run("sae", "train", MODEL, "--data", f"{texts}:4", "--hook", HOOK, "--arch", "topk" if arch in NORMS else arch, "--width", "96", "--batch",
               "128", "--steps", "30", "--lr", "3e-3", "--warmup", "5", "-o", directory, "-q", *options)
     sae = SAE.load_from_disk(directory, dtype="float64")
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
@@ -89,7 +91,7 @@ def main(program):
             score.attempt(arch, one, score, sonde, folder, arch, options)
         score.attempt("curves", curves, score, sonde, folder)
         for norm in NORMS:
-            score.attempt(norm, one, score, sonde, folder, norm, ["--scaling", norm])
+            score.attempt(norm, one, score, sonde, folder, norm, [*EIGHT, "--scaling", norm])
     return score.done()
 
 
